@@ -1,0 +1,176 @@
+"""The experiment configuration: YAML in, a frozen and checked object out, YAML back.
+
+`auto` leaves a number to the plan (`attnseg.training.plan`), which takes it from the data.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from attnseg.errors import ConfigError
+from attnseg.spec import Frozen, Ints, Spacing, validate
+
+Auto = Literal["auto"]
+
+
+class DataConfig(Frozen):
+    """Which cases are trained on."""
+
+    root: Path | None = None
+    """Data set folder; the command line's DATA comes first."""
+    layout: Literal["auto", "msd", "nnunet", "paired"] = "auto"
+    patient_pattern: str | None = None
+    """Regular expression with one group: cases whose name gives the same text share a fold."""
+    num_folds: int = Field(default=5, ge=2)
+
+
+class PreprocessingConfig(Frozen):
+    """How scans become network input."""
+
+    spacing_mm: Spacing | Auto = "auto"
+    """Voxel spacing along R, A, S in mm; auto: the median of the training set."""
+    normalization: Literal["auto", "zscore", "ct"] = "auto"
+    """auto: ct for channels named CT, zscore for all others."""
+
+
+class ModelConfig(Frozen):
+    """The network; see `attnseg.models.AttentionUNet`."""
+
+    patch: tuple[int, int, int] | Auto = "auto"
+    """Training and prediction window, voxels along R, A, S."""
+    channels: Ints | Auto = "auto"
+    """Feature channels of each level, finest first."""
+    base_channels: int = Field(default=16, ge=2)
+    """Channels of the finest level when `channels` is auto; they double from level to level."""
+    max_channels: int = Field(default=256, ge=2)
+    blocks_per_level: int = Field(default=1, ge=1)
+    block: Literal["plain", "residual"] = "residual"
+    norm: Literal["instance", "batch"] = "instance"
+    gate: Literal["grid", "skip", "none"] = "grid"
+    gate_finest: bool = False
+    deep_supervision: bool = True
+
+
+class AugmentationConfig(Frozen):
+    """Random changes of training patches; probabilities per patch."""
+
+    rotation_degrees: float = Field(default=15.0, ge=0, le=180)
+    scale: float = Field(default=0.15, ge=0, lt=1)
+    spatial_probability: float = Field(default=0.3, ge=0, le=1)
+    intensity_probability: float = Field(default=0.15, ge=0, le=1)
+    mirror: bool = False
+    """Mirror along all axes; off by default, since it makes left and right the same."""
+
+
+class TrainingConfig(Frozen):
+    """The training loop."""
+
+    epochs: int = Field(default=100, ge=1)
+    max_minutes: float | None = Field(default=None, gt=0)
+    """Wall-clock budget; the learning-rate schedule is fitted to it instead of `epochs`."""
+    steps_per_epoch: int = Field(default=50, ge=1)
+    batch_size: int = Field(default=2, ge=1)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    """Share of the run over which the learning rate rises linearly."""
+    gradient_clip: float = Field(default=12.0, gt=0)
+    """Largest norm of the gradient."""
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    """Decay per step of the averaged weights that are validated and kept."""
+    foreground_fraction: float = Field(default=0.5, ge=0, le=1)
+    """Share of patches centred on a labelled voxel."""
+    validation_cases: int = Field(default=4, ge=0)
+    """Cases predicted at each validation during training; the end validates all."""
+    validation_every_minutes: float = Field(default=2.0, ge=0)
+    seed: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0)
+    deterministic: bool = False
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+
+class InferenceConfig(Frozen):
+    """Sliding-window prediction."""
+
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+    """Share of a window that its neighbour covers again."""
+
+
+class Config(Frozen):
+    """One experiment."""
+
+    version: Literal[1] = 1
+    data: DataConfig = DataConfig()
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    inference: InferenceConfig = InferenceConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.training.deterministic and self.training.max_minutes is not None:
+            raise ValueError(
+                "training.deterministic and training.max_minutes exclude each other: a schedule "
+                "bound to the clock cannot repeat; give training.epochs"
+            )
+        return self
+
+
+def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a YAML file, lay overrides over it, check the whole.
+
+    Args:
+        path: the file; None starts from the defaults.
+        overrides: dotted key → value, as from `parse_override`.
+
+    Raises:
+        ConfigError: unreadable file, unknown key, wrong type, rule broken; one line a problem.
+    """
+    raw: Any = {}
+    source = "configuration"
+    if path is not None:
+        source = str(path)
+        try:
+            raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such configuration file; check --config") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read ({error})") from error
+        except yaml.YAMLError as error:
+            problem = " ".join(str(error).split())
+            raise ConfigError(f"{path}: not valid YAML: {problem}") from None
+        if not isinstance(raw, dict):
+            raise ConfigError(f"{path}: holds a {type(raw).__name__}; it must hold keys and values")
+    for key, value in (overrides or {}).items():
+        _lay_over(raw, key, value)
+    return validate(Config, raw, source=source, error=ConfigError)
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`a.b=value` → (`a.b`, value), the right side read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {text}: must be key=value, as in training.learning_rate=1e-3")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {text}: {value!r} is not valid YAML; quote it") from None
+
+
+def dump_config(config: Config) -> str:
+    """The configuration as YAML; `load_config` of it gives the same object."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _lay_over(raw: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    branch = raw
+    for parent in parents:
+        child = branch.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {key}: {parent} holds a value, not keys; shorten the path")
+        branch = child
+    branch[last] = value

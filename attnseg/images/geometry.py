@@ -1,0 +1,83 @@
+"""Where voxels lie: shape, affine, spacing and orientation of a scan.
+
+Conventions: arrays are `[C, I, J, K]`; the affine takes voxel indices (i, j, k) to millimetres in
+RAS+ (x grows to the patient's right, y to the front, z to the head), as nibabel does.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+# Axis letters by world axis, (negative end, positive end).
+_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Shape and place of a scan's voxel grid.
+
+    Args:
+        shape: number of voxels (I, J, K).
+        affine: `[4, 4]` voxel index → mm, RAS+; kept as given, never rebuilt.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        affine.setflags(write=False)
+        object.__setattr__(self, "affine", affine)
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        assert len(self.shape) == 3, self.shape
+        assert affine.shape == (4, 4), affine.shape
+
+    @cached_property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxel centres along I, J, K in mm."""
+        i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(i), float(j), float(k)
+
+    @cached_property
+    def closest_axes(self) -> tuple[tuple[int, int], ...]:
+        """For each voxel axis the world axis (0, 1, 2) it runs along and its sign.
+
+        The rotation nearest to the affine's directions (polar decomposition by SVD) is taken first,
+        so that shear does not decide; then the largest entries are assigned greedily, each world
+        axis once: the rule of nibabel's `io_orientation`.
+        """
+        directions = self.affine[:3, :3] / np.array(self.spacing_mm)
+        u, _, vt = np.linalg.svd(directions)
+        rotation = u @ vt
+        axes = [(0, 1)] * 3
+        free = np.abs(rotation)
+        for _ in range(3):
+            world, voxel = np.unravel_index(np.argmax(free), free.shape)
+            axes[voxel] = (int(world), 1 if rotation[world, voxel] > 0 else -1)
+            free[world, :] = -1
+            free[:, voxel] = -1
+        return tuple(axes)
+
+    @property
+    def orientation(self) -> str:
+        """Where I, J, K point, as three letters: "RAS" when they run right, front, up."""
+        return "".join(_LETTERS[world][sign > 0] for world, sign in self.closest_axes)
+
+    def distance_mm(self, other: "Geometry") -> float:
+        """Largest distance in mm between corners of this grid placed by either affine."""
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1)
+        homogeneous = np.vstack([corners, np.ones(corners.shape[1])])
+        moved = (self.affine - other.affine) @ homogeneous
+        return float(np.linalg.norm(moved[:3], axis=0).max())
+
+    def matches(self, other: "Geometry", *, tolerance_mm: float | None = None) -> bool:
+        """Whether both grids have the same shape and no voxel is further off than the tolerance.
+
+        Args:
+            other: the grid to compare with.
+            tolerance_mm: default a tenth of the smallest spacing.
+        """
+        if tolerance_mm is None:
+            tolerance_mm = 0.1 * min(self.spacing_mm)
+        return self.shape == other.shape and self.distance_mm(other) <= tolerance_mm

@@ -1,0 +1,246 @@
+"""NIfTI-1 and NIfTI-2, plain or gzipped: the only file that knows nibabel and isal.
+
+Headers and affines are nibabel's; the voxel bytes are read and written here, through `isal`, whose
+gzip is several times faster than zlib's.
+"""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from isal import igzip, isal_zlib
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+
+from attnseg.errors import DataError
+from attnseg.files import atomic_path
+from attnseg.images.geometry import Geometry
+from attnseg.images.image import Image
+
+_READ_ERRORS = (EOFError, OSError, isal_zlib.error, zlib.error)
+_CHUNK_BYTES = 1 << 24
+
+
+def read_image(path: Path, *, num_channels: int | None = None) -> Image:
+    """Read a scan as float32 `[C, I, J, K]`.
+
+    Args:
+        path: a `.nii` or `.nii.gz` file.
+        num_channels: how many channels the layout or the model expects. A 4D file is taken as that
+            many channels if its last axis has that length; any other 4D file is refused.
+
+    Raises:
+        DataError: not a NIfTI file, cut short, 4D of another length, not real numbers.
+    """
+    path = Path(path)
+    header, data = _read(path)
+    if data.dtype.kind not in "iuf":
+        raise DataError(
+            f"{path}: voxels are of type {data.dtype}; scans hold plain numbers: convert it to "
+            "a scalar image"
+        )
+    slope, inter = _scaling(path, header)
+    if (slope, inter) != (1.0, 0.0):
+        data = data.astype(np.float64) * slope + inter
+    data = _channel_first(path, data, num_channels)
+    array = data.astype(np.float32)
+    return Image(array, _geometry(path, header, array.shape[1:]), _block(header), path)
+
+
+def read_labels(path: Path) -> Image:
+    """Read a mask as integers `[1, I, J, K]`.
+
+    Floating-point files are accepted when every value is a whole number.
+
+    Raises:
+        DataError: not a NIfTI file, cut short, more than 3D, values that are not whole numbers.
+    """
+    path = Path(path)
+    header, data = _read(path)
+    if data.dtype.kind not in "iuf":
+        raise DataError(f"{path}: labels are of type {data.dtype}; they must be integers")
+    slope, inter = _scaling(path, header)
+    if (slope, inter) != (1.0, 0.0):
+        data = data.astype(np.float64) * slope + inter
+    data = _channel_first(path, data, 1)
+    if data.dtype.kind == "f":
+        whole = np.isfinite(data) & (data == np.round(data))
+        if not whole.all():
+            raise DataError(
+                f"{path}: label value {data[~whole].flat[0]} is not a whole number; labels must "
+                "be integers: was the mask resampled with interpolation?"
+            )
+        data = data.astype(np.int64)
+    return Image(data, _geometry(path, header, data.shape[1:]), _block(header), path)
+
+
+def write_labels(path: Path, labels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:
+    """Write a mask on the grid of the scan it belongs to.
+
+    The mask takes the scan's own header fields for geometry (affine, qform and sform with their
+    codes, units) unchanged, and is written under a temporary name first.
+
+    Args:
+        path: ends in `.nii` or `.nii.gz`.
+        labels: `[I, J, K]` label values, the scan's own shape.
+        like: the scan; where it was made in memory its affine becomes the sform.
+        dtype: integer type on disk.
+    """
+    assert labels.shape == like.geometry.shape, (labels.shape, like.geometry.shape)
+    _write(path, labels[None], geometry=like.geometry, source=like.header, dtype=dtype)
+
+
+def write_image(path: Path, image: Image) -> None:
+    """Write `image` as a new NIfTI-1 file with its affine as sform; channels become the 4th axis."""
+    _write(path, image.array, geometry=image.geometry, source=None, dtype=image.array.dtype)
+
+
+def _write(
+    path: Path, array: np.ndarray, *, geometry: Geometry, source: bytes | None, dtype: np.dtype
+) -> None:
+    """Write `[C, I, J, K]`; a single channel is written 3D."""
+    path = Path(path)
+    header = _parse(source) if source else _new_header(geometry)
+    data = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
+    header.set_data_dtype(np.dtype(dtype))
+    header.set_data_shape(data.shape)
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["cal_min"], header["cal_max"] = 0, 0
+    header["magic"] = header.single_magic
+    header["vox_offset"] = header.single_vox_offset
+    header["descrip"] = b"attnseg"
+    with atomic_path(path) as temporary, _open_for_writing(temporary) as stream:
+        stream.write(_block(header) + b"\0\0\0\0")
+        # Fortran order on disk: the last axis is the slowest, so it goes out slice by slice.
+        rows = max(1, _CHUNK_BYTES // max(1, data[..., 0].nbytes))
+        for start in range(0, data.shape[-1], rows):
+            part = data[..., start : start + rows].astype(header.get_data_dtype())
+            stream.write(part.tobytes(order="F"))
+
+
+def _new_header(geometry: Geometry) -> Nifti1Header:
+    header = Nifti1Header()
+    header.set_data_shape(geometry.shape)
+    header.set_sform(geometry.affine, code=1)
+    header.set_qform(geometry.affine, code=1, strip_shears=True)
+    header.set_xyzt_units("mm")
+    return header
+
+
+def _open_for_writing(path: Path) -> BinaryIO:
+    if path.name.endswith(".gz"):
+        return igzip.open(path, "wb", compresslevel=2)  # type: ignore[no-any-return]
+    return path.open("wb")
+
+
+def _open(path: Path) -> BinaryIO:
+    with path.open("rb") as stream:
+        start = stream.read(24)
+    if not start:
+        raise DataError(f"{path}: the file is empty; copy it again from its source")
+    if start.startswith(b"version https://git-lfs"):
+        raise DataError(
+            f"{path}: this is a git-LFS pointer, not the image itself; fetch it with `git lfs pull`"
+        )
+    if start.startswith(b"\x1f\x8b"):
+        return igzip.open(path, "rb")  # type: ignore[no-any-return]
+    return path.open("rb")
+
+
+def _parse(block: bytes) -> Nifti1Header | Nifti2Header:
+    """Header from its bytes, brought to little-endian order."""
+    for order in "<>":
+        if len(block) >= 4:
+            size = struct.unpack(order + "i", block[:4])[0]
+            for kind in (Nifti1Header, Nifti2Header):
+                length = kind.template_dtype.itemsize
+                if size == kind.sizeof_hdr and len(block) >= length:
+                    header = kind(block[:length], endianness=order, check=False)
+                    return header.as_byteswapped("<")
+    raise ValueError("no NIfTI header")
+
+
+def _block(header: Nifti1Header | Nifti2Header) -> bytes:
+    block: bytes = header.binaryblock
+    return block
+
+
+def _read(path: Path) -> tuple[Nifti1Header | Nifti2Header, np.ndarray]:
+    """Header and voxels as stored, in the file's own order of axes."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; check the path")
+    try:
+        with _open(path) as stream:
+            block = stream.read(Nifti2Header.template_dtype.itemsize)
+            try:
+                header = _parse(block)
+                big_endian = block[:4] != _block(header)[:4]
+            except ValueError:
+                raise DataError(
+                    f"{path}: not a NIfTI file (no NIfTI-1 or NIfTI-2 header); attnseg reads "
+                    ".nii and .nii.gz"
+                ) from None
+            offset = int(header["vox_offset"])
+            if offset < len(block) - 192 or bytes(header["magic"])[:1] != b"n":
+                raise DataError(f"{path}: damaged header (voxels start at byte {offset}); re-export")
+            shape = _shape(path, header)
+            dtype = header.get_data_dtype().newbyteorder(">" if big_endian else "<")
+            skipped = block[offset:]
+            stream.read(max(0, offset - len(block)))
+            expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            content = skipped + stream.read(max(0, expected - len(skipped)))
+    except _READ_ERRORS as error:
+        raise DataError(f"{path}: cut short or damaged ({error}); copy it again") from error
+    except HeaderDataError as error:
+        raise DataError(f"{path}: unusable header ({error}); re-export the file") from error
+    if len(content) < expected:
+        raise DataError(
+            f"{path}: cut short: {len(content)} bytes of voxels where the header promises "
+            f"{expected}; copy it again"
+        )
+    data = np.frombuffer(content, dtype=dtype, count=expected // dtype.itemsize)
+    return header, data.reshape(shape, order="F").astype(dtype.newbyteorder("="), copy=False)
+
+
+def _shape(path: Path, header: Nifti1Header | Nifti2Header) -> tuple[int, ...]:
+    shape = tuple(int(n) for n in header.get_data_shape())
+    if not 2 <= len(shape) <= 7 or min(shape, default=0) < 1:
+        raise DataError(f"{path}: shape {shape} is not a volume; re-export the file")
+    return shape + (1,) * (3 - len(shape))
+
+
+def _scaling(path: Path, header: Nifti1Header | Nifti2Header) -> tuple[float, float]:
+    try:
+        slope, inter = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise DataError(f"{path}: unusable intensity scaling ({error}); re-export") from error
+    return (1.0, 0.0) if slope is None else (slope, inter)
+
+
+def _channel_first(path: Path, data: np.ndarray, num_channels: int | None) -> np.ndarray:
+    """`[I, J, K]` or `[I, J, K, C]` → `[C, I, J, K]`."""
+    while data.ndim > 4 and data.shape[-1] == 1:
+        data = data[..., 0]
+    if data.ndim == 3:
+        return data[None]
+    expected = 1 if num_channels is None else num_channels
+    if data.ndim == 4 and data.shape[3] in {1, expected}:
+        return np.moveaxis(data, 3, 0)
+    raise DataError(
+        f"{path}: shape {data.shape} where a 3D image or a 4D one of {expected} channel(s) is "
+        "expected; split time points into single files"
+    )
+
+
+def _geometry(
+    path: Path, header: Nifti1Header | Nifti2Header, shape: tuple[int, int, int]
+) -> Geometry:
+    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise DataError(
+            f"{path}: the affine has a zero or undefined spacing; correct the header (sform)"
+        )
+    return Geometry(shape, affine)

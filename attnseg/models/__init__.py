@@ -1,0 +1,23 @@
+"""The Attention U-Net, its gates, and the model file."""
+
+from attnseg.models.attention_unet import AttentionUNet, build_network
+from attnseg.models.gates import GridGate, SkipGate
+from attnseg.models.model_file import (
+    describe_model,
+    load_model,
+    load_spec,
+    save_model,
+    verify_model,
+)
+
+__all__ = [
+    "AttentionUNet",
+    "GridGate",
+    "SkipGate",
+    "build_network",
+    "describe_model",
+    "load_model",
+    "load_spec",
+    "save_model",
+    "verify_model",
+]

@@ -1,0 +1,83 @@
+"""Attention gates on skip connections (Oktay et al., Attention U-Net, MIDL 2018, equations 1–2).
+
+x are the skip features `[N, C, *S]`, g the coarser decoder features `[N, C_g, *ceil(S / stride)]`.
+Both gates return y = α · x and α `[N, 1, *S]`. There is no normalisation inside: MONAI's
+`AttentionBlock`, with batch norm after every 1×1 convolution and g upsampled beforehand, is another
+network (tests show how the two map onto each other).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnseg.models.blocks import CONV
+from attnseg.ops import attention_gate, upsample
+
+# sigmoid(3) = 0.95: at the start a gate lets nearly everything pass, and learns what to hold back.
+_OPEN = 3.0
+
+
+class GridGate(nn.Module):
+    """The paper's gate, computed on g's grid: x is brought there, α is upsampled linearly.
+
+    W_x is a convolution whose kernel equals its stride and has no bias, as in the authors' code.
+
+    Args:
+        x_channels: channels C of the skip.
+        g_channels: channels of the coarser features.
+        inner_channels: F, channels of the comparison.
+        stride: voxels of x that one voxel of g covers, per axis.
+    """
+
+    def __init__(
+        self, x_channels: int, g_channels: int, *, inner_channels: int, stride: Sequence[int]
+    ) -> None:
+        super().__init__()
+        make = CONV[len(stride)]
+        self.stride = tuple(stride)
+        self.theta = make(x_channels, inner_channels, self.stride, self.stride, bias=False)
+        self.phi = make(g_channels, inner_channels, 1)
+        self.psi = make(inner_channels, 1, 1)
+        nn.init.constant_(self.psi.bias, _OPEN)
+
+    def forward(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """x `[N, C, *S]`, g `[N, C_g, *ceil(S / stride)]` → y like x, α `[N, 1, *S]`."""
+        size = list(x.shape[2:])
+        inner = F.relu(self.theta(self._padded(x)) + self.phi(g))
+        alpha = upsample(torch.sigmoid(self.psi(inner)), list(self.stride), size)
+        return x * alpha, alpha
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """Zeros at the end of each axis up to a multiple of the stride."""
+        missing = [-n % step for n, step in zip(x.shape[2:], self.stride, strict=True)]
+        if not any(missing):
+            return x
+        return F.pad(x, [amount for after in reversed(missing) for amount in (0, after)])
+
+
+class SkipGate(nn.Module):
+    """The gate computed at x's own resolution, φ(g) upsampled inside the operator.
+
+    Args: as of `GridGate`.
+    """
+
+    def __init__(
+        self, x_channels: int, g_channels: int, *, inner_channels: int, stride: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.stride = tuple(stride)
+        self.theta_weight = nn.Parameter(torch.empty(inner_channels, x_channels))
+        self.phi = CONV[len(stride)](g_channels, inner_channels, 1)
+        self.psi_weight = nn.Parameter(torch.empty(inner_channels))
+        self.psi_bias = nn.Parameter(torch.full((1,), _OPEN))
+        # The bounds of nn.Conv's own initialisation for these fan-ins.
+        nn.init.uniform_(self.theta_weight, -(x_channels**-0.5), x_channels**-0.5)
+        nn.init.uniform_(self.psi_weight, -(inner_channels**-0.5), inner_channels**-0.5)
+
+    def forward(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """x `[N, C, *S]`, g `[N, C_g, *ceil(S / stride)]` → y like x, α `[N, 1, *S]`."""
+        return attention_gate(
+            x, self.phi(g), self.theta_weight, self.psi_weight, self.psi_bias, stride=self.stride
+        )

@@ -1,0 +1,147 @@
+"""The model file: one `.safetensors` whose metadata holds the model's spec as JSON.
+
+Nothing in it can run: tensors, and text checked against a schema.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from attnseg.errors import ModelFileError
+from attnseg.files import atomic_path
+from attnseg.models.attention_unet import AttentionUNet, build_network
+from attnseg.spec import ModelSpec, validate
+
+_SPEC_KEY = "attnseg"
+_HASH_KEY = "sha256"
+
+
+def save_model(path: Path, network: AttentionUNet, spec: ModelSpec) -> None:
+    """Write weights and spec to `path`, whole or not at all."""
+    assert network.architecture == spec.architecture
+    tensors = {name: value.detach().cpu().contiguous() for name, value in _state(network).items()}
+    metadata = {_SPEC_KEY: spec.model_dump_json(), _HASH_KEY: _content_hash(tensors)}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def load_spec(path: Path) -> ModelSpec:
+    """Read only the spec of a model file.
+
+    Raises:
+        ModelFileError: missing, cut short, a pickle, not written by attnseg, a spec that does not
+            fit the schema.
+    """
+    return _read(path, with_tensors=False)[0]
+
+
+def load_model(path: Path) -> tuple[AttentionUNet, ModelSpec]:
+    """Read a model file and build its network, in evaluation mode, on the CPU.
+
+    Raises:
+        ModelFileError: as of `load_spec`, or weights that are not those of the architecture.
+    """
+    spec, tensors, _ = _read(path, with_tensors=True)
+    # Skipping the random initialisation that the weights overwrite saves its time.
+    with torch.device("meta"):
+        network = build_network(spec.architecture)
+    _check_weights(path, network, tensors)
+    network.load_state_dict(tensors, assign=True)
+    return network.eval(), spec
+
+
+def verify_model(path: Path) -> list[str]:
+    """Everything that can be checked without running the model; the checks passed, one line each.
+
+    Raises:
+        ModelFileError: the first check that fails.
+    """
+    spec, tensors, metadata = _read(path, with_tensors=True)
+    with torch.device("meta"):
+        network = build_network(spec.architecture)
+    _check_weights(path, network, tensors)
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ModelFileError(f"{path}: tensor {name} holds NaN or infinity; train again")
+    if metadata.get(_HASH_KEY) != _content_hash(tensors):
+        raise ModelFileError(
+            f"{path}: the weights do not match the SHA-256 in the file; copy it again from its source"
+        )
+    count = sum(tensor.numel() for tensor in tensors.values())
+    return [
+        "header and spec: valid, format 1",
+        f"weights: {len(tensors)} tensors, {count:,} numbers, as the architecture demands",
+        "values: all finite",
+        f"SHA-256 of the weights: {metadata[_HASH_KEY]}, as recorded",
+    ]
+
+
+def describe_model(path: Path) -> dict[str, Any]:
+    """The spec as plain data, with the number of parameters and the hash of the weights."""
+    spec, tensors, metadata = _read(path, with_tensors=True)
+    return {
+        **spec.model_dump(mode="json"),
+        "parameters": sum(tensor.numel() for tensor in tensors.values()),
+        "sha256": metadata.get(_HASH_KEY),
+    }
+
+
+def _read(path: Path, *, with_tensors: bool) -> tuple[ModelSpec, dict[str, Tensor], dict[str, str]]:
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such model file; check -m")
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    if start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise ModelFileError(
+            f"{path}: this is a pickle (a PyTorch checkpoint), which can run code when opened; "
+            "attnseg reads .safetensors model files only"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            names = file.keys() if with_tensors else []
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(
+            f"{path}: not a whole safetensors file ({error}); copy it again from its source"
+        ) from None
+    if _SPEC_KEY not in metadata:
+        raise ModelFileError(
+            f"{path}: holds tensors but no attnseg spec; give a model written by attnseg train"
+        )
+    try:
+        raw = json.loads(metadata[_SPEC_KEY])
+    except json.JSONDecodeError:
+        raise ModelFileError(f"{path}: its spec is not valid JSON; copy the file again") from None
+    return validate(ModelSpec, raw, source=str(path), error=ModelFileError), tensors, metadata
+
+
+def _state(network: AttentionUNet) -> dict[str, Tensor]:
+    return {name: value for name, value in network.state_dict().items()}
+
+
+def _check_weights(path: Path, network: AttentionUNet, tensors: dict[str, Tensor]) -> None:
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ModelFileError(
+                f"{path}: tensor {name} is {found.get(name, 'missing')} where the architecture "
+                f"needs {expected.get(name, 'none')}; the file does not belong to its own spec"
+            )
+
+
+def _content_hash(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

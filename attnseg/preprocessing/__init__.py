@@ -1,0 +1,20 @@
+"""Scan → network input and back: orientation, normalisation, resampling."""
+
+from attnseg.preprocessing.normalization import foreground_statistics, normalize
+from attnseg.preprocessing.orientation import AxisOrder
+from attnseg.preprocessing.pipeline import Grid, class_indices, preprocess, preprocess_labels
+from attnseg.preprocessing.resampling import apply_along, axis_matrix, resample, resample_labels
+
+__all__ = [
+    "AxisOrder",
+    "Grid",
+    "apply_along",
+    "axis_matrix",
+    "class_indices",
+    "foreground_statistics",
+    "normalize",
+    "preprocess",
+    "preprocess_labels",
+    "resample",
+    "resample_labels",
+]

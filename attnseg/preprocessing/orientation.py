@@ -1,0 +1,50 @@
+"""Voxel axes brought to right–anterior–superior order and back: permutation and flips, no copies."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnseg.images import Geometry
+
+
+@dataclass(frozen=True)
+class AxisOrder:
+    """How stored axes I, J, K become R, A, S.
+
+    Args:
+        permutation: for R, A, S in turn, the stored axis that runs along it.
+        flips: for R, A, S in turn, whether that axis runs the other way.
+    """
+
+    permutation: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+
+    @classmethod
+    def of(cls, geometry: Geometry) -> "AxisOrder":
+        """The order that brings `geometry` to RAS."""
+        source = {world: (axis, sign) for axis, (world, sign) in enumerate(geometry.closest_axes)}
+        axes = [source[world] for world in range(3)]
+        (r, a, s), (fr, fa, fs) = zip(*axes, strict=True)
+        return cls((r, a, s), (fr < 0, fa < 0, fs < 0))
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """Stored `[..., I, J, K]` → `[..., R, A, S]`, as a view."""
+        lead = array.ndim - 3
+        moved = array.transpose(*range(lead), *(lead + axis for axis in self.permutation))
+        return moved[(..., *_slices(self.flips))]
+
+    def undo(self, array: np.ndarray) -> np.ndarray:
+        """`[..., R, A, S]` → stored `[..., I, J, K]`, as a view."""
+        lead = array.ndim - 3
+        unflipped = array[(..., *_slices(self.flips))]
+        return unflipped.transpose(
+            *range(lead), *(lead + int(axis) for axis in np.argsort(self.permutation))
+        )
+
+    def permute(self, values: tuple) -> tuple:
+        """Per-axis numbers (shape, spacing) in R, A, S order."""
+        return tuple(values[axis] for axis in self.permutation)
+
+
+def _slices(flips: tuple[bool, bool, bool]) -> tuple[slice, ...]:
+    return tuple(slice(None, None, -1 if flip else 1) for flip in flips)

@@ -1,0 +1,112 @@
+"""Scan → network input, and the facts needed for the way back. One path for training and use."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attnseg.errors import DataError
+from attnseg.images import Geometry, Image
+from attnseg.preprocessing.normalization import normalize
+from attnseg.preprocessing.orientation import AxisOrder
+from attnseg.preprocessing.resampling import axis_matrix, resample, resample_labels
+from attnseg.spec import Preprocessing
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The model's grid of one scan beside the scan's own.
+
+    Args:
+        axes: how the stored axes become R, A, S.
+        source_shape: voxels of the scan along R, A, S.
+        shape: voxels of the network's input along R, A, S.
+    """
+
+    axes: AxisOrder
+    source_shape: Shape
+    shape: Shape
+
+    @classmethod
+    def of(cls, geometry: Geometry, spec: Preprocessing) -> "Grid":
+        """The grid on which a model with this spec sees a scan with this geometry."""
+        axes = AxisOrder.of(geometry)
+        source = axes.permute(geometry.shape)
+        spacing = axes.permute(geometry.spacing_mm)
+        # A spacing that differs by a rounding of the header is the same spacing.
+        target = [
+            n if abs(mm / wanted - 1) < 1e-3 else max(1, round(n * mm / wanted))
+            for n, mm, wanted in zip(source, spacing, spec.spacing_mm, strict=True)
+        ]
+        return cls(axes, source, (target[0], target[1], target[2]))
+
+    def matrices_back(self) -> tuple[Tensor | None, ...]:
+        """Per axis the matrix `[source, model]` that resamples logits; None where sizes agree."""
+        return tuple(
+            None if n == m else axis_matrix(n, m)
+            for n, m in zip(self.shape, self.source_shape, strict=True)
+        )
+
+
+def preprocess(image: Image, spec: Preprocessing) -> tuple[Tensor, Grid]:
+    """Orient, normalise and resample a scan.
+
+    Returns:
+        The network's input `[C, R, A, S]`, float32, and its grid.
+
+    Raises:
+        DataError: other number of channels than the spec, NaN, no contrast.
+    """
+    expected = len(spec.normalization)
+    source = str(image.path or "image")
+    if image.array.shape[0] != expected:
+        raise DataError(
+            f"{source}: {image.array.shape[0]} channel(s) where the model expects {expected}; give "
+            "all channels of the case"
+        )
+    grid = Grid.of(image.geometry, spec)
+    channels = [
+        normalize(channel, scheme, source=source)
+        for channel, scheme in zip(image.array, spec.normalization, strict=True)
+    ]
+    oriented = grid.axes.apply(np.stack(channels))
+    volume = torch.from_numpy(np.ascontiguousarray(oriented))
+    return resample(volume, grid.shape), grid
+
+
+def preprocess_labels(labels: Image, spec: Preprocessing, *, label_values: tuple[int, ...]) -> Tensor:
+    """Orient and resample a mask to the model's grid, values mapped to class indices.
+
+    Args:
+        labels: the mask as read, `[1, I, J, K]`.
+        spec: the model's preprocessing.
+        label_values: values in class order, background first.
+
+    Returns:
+        Class indices `[R, A, S]`, int16.
+
+    Raises:
+        DataError: a value that is not among `label_values`.
+    """
+    grid = Grid.of(labels.geometry, spec)
+    indices = class_indices(labels.array[0], label_values, source=str(labels.path or "labels"))
+    oriented = torch.from_numpy(np.ascontiguousarray(grid.axes.apply(indices)))
+    return resample_labels(oriented, grid.shape, num_classes=len(label_values))
+
+
+def class_indices(array: np.ndarray, label_values: tuple[int, ...], *, source: str) -> np.ndarray:
+    """Label values → positions in `label_values`, int16."""
+    values = np.asarray(label_values, dtype=np.int64)
+    order = np.argsort(values)
+    found = np.searchsorted(values[order], array)
+    found = np.clip(found, 0, len(values) - 1)
+    known = values[order][found] == array
+    if not known.all():
+        raise DataError(
+            f"{source}: label value {array[~known].flat[0]} is not one of {list(label_values)}; "
+            "correct the mask or declare the value"
+        )
+    return order[found].astype(np.int16)

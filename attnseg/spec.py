@@ -1,0 +1,187 @@
+"""What a model file says about its model: architecture, preprocessing, labels, provenance.
+
+This is data, never code: frozen schemas that refuse unknown keys, read from JSON.
+"""
+
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from attnseg.errors import AttnsegError
+
+Ints = tuple[int, ...]
+Spacing = tuple[float, float, float]
+_Schema = TypeVar("_Schema", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """Base of all schemas: immutable, unknown keys refused, defaults checked as well."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
+    )
+
+
+class Architecture(Frozen):
+    """Arguments of `attnseg.models.AttentionUNet`, one entry per level from finest to coarsest."""
+
+    spatial_dims: Literal[2, 3]
+    in_channels: int = Field(ge=1)
+    out_channels: int = Field(ge=1)
+    channels: Ints = Field(min_length=2)
+    """Feature channels of each level."""
+    strides: tuple[Ints, ...]
+    """Downsampling per axis between neighbouring levels: one entry fewer than `channels`."""
+    kernel_sizes: tuple[Ints, ...]
+    """Convolution kernel per axis of each level; odd numbers."""
+    blocks_per_level: int = Field(default=1, ge=1)
+    block: Literal["plain", "residual"] = "residual"
+    norm: Literal["instance", "batch"] = "instance"
+    gate: Literal["grid", "skip", "none"] = "grid"
+    gate_finest: bool = False
+    """Gate the finest skip as well; the paper leaves it ungated."""
+    deep_supervision: int = Field(default=0, ge=0)
+    """Number of extra output heads below the finest level."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        levels = len(self.channels)
+        if len(self.strides) != levels - 1 or len(self.kernel_sizes) != levels:
+            raise ValueError(
+                f"{levels} channels need {levels - 1} strides and {levels} kernel_sizes, got "
+                f"{len(self.strides)} and {len(self.kernel_sizes)}"
+            )
+        for entry in (*self.strides, *self.kernel_sizes):
+            if len(entry) != self.spatial_dims or min(entry) < 1:
+                raise ValueError(f"{entry} needs {self.spatial_dims} positive numbers, one an axis")
+        if any(size % 2 == 0 for kernel in self.kernel_sizes for size in kernel):
+            raise ValueError(f"kernel_sizes {self.kernel_sizes} must be odd, to keep the grid")
+        if min(self.channels) < 2:
+            raise ValueError(f"channels {self.channels} must be 2 or more at every level")
+        if self.deep_supervision > levels - 2:
+            raise ValueError(
+                f"deep_supervision {self.deep_supervision} exceeds the {levels - 2} decoder "
+                f"levels below the finest of a network of {levels} levels"
+            )
+        return self
+
+    @property
+    def total_stride(self) -> Ints:
+        """Downsampling per axis from the input to the coarsest level."""
+        total = [1] * self.spatial_dims
+        for stride in self.strides:
+            total = [a * b for a, b in zip(total, stride, strict=True)]
+        return tuple(total)
+
+
+class ZScore(Frozen):
+    """Subtract the mean and divide by the deviation of the scan's own foreground (voxels ≠ 0)."""
+
+    scheme: Literal["zscore"] = "zscore"
+
+
+class ClipZScore(Frozen):
+    """Clip to a window, then shift and scale by fixed numbers: for CT, whose units mean something.
+
+    The numbers come from the training set's foreground (percentiles 0.5 and 99.5, mean, deviation).
+    """
+
+    scheme: Literal["ct"] = "ct"
+    low: float
+    high: float
+    mean: float
+    std: float = Field(gt=0)
+
+
+Normalization = Annotated[ZScore | ClipZScore, Field(discriminator="scheme")]
+
+
+class Preprocessing(Frozen):
+    """How a scan becomes network input; the same for training and prediction."""
+
+    orientation: Literal["RAS"] = "RAS"
+    spacing_mm: Spacing
+    """Voxel spacing of the network's input along R, A, S in mm."""
+    normalization: tuple[Normalization, ...]
+    """One entry per channel."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if min(self.spacing_mm) <= 0:
+            raise ValueError(f"spacing_mm {self.spacing_mm} must be positive")
+        return self
+
+
+class Label(Frozen):
+    """A class of the model: the value written into masks and its name."""
+
+    value: int
+    name: str
+
+
+class ModelSpec(Frozen):
+    """The JSON inside a model file."""
+
+    format: Literal[1] = 1
+    architecture: Architecture
+    preprocessing: Preprocessing
+    channel_names: tuple[str, ...]
+    labels: tuple[Label, ...]
+    """In the order of the network's output channels; the first is the background, value 0."""
+    patch: Ints
+    """Window of sliding-window prediction, voxels along R, A, S."""
+    mirror_axes: Ints = ()
+    """Axes along which test-time mirroring is allowed."""
+    fingerprint: dict[str, Any] = {}
+    """What the training set looked like."""
+    provenance: dict[str, Any] = {}
+    """Versions, data set, seed, steps and scores."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        net = self.architecture
+        counts = {
+            "labels": (len(self.labels), net.out_channels),
+            "channel_names": (len(self.channel_names), net.in_channels),
+            "preprocessing.normalization": (len(self.preprocessing.normalization), net.in_channels),
+            "patch": (len(self.patch), net.spatial_dims),
+        }
+        for key, (found, needed) in counts.items():
+            if found != needed:
+                raise ValueError(f"{key} has {found} entries where the architecture needs {needed}")
+        if self.labels[0].value != 0:
+            raise ValueError(f"labels[0] is {self.labels[0].value}; it must be the background, 0")
+        if len({label.value for label in self.labels}) != len(self.labels):
+            raise ValueError("label values must differ from each other")
+        return self
+
+    @property
+    def label_values(self) -> Ints:
+        """Values written into masks, in class order."""
+        return tuple(label.value for label in self.labels)
+
+
+def validate(
+    schema: type[_Schema], raw: Any, *, source: str, error: type[AttnsegError]
+) -> _Schema:
+    """Build `schema` from plain data; each problem becomes `source: dotted.path: message`."""
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as problem:
+        raise error("\n".join(_explain(problem, source))) from None
+
+
+def _explain(problem: ValidationError, source: str) -> list[str]:
+    lines = []
+    for item in problem.errors():
+        parts = [str(part) for part in item["loc"]]
+        if any(part.startswith("literal[") for part in parts):
+            continue  # the other half of a `… | "auto"`; the first half says what is wrong
+        path = ".".join(part for part in parts if "[" not in part)
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "unknown key; remove it or correct its spelling"
+        elif item["type"] != "missing" and not isinstance(item["input"], dict | BaseModel):
+            message = f"{message}, got {item['input']!r}"
+        lines.append(f"{source}: {path}: {message}" if path else f"{source}: {message}")
+    return lines
