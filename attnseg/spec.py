@@ -130,8 +130,6 @@ class ModelSpec(Frozen):
     """In the order of the network's output channels; the first is the background, value 0."""
     patch: Ints
     """Window of sliding-window prediction, voxels along R, A, S."""
-    mirror_axes: Ints = ()
-    """Axes along which test-time mirroring is allowed."""
     fingerprint: dict[str, Any] = {}
     """What the training set looked like."""
     provenance: dict[str, Any] = {}

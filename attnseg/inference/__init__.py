@@ -1,1 +1,21 @@
-""""""
+"""Prediction: windows, streaming to the scan's own grid, cohorts."""
+
+from attnseg.inference.cohort import Outcome, predict_cohort
+from attnseg.inference.predict import predict
+from attnseg.inference.predictor import Predictor, Segmentation
+from attnseg.inference.sources import MODEL_NAME, Scan, find_model, find_scans
+from attnseg.inference.stream import resample_rows, stream_windows
+
+__all__ = [
+    "MODEL_NAME",
+    "Outcome",
+    "Predictor",
+    "Scan",
+    "Segmentation",
+    "find_model",
+    "find_scans",
+    "predict",
+    "predict_cohort",
+    "resample_rows",
+    "stream_windows",
+]

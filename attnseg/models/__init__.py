@@ -6,6 +6,7 @@ from attnseg.models.model_file import (
     describe_model,
     load_model,
     load_spec,
+    model_id,
     save_model,
     verify_model,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "describe_model",
     "load_model",
     "load_spec",
+    "model_id",
     "save_model",
     "verify_model",
 ]

@@ -56,6 +56,11 @@ def load_model(path: Path) -> tuple[AttentionUNet, ModelSpec]:
     return network.eval(), spec
 
 
+def model_id(path: Path) -> str:
+    """The SHA-256 of the weights as recorded in the file: which model made a mask."""
+    return _read(path, with_tensors=False)[2].get(_HASH_KEY, "")
+
+
 def verify_model(path: Path) -> list[str]:
     """Everything that can be checked without running the model; the checks passed, one line each.
 

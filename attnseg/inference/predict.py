@@ -1,0 +1,76 @@
+"""`attnseg predict`: scans in, masks out, one line a scan."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from attnseg.inference.cohort import MANIFEST, Outcome, predict_cohort
+from attnseg.inference.predictor import Predictor
+from attnseg.inference.sources import find_model, find_scans
+from attnseg.models import load_model, model_id
+
+
+def predict(
+    inputs: Sequence[str | Path],
+    output: Path,
+    *,
+    model: Path | None = None,
+    overlap: float | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> list[Outcome]:
+    """Predict files, folders and globs, print progress, and return what became of each scan.
+
+    Args:
+        inputs: as typed by the user.
+        output: folder for masks and manifest.
+        model: model file or run folder; None takes the newest finished run under `runs/`.
+        overlap: of neighbouring windows; None takes the default.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        overwrite: predict again what is done already.
+
+    Raises:
+        AttnsegError: nothing to predict, or no usable model; a single bad scan does not raise.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    path = find_model(model)
+    network, spec = load_model(path)
+    predictor = Predictor(network, spec, device=device, overlap=0.5 if overlap is None else overlap)
+    scans = find_scans(inputs, num_channels=spec.architecture.in_channels)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"model {path} · {predictor.device} · {len(scans)} scan(s) → {output}/")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("predicting", total=len(scans))
+
+        def report(outcome: Outcome) -> None:
+            progress.advance(task)
+            progress.console.print(_line(outcome), markup=False)
+
+        outcomes = predict_cohort(
+            scans,
+            predictor,
+            output,
+            model_id=model_id(path),
+            overwrite=overwrite,
+            on_outcome=report,
+        )
+    counts = {state: sum(o.state == state for o in outcomes) for state in ("done", "skipped", "failed")}
+    listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    console.print(f"{listed}; {output / MANIFEST} tells the rest")
+    return outcomes
+
+
+def _line(outcome: Outcome) -> str:
+    if outcome.state == "failed":
+        return f"✗ {outcome.name}: {outcome.reason}"
+    if outcome.state == "skipped":
+        return f"– {outcome.name}: done before; --overwrite predicts it again"
+    seconds = outcome.seconds_reading + outcome.seconds_predicting + outcome.seconds_writing
+    return f"✓ {outcome.name} {seconds:.2f} s"
