@@ -174,3 +174,22 @@ def _lay_over(raw: dict[str, Any], key: str, value: Any) -> None:
             raise ConfigError(f"--set {key}: {parent} holds a value, not keys; shorten the path")
         branch = child
     branch[last] = value
+
+
+def experiment(path: Path | None, overrides: list[str], flags: dict[str, Any]) -> Config:
+    """The configuration that a command line means.
+
+    Args:
+        path: YAML file; None takes `attnseg.yaml` of the current folder where there is one.
+        overrides: texts of `--set`.
+        flags: dotted key → value of dedicated options; None where one was not given. They win.
+    """
+    default = Path("attnseg.yaml")
+    if path is None and default.exists():
+        path = default
+    given = {key: value for key, value in flags.items() if value is not None}
+    laid_over = dict(parse_override(text) for text in overrides)
+    if "training.epochs" in given:
+        # An explicit length in epochs replaces a time budget that the file may hold.
+        laid_over.setdefault("training.max_minutes", None)
+    return load_config(path, laid_over | given)

@@ -159,9 +159,7 @@ class ModelSpec(Frozen):
         return tuple(label.value for label in self.labels)
 
 
-def validate(
-    schema: type[_Schema], raw: Any, *, source: str, error: type[AttnsegError]
-) -> _Schema:
+def validate(schema: type[_Schema], raw: Any, *, source: str, error: type[AttnsegError]) -> _Schema:
     """Build `schema` from plain data; each problem becomes `source: dotted.path: message`."""
     try:
         return schema.model_validate(raw)

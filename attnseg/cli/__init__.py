@@ -1,1 +1,1 @@
-""""""
+"""Typer commands, one file each: parse, then one call."""

@@ -185,7 +185,9 @@ def _read(path: Path) -> tuple[Nifti1Header | Nifti2Header, np.ndarray]:
                 ) from None
             offset = int(header["vox_offset"])
             if offset < len(block) - 192 or bytes(header["magic"])[:1] != b"n":
-                raise DataError(f"{path}: damaged header (voxels start at byte {offset}); re-export")
+                raise DataError(
+                    f"{path}: damaged header (voxels start at byte {offset}); re-export"
+                )
             shape = _shape(path, header)
             dtype = header.get_data_dtype().newbyteorder(">" if big_endian else "<")
             skipped = block[offset:]

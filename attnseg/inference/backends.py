@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from attnseg.errors import UsageError
-from attnseg.models import AttentionUNet
-
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+from attnseg.models import AttentionUNet, channels_last
 
 
 def resolve_device(name: str) -> torch.device:
@@ -31,15 +29,14 @@ def resolve_device(name: str) -> torch.device:
 def torch_backend(network: AttentionUNet, device: torch.device) -> Callable[[Tensor], Tensor]:
     """Eager PyTorch: channels-last on a CPU, float16 autocast on CUDA."""
     on_cpu = device.type == "cpu"
-    layout = _CHANNELS_LAST[network.architecture.spatial_dims]
     network = network.eval().to(device)
     if on_cpu:
-        network = network.to(memory_format=layout)
+        network = network.channels_last()
 
     def run(patches: Tensor) -> Tensor:
         patches = patches.to(device)
         if on_cpu:
-            return network(patches.contiguous(memory_format=layout))
+            return network(channels_last(patches))
         with torch.autocast(device.type, dtype=torch.float16):
             return network(patches)
 

@@ -49,7 +49,9 @@ def predict_cohort(
     sources = {path.resolve() for scan in scans for path in scan.paths}
     clash = [path for path in targets.values() if path.resolve() in sources]
     if clash:
-        raise UsageError(f"{clash[0]}: this mask would overwrite its scan; give another folder with -o")
+        raise UsageError(
+            f"{clash[0]}: this mask would overwrite its scan; give another folder with -o"
+        )
     output.mkdir(parents=True, exist_ok=True)
     finished = _finished(output / MANIFEST, model_id)
     outcomes = []

@@ -32,7 +32,13 @@ def predict(
         AttnsegError: nothing to predict, or no usable model; a single bad scan does not raise.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     path = find_model(model)
     network, spec = load_model(path)
@@ -46,7 +52,8 @@ def predict(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    live = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not live) as progress:
         task = progress.add_task("predicting", total=len(scans))
 
         def report(outcome: Outcome) -> None:
@@ -61,7 +68,9 @@ def predict(
             overwrite=overwrite,
             on_outcome=report,
         )
-    counts = {state: sum(o.state == state for o in outcomes) for state in ("done", "skipped", "failed")}
+    counts = {
+        state: sum(o.state == state for o in outcomes) for state in ("done", "skipped", "failed")
+    }
     listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     console.print(f"{listed}; {output / MANIFEST} tells the rest")
     return outcomes

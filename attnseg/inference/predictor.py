@@ -100,7 +100,7 @@ class Predictor:
             if labels.size == 0:
                 labels = np.empty(shape, dtype=self._lookup.dtype)
             winners = logits.argmax(dim=0).cpu().numpy()
-            labels[start : start + len(winners)] = self._lookup[winners]
+            labels[start : start + len(winners)] = np.take(self._lookup, winners)
 
         undo = self._stream(image, torch_backend(self.network, self.device), keep)
         names = {label.value: label.name for label in self.spec.labels if label.value != 0}

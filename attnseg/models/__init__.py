@@ -1,6 +1,7 @@
 """The Attention U-Net, its gates, and the model file."""
 
 from attnseg.models.attention_unet import AttentionUNet, build_network
+from attnseg.models.blocks import channels_last
 from attnseg.models.gates import GridGate, SkipGate
 from attnseg.models.model_file import (
     describe_model,
@@ -16,6 +17,7 @@ __all__ = [
     "GridGate",
     "SkipGate",
     "build_network",
+    "channels_last",
     "describe_model",
     "load_model",
     "load_spec",

@@ -1,16 +1,18 @@
 """Convolution blocks. Shapes: N batch, C channels, S the two or three spatial axes."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 NormName = Literal["instance", "batch"]
 BlockName = Literal["plain", "residual"]
-CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+# Any: the classes of either dimension take the same arguments, which their type hints do not say.
+CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_BATCH_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class InstanceNorm(nn.Module):
@@ -30,6 +32,11 @@ class InstanceNorm(nn.Module):
         return torch.group_norm(x, x.shape[1], self.weight, self.bias, 1e-5)
 
 
+def channels_last(tensor: Tensor) -> Tensor:
+    """`[N, C, *S]` with the channels of a voxel side by side: faster convolutions on a CPU."""
+    return tensor.contiguous(memory_format=_CHANNELS_LAST[tensor.ndim - 2])
+
+
 def make_norm(name: NormName, channels: int, *, spatial_dims: int) -> nn.Module:
     """Normalisation layer by name."""
     return InstanceNorm(channels) if name == "instance" else _BATCH_NORM[spatial_dims](channels)
@@ -47,12 +54,16 @@ def conv(
     padding = tuple(size // 2 for size in kernel)
     dims = len(kernel)
     step = (stride,) * dims if isinstance(stride, int) else tuple(stride)
-    return CONV[dims](in_channels, out_channels, tuple(kernel), step, padding, bias=bias)
+    return cast(
+        nn.Module,
+        CONV[dims](in_channels, out_channels, tuple(kernel), step, padding, bias=bias),
+    )
 
 
 def upsampling(in_channels: int, out_channels: int, stride: Sequence[int]) -> nn.Module:
     """Transposed convolution with kernel = stride: every coarse voxel writes its own block."""
-    return _TRANSPOSED[len(stride)](in_channels, out_channels, tuple(stride), tuple(stride))
+    make = _TRANSPOSED[len(stride)]
+    return cast(nn.Module, make(in_channels, out_channels, tuple(stride), tuple(stride)))
 
 
 class ConvBlock(nn.Module):

@@ -27,9 +27,7 @@ def attention_gate_forward(
     value, phi, theta_weight, psi_weight, psi_bias = _widen(
         x, phi, theta_weight, psi_weight, psi_bias
     )
-    alpha = torch.sigmoid(
-        _scores(_inner(value, phi, theta_weight, stride), psi_weight, psi_bias)
-    )
+    alpha = torch.sigmoid(_scores(_inner(value, phi, theta_weight, stride), psi_weight, psi_bias))
     y = torch.empty_like(x).copy_(value * alpha)
     return y, alpha.to(x.dtype, copy=True).contiguous()
 

@@ -31,20 +31,19 @@ class AxisOrder:
         """Stored `[..., I, J, K]` → `[..., R, A, S]`, as a view."""
         lead = array.ndim - 3
         moved = array.transpose(*range(lead), *(lead + axis for axis in self.permutation))
-        return moved[(..., *_slices(self.flips))]
+        return np.flip(moved, self._flipped(lead))
 
     def undo(self, array: np.ndarray) -> np.ndarray:
         """`[..., R, A, S]` → stored `[..., I, J, K]`, as a view."""
         lead = array.ndim - 3
-        unflipped = array[(..., *_slices(self.flips))]
+        unflipped = np.flip(array, self._flipped(lead))
         return unflipped.transpose(
             *range(lead), *(lead + int(axis) for axis in np.argsort(self.permutation))
         )
 
+    def _flipped(self, lead: int) -> tuple[int, ...]:
+        return tuple(lead + axis for axis, flip in enumerate(self.flips) if flip)
+
     def permute(self, values: tuple) -> tuple:
         """Per-axis numbers (shape, spacing) in R, A, S order."""
         return tuple(values[axis] for axis in self.permutation)
-
-
-def _slices(flips: tuple[bool, bool, bool]) -> tuple[slice, ...]:
-    return tuple(slice(None, None, -1 if flip else 1) for flip in flips)

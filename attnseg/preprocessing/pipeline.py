@@ -77,7 +77,9 @@ def preprocess(image: Image, spec: Preprocessing) -> tuple[Tensor, Grid]:
     return resample(volume, grid.shape), grid
 
 
-def preprocess_labels(labels: Image, spec: Preprocessing, *, label_values: tuple[int, ...]) -> Tensor:
+def preprocess_labels(
+    labels: Image, spec: Preprocessing, *, label_values: tuple[int, ...]
+) -> Tensor:
     """Orient and resample a mask to the model's grid, values mapped to class indices.
 
     Args:

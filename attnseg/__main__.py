@@ -1,0 +1,5 @@
+"""`python -m attnseg`."""
+
+from attnseg.cli.app import main
+
+main()

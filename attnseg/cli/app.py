@@ -1,0 +1,58 @@
+"""The command line. Imports nothing heavy: `attnseg --help` must be instant."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from attnseg.cli.demo import demo
+from attnseg.cli.evaluate import evaluate
+from attnseg.cli.model import model_app
+from attnseg.cli.predict import predict
+from attnseg.cli.train import train
+from attnseg.errors import AttnsegError
+
+app = typer.Typer(
+    name="attnseg",
+    help="Medical image segmentation with the Attention U-Net.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"attnseg {version('attnseg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Medical image segmentation with the Attention U-Net: train, predict, see where it looks."""
+
+
+for command in (demo, train, predict, evaluate):
+    app.command()(command)
+app.add_typer(model_app, name="model")
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend becomes one line and an exit code."""
+    try:
+        app()
+    except (AttnsegError, OSError) as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.echo(f"attnseg: {error}", err=True)
+        sys.exit(error.exit_code if isinstance(error, AttnsegError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)

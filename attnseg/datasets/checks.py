@@ -1,0 +1,85 @@
+"""Plain rules on the facts of a data set: what stops training, and what is worth a second look."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from attnseg.datasets.cases import Dataset
+from attnseg.datasets.facts import CaseFacts
+from attnseg.datasets.findings import Finding
+
+
+def find_problems(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
+    """All findings: of the folder, of single cases, and across cases.
+
+    Args:
+        dataset: what `find_dataset` found.
+        facts: what `inspect_dataset` found in its files.
+    """
+    findings = [
+        *dataset.problems,
+        *(finding for case in facts for finding in case.findings),
+        *_label_value_findings(dataset.label_names, facts),
+        *_duplicate_labels(facts),
+    ]
+    usable = sum(case.usable for case in facts)
+    if usable < 2:
+        problem = f"{usable} usable case(s); training needs at least 2"
+        findings.append(Finding("dataset", "fatal", problem, "add cases or mend those above"))
+    return findings
+
+
+def _label_value_findings(names: dict[int, str], facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Label values that are missing, undeclared, or in a single mask only."""
+    cases_with: dict[int, list[str]] = defaultdict(list)
+    for case in facts:
+        for value in case.label_counts:
+            if value != 0:
+                cases_with[value].append(case.name)
+    if not cases_with:
+        remedy = "check that the masks are the right files"
+        return [Finding("dataset", "fatal", "no mask has any voxel that is not 0", remedy)]
+
+    findings = []
+    absent = [f"{value} ({name})" for value, name in names.items() if value not in cases_with]
+    if absent:
+        problem = f"no mask has the declared label(s) {', '.join(absent)}"
+        remedy = "nothing will be learnt for them; check `labels` in dataset.json"
+        findings.append(Finding("dataset", "warning", problem, remedy))
+
+    undeclared = {value: cases for value, cases in cases_with.items() if value not in names}
+    # A value that one mask alone has is nearly always a slip of the annotator or a wrong file.
+    stray: dict[str, list[int]] = defaultdict(list)
+    for value, cases in undeclared.items():
+        if len(cases) == 1:
+            stray[cases[0]].append(value)
+    for case_name, values in stray.items():
+        problem = f"label value(s) {_listed(values)} occur in this case only"
+        remedy = "correct the mask, or name the value under `labels` in dataset.json"
+        findings.append(Finding(case_name, "fatal", problem, remedy))
+
+    shared = [value for value, cases in undeclared.items() if len(cases) > 1]
+    if names and shared:
+        problem = f"label value(s) {_listed(shared)} occur in the masks but are not declared"
+        remedy = "name them under `labels` in dataset.json; they are trained as labels of their own"
+        findings.append(Finding("dataset", "warning", problem, remedy))
+    return findings
+
+
+def _duplicate_labels(facts: Sequence[CaseFacts]) -> list[Finding]:
+    first_with: dict[str, str] = {}
+    findings = []
+    for case in facts:
+        if not any(case.label_counts):  # empty masks are alike without being copies
+            continue
+        original = first_with.setdefault(case.label_digest, case.name)
+        if original != case.name:
+            problem = f"its label is identical to that of {original}"
+            remedy = "one of the two is probably a copy under a wrong name: keep the right one"
+            findings.append(Finding(case.name, "warning", problem, remedy))
+    return findings
+
+
+def _listed(values: Sequence[int]) -> str:
+    ordered = sorted(values)
+    shown = ", ".join(map(str, ordered[:5]))
+    return shown if len(ordered) <= 5 else f"{shown}, … ({len(ordered)} values)"

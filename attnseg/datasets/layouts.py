@@ -1,0 +1,227 @@
+"""From a folder to its cases: Medical Segmentation Decathlon, nnU-Net raw, or paired folders."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from attnseg.datasets.cases import LAYOUT_NAMES, Case, Dataset
+from attnseg.datasets.findings import Finding
+from attnseg.datasets.metadata import Metadata, read_metadata
+from attnseg.errors import ConfigError, DataError
+from attnseg.images import is_scan, strip_suffix
+
+_LOOKED_FOR = (
+    "dataset.json with a `training` list (Decathlon), imagesTr/CASE_0000.nii.gz and "
+    "labelsTr/CASE.nii.gz with dataset.json (nnU-Net), images/X.nii.gz and labels/X.nii.gz (paired)"
+)
+_FOLDERS = ("imagesTr", "labelsTr", "images", "labels")
+_OTHER_FORMATS = (
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
+    *(".dcm", ".nrrd", ".mha", ".mhd", ".mgz", ".hdr", ".mnc"),
+)
+_CHANNEL_FILE = re.compile(r"(.+)_(\d{4})")
+
+
+def find_dataset(root: Path, *, layout: str = "auto") -> Dataset:
+    """List the cases of a folder; no file is opened apart from `dataset.json`.
+
+    Args:
+        root: the folder of the data set.
+        layout: "msd", "nnunet", "paired", or "auto" to recognise which of them it is.
+
+    Raises:
+        ConfigError: no such layout.
+        DataError: the folder is missing, empty, not recognised, or its dataset.json is broken.
+    """
+    root = Path(root)
+    if layout not in ("auto", *LAYOUT_NAMES):
+        raise ConfigError(f"layout {layout!r} is unknown; use auto, {', '.join(LAYOUT_NAMES)}")
+    _refuse_unusable(root)
+    metadata = read_metadata(root / "dataset.json")
+    if layout == "auto":
+        layout = _recognise(root, metadata)
+    readers = {"msd": _msd, "nnunet": _nnunet, "paired": _paired}
+    cases, problems = readers[layout](root, metadata)
+    if not cases:
+        raise DataError(
+            f"{root}: no image in this {LAYOUT_NAMES[layout]} folder; add .nii.gz files"
+        )
+    return Dataset(
+        root=root,
+        layout=layout,
+        cases=tuple(sorted(cases, key=lambda case: case.name)),
+        channel_names=metadata.channel_names,
+        label_names=metadata.label_names,
+        problems=tuple(sorted(problems, key=lambda finding: finding.case)),
+    )
+
+
+def _refuse_unusable(root: Path) -> None:
+    """Say in one line why nothing can be found here, if that is plain before looking closer."""
+    if not root.exists():
+        raise DataError(f"{root}: no such folder; check the path")
+    if not root.is_dir():
+        raise DataError(f"{root}: this is a file; give the folder that holds the data set")
+    if not any(root.iterdir()):
+        raise DataError(f"{root}: the folder is empty; looked for {_LOOKED_FOR}")
+    folders = [folder for folder in (root, *(root / n for n in _FOLDERS)) if folder.is_dir()]
+    files = [file for folder in folders for file in folder.iterdir() if file.is_file()]
+    others = Counter(file.suffix.lower() for file in files if file.suffix.lower() in _OTHER_FORMATS)
+    if others and not any(is_scan(file) for file in files):
+        suffix, count = others.most_common(1)[0]
+        raise DataError(
+            f"{root}: {count} {suffix} files and no NIfTI; attnseg trains on NIfTI volumes for "
+            "now: convert images and masks to .nii.gz"
+        )
+
+
+def _recognise(root: Path, metadata: Metadata) -> str:
+    channel_files = any(_CHANNEL_FILE.fullmatch(name) for name in _scans(root / "imagesTr"))
+    # Old nnU-Net files have a `training` list too, but its image names lack the `_0000`.
+    listed = metadata.training is not None and any(
+        (root / image).exists() for image, _ in metadata.training
+    )
+    if metadata.training is not None and (listed or not channel_files):
+        return "msd"
+    if metadata.exists and channel_files:
+        return "nnunet"
+    if (root / "images").is_dir() and (root / "labels").is_dir():
+        return "paired"
+    found = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
+    shown = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
+    raise DataError(
+        f"{root}: layout not recognised (found {shown}); arrange it as one of: {_LOOKED_FOR}"
+    )
+
+
+def _msd(root: Path, metadata: Metadata) -> tuple[list[Case], list[Finding]]:
+    if metadata.training is None:
+        raise DataError(
+            f"{root}: no dataset.json with a `training` list, which the Decathlon layout needs; "
+            "add it or choose another layout"
+        )
+    cases = [
+        Case(strip_suffix(Path(image).name), (root / image,), root / label)
+        for image, label in metadata.training
+    ]
+    name, count = Counter(case.name for case in cases).most_common(1)[0] if cases else ("", 0)
+    if count > 1:
+        raise DataError(
+            f"{root / 'dataset.json'}: `training` names {count} images {name!r}; give each case "
+            "a file name of its own and list it once"
+        )
+    # Files that the list leaves out: a lone one is a mistake, a pair may be left out on purpose.
+    listed = {root / file for pair in metadata.training for file in pair}
+    images = _unlisted({(root / image).parent for image, _ in metadata.training}, listed)
+    labels = _unlisted({(root / label).parent for _, label in metadata.training}, listed)
+    problems = _lone(images, labels)
+    for name in images.keys() & labels.keys():
+        problems.append(
+            Finding(
+                name,
+                "warning",
+                "image and label are in the folder but not in dataset.json, so it is not used",
+                "add it to `training`, or move it away if it is left out on purpose",
+            )
+        )
+    return cases, problems
+
+
+def _unlisted(folders: set[Path], listed: set[Path]) -> dict[str, Path]:
+    return {
+        name: path
+        for folder in folders
+        for name, path in _scans(folder).items()
+        if path not in listed
+    }
+
+
+def _nnunet(root: Path, _: Metadata) -> tuple[list[Case], list[Finding]]:
+    channels: dict[str, dict[int, Path]] = {}
+    problems = []
+    for name, path in _scans(_required(root / "imagesTr")).items():
+        if match := _CHANNEL_FILE.fullmatch(name):
+            channels.setdefault(match[1], {})[int(match[2])] = path
+        else:
+            problems.append(
+                Finding(
+                    name,
+                    "fatal",
+                    f"image file {path.name} does not end in a channel number",
+                    f"rename it to {name}_0000.nii.gz",
+                )
+            )
+    cases, lone = _pair(
+        {name: tuple(files[n] for n in sorted(files)) for name, files in channels.items()},
+        _scans(_required(root / "labelsTr")),
+    )
+    # A wrong number of channels shows when the case is read; a gap in the numbering would not.
+    for name, files in channels.items():
+        if sorted(files) != list(range(len(files))):
+            there = ", ".join(f"_{number:04d}" for number in sorted(files))
+            problems.append(
+                Finding(
+                    name,
+                    "fatal",
+                    f"its channel files {there} are not numbered from _0000 without a gap",
+                    "add the missing files or rename them",
+                )
+            )
+    return cases, problems + lone
+
+
+def _paired(root: Path, _: Metadata) -> tuple[list[Case], list[Finding]]:
+    images = _scans(_required(root / "images"))
+    labels = _scans(_required(root / "labels"))
+    return _pair({name: (path,) for name, path in images.items()}, labels)
+
+
+def _pair(
+    images: Mapping[str, tuple[Path, ...]], labels: Mapping[str, Path]
+) -> tuple[list[Case], list[Finding]]:
+    """Cases of images and the labels of the same name; what has no partner becomes a finding."""
+    cases = [Case(name, files, labels.get(name)) for name, files in images.items()]
+    return cases, _lone({name: files[0] for name, files in images.items()}, labels)
+
+
+def _lone(images: Mapping[str, Path], labels: Mapping[str, Path]) -> list[Finding]:
+    """What has no partner of the same name."""
+    return [
+        Finding(
+            name,
+            "fatal",
+            f"image {images[name].name} has no label",
+            "add its mask under the same case name or move the image out of the folder",
+        )
+        for name in images.keys() - labels.keys()
+    ] + [
+        Finding(
+            name,
+            "fatal",
+            f"label {labels[name].name} has no image",
+            "add its image under the same case name or move the label out of the folder",
+        )
+        for name in labels.keys() - images.keys()
+    ]
+
+
+def _required(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder, which this layout needs; add it")
+    return folder
+
+
+def _scans(folder: Path) -> dict[str, Path]:
+    """Scans of a folder by name without suffix; nothing where there is no such folder."""
+    scans: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if is_scan(path):
+            name = strip_suffix(path.name)
+            if name in scans:
+                raise DataError(
+                    f"{path}: {scans[name].name} is there too and has the same case name; "
+                    "keep one of the two"
+                )
+            scans[name] = path
+    return scans

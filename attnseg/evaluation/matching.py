@@ -1,0 +1,106 @@
+"""Which prediction belongs to which reference, and what the labels are called."""
+
+import json
+from pathlib import Path
+
+from attnseg.errors import DataError
+from attnseg.images import is_scan, strip_suffix
+
+
+def match_files(prediction: Path, reference: Path) -> list[tuple[str, Path, Path]]:
+    """Pair masks: two files, or two folders by case name.
+
+    The case name is the file name without `.nii`, `.nii.gz` and without the channel suffix `_0000`.
+    References without a prediction are left out; `unmatched_references` names them.
+
+    Returns:
+        (case name, prediction, reference) in order of the names.
+
+    Raises:
+        DataError: a path that does not exist, a file with a folder, no mask in a folder, one name
+            twice, predictions without a reference.
+    """
+    for path in (prediction, reference):
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder; check the path")
+    if prediction.is_file() and reference.is_file():
+        return [(_case_name(prediction), prediction, reference)]
+    if prediction.is_file() or reference.is_file():
+        raise DataError(
+            f"{prediction} and {reference}: one is a file and the other a folder; give two files "
+            "or two folders"
+        )
+    predictions, references = _masks(prediction), _masks(reference)
+    missing = [name for name in predictions if name not in references]
+    if missing:
+        raise DataError(
+            f"{reference}: no reference for {len(missing)} of {len(predictions)} predictions "
+            f"({', '.join(missing)}); every prediction needs a reference of the same name: add "
+            "them, or move those predictions to another folder"
+        )
+    return [(name, path, references[name]) for name, path in predictions.items()]
+
+
+def unmatched_references(prediction: Path, reference: Path) -> tuple[str, ...]:
+    """Names of the cases in the reference folder that were not predicted; none for two files."""
+    if prediction.is_file():
+        return ()
+    return tuple(sorted(_masks(reference).keys() - _masks(prediction).keys()))
+
+
+def find_label_names(reference: Path) -> dict[int, str]:
+    """Label names from a `dataset.json` in the reference folder or its parent.
+
+    Both spellings are read: `{"1": "liver"}` (Medical Segmentation Decathlon) and `{"liver": 1}`
+    (nnU-Net). Background and nnU-Net's regions, which are lists of labels, are left out.
+
+    Returns:
+        Names by label value; empty where there is no such file or it names no labels.
+
+    Raises:
+        DataError: the file is no JSON object.
+    """
+    folder = reference if reference.is_dir() else reference.parent
+    for path in (folder / "dataset.json", folder.resolve().parent / "dataset.json"):
+        if path.is_file():
+            return _parse_names(path)
+    return {}
+
+
+def _parse_names(path: Path) -> dict[int, str]:
+    names: dict[int, str] = {}
+    try:
+        labels = json.loads(path.read_text(encoding="utf-8")).get("labels", {})
+        for key, value in labels.items():
+            if isinstance(value, int):
+                names[value] = key
+            elif isinstance(value, str):
+                names[int(key)] = value
+    except (ValueError, AttributeError) as error:
+        raise DataError(
+            f"{path}: its label names cannot be read ({error}); it must be a JSON object with "
+            '"labels" as {"1": "name"} or {"name": 1}: correct or remove it'
+        ) from error
+    names.pop(0, None)
+    return names
+
+
+def _case_name(path: Path) -> str:
+    return strip_suffix(path.name).removesuffix("_0000")
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    """Masks of a folder by case name, in order of the names."""
+    masks: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not is_scan(path):
+            continue
+        name = _case_name(path)
+        if name in masks:
+            raise DataError(
+                f"{folder}: {masks[name].name} and {path.name} are both case {name}; keep one"
+            )
+        masks[name] = path
+    if not masks:
+        raise DataError(f"{folder}: no mask (.nii or .nii.gz) in this folder; check the path")
+    return masks

@@ -1,0 +1,98 @@
+"""An evaluation as tables in the terminal."""
+
+import math
+from typing import TYPE_CHECKING
+
+from attnseg.evaluation.evaluate import CaseResult, Evaluation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_MAX_CASES = 20
+_WORST = 5
+_MAX_COLUMNS = 6  # more labels than this do not fit a terminal side by side
+
+
+def print_table(evaluation: Evaluation, console: "Console") -> None:
+    """Print Dice per case (the worst five where there are more than 20) and per label."""
+    cases = sorted(evaluation.cases, key=_badness)
+    total = len(cases)
+    if total > _MAX_CASES:
+        console.print(_case_table(evaluation, cases[:_WORST], f"Worst {_WORST} of {total} cases"))
+    else:
+        console.print(_case_table(evaluation, list(evaluation.cases), "Dice per case"))
+    console.print(_label_table(evaluation))
+    if evaluation.not_predicted:
+        console.print(f"not predicted: {_some(evaluation.not_predicted)}", markup=False)
+    for name, reason in evaluation.failed.items():
+        console.print(f"failed: {name}: {reason}", markup=False, highlight=False)
+
+
+def _case_table(evaluation: Evaluation, cases: list[CaseResult], title: str) -> "Table":
+    labels = evaluation.labels
+    table = _table(title, "case")
+    table.add_column("mean", justify="right")
+    if len(labels) <= _MAX_COLUMNS:
+        for label in labels:
+            table.add_column(_safe(label.name), justify="right")
+    else:
+        table.add_column("lowest label")
+    for case in cases:
+        if len(labels) <= _MAX_COLUMNS:
+            cells = [_number(case.scores[label.value].dice) for label in labels]
+        else:
+            cells = [_lowest(evaluation, case)]
+        table.add_row(_safe(case.name), _number(case.mean_dice), *cells)
+    return table
+
+
+def _label_table(evaluation: Evaluation) -> "Table":
+    table = _table(f"Dice per label, {len(evaluation.cases)} case(s)", "label")
+    for column in ("mean", "median", "std", "min", "cases", "both empty"):
+        table.add_column(column, justify="right")
+    for label in evaluation.labels:
+        numbers = (label.mean, label.median, label.std, label.min)
+        counts = (str(label.cases), str(label.both_empty))
+        table.add_row(_safe(label.name), *map(_number, numbers), *counts)
+    table.add_section()
+    table.add_row("mean over labels", _number(evaluation.mean_dice), style="bold")
+    return table
+
+
+def _table(title: str, first_column: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column(first_column)
+    return table
+
+
+def _safe(text: str) -> str:
+    """File and label names may hold brackets, which Rich would read as markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _lowest(evaluation: Evaluation, case: CaseResult) -> str:
+    present = [lb for lb in evaluation.labels if not math.isnan(case.scores[lb.value].dice)]
+    if not present:
+        return "–"
+    label = min(present, key=lambda lb: case.scores[lb.value].dice)
+    return f"{_safe(label.name)} {_number(case.scores[label.value].dice)}"
+
+
+def _badness(case: CaseResult) -> float:
+    """Sort key: lowest mean Dice first, cases without any label last."""
+    return math.inf if math.isnan(case.mean_dice) else case.mean_dice
+
+
+def _number(dice: float) -> str:
+    return "–" if math.isnan(dice) else f"{dice:.4f}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:_WORST])
+    return f"{len(names)} ({shown}{', …' if len(names) > _WORST else ''})"

@@ -1,0 +1,94 @@
+"""What a training run tells its user, by Rich: on stderr, one live line."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+
+from attnseg.datasets import Finding
+from attnseg.training.loop import Report
+from attnseg.training.plan import Plan
+
+# Beside the live line, which a log file does not show, a plain line this often (seconds of the run).
+_LINE_EVERY = 60.0
+
+
+class Display:
+    """Messages and progress of one run."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """A plain message."""
+        self.console.print(text, markup=False)
+
+    def findings(self, findings: Sequence[Finding]) -> None:
+        """The harmless findings of the data check; fatal ones are raised as an error."""
+        for finding in findings:
+            if finding.severity != "fatal":
+                self.say(f"warning: {finding}")
+
+    def plan(self, plan: Plan) -> None:
+        """The plan's numbers and why."""
+        net, spec = plan.spec.architecture, plan.spec
+        spacing = " × ".join(f"{mm:g}" for mm in spec.preprocessing.spacing_mm)
+        self.say(
+            f"plan: patch {'×'.join(map(str, spec.patch))} at {spacing} mm, channels "
+            f"{', '.join(map(str, net.channels))}, gates {net.gate}"
+        )
+        for number, reason in plan.reasons.items():
+            self.say(f"  {number}: {reason}")
+
+    @contextmanager
+    def checking(self, total: int) -> Iterator[Callable[[], None]]:
+        """A bar over the cases that are checked."""
+        with self._bar("checking", total) as advance:
+            yield advance
+
+    @contextmanager
+    def caching(self, total: int) -> Iterator[Callable[[], None]]:
+        """A bar over the cases that are preprocessed."""
+        with self._bar("preprocessing", total) as advance:
+            yield advance
+
+    @contextmanager
+    def training(self) -> Iterator[Callable[[Report, float], None]]:
+        """The live line: loss, Dice, samples/s, time left."""
+        columns = (TextColumn("training"), BarColumn(), TextColumn("{task.description}"))
+        with self._progress(*columns) as progress:
+            task = progress.add_task("", total=1.0)
+            last = 0.0
+
+            def show(report: Report, dice: float) -> None:
+                nonlocal last
+                text = _line(report, dice)
+                progress.update(task, completed=report.progress, description=text)
+                due = report.progress >= 1 or report.seconds - last >= _LINE_EVERY
+                if report.epoch_done and due:
+                    last = report.seconds
+                    progress.console.print(text, markup=False)
+
+            yield show
+
+    def _progress(self, *columns: ProgressColumn) -> Progress:
+        # Where the output is a file, a live line would only leave blank ones.
+        live = self.console.is_terminal
+        return Progress(*columns, console=self.console, transient=True, disable=not live)
+
+    @contextmanager
+    def _bar(self, name: str, total: int) -> Iterator[Callable[[], None]]:
+        columns = (TextColumn(name), BarColumn(), MofNCompleteColumn())
+        with self._progress(*columns) as progress:
+            task = progress.add_task(name, total=total)
+            yield lambda: progress.advance(task)
+
+
+def _line(report: Report, dice: float) -> str:
+    minutes, seconds = divmod(round(report.seconds_left), 60)
+    score = f"Dice {dice:.3f}" if dice == dice else "Dice –"
+    return (
+        f"epoch {report.epoch} · step {report.step} · loss {report.loss:.3f} · {score} · "
+        f"{report.samples_per_second:.1f} samples/s · {minutes}:{seconds:02d} left"
+    )

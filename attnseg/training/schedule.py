@@ -1,0 +1,54 @@
+"""How far a run is, and the learning rate there."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from attnseg.config import TrainingConfig
+
+
+@dataclass
+class Clock:
+    """Progress of a run from 0 to 1: by steps, or by minutes where a budget is given.
+
+    Args:
+        settings: epochs and steps, or minutes.
+        step: steps done.
+        seconds: time spent before this process took over.
+    """
+
+    settings: TrainingConfig
+    step: int = 0
+    seconds: float = 0.0
+    now: Callable[[], float] = time.monotonic
+    _begin: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self._begin = self.now()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training in all, those before a resume included."""
+        return self.seconds + self.now() - self._begin
+
+    @property
+    def progress(self) -> float:
+        """0 at the start, 1 when the run is over."""
+        if self.settings.max_minutes is not None:
+            return self.elapsed / (60 * self.settings.max_minutes)
+        return self.step / (self.settings.epochs * self.settings.steps_per_epoch)
+
+    @property
+    def seconds_left(self) -> float:
+        """Estimate of what remains."""
+        done = self.progress
+        return self.elapsed * (1 - done) / done if 0 < done < 1 else 0.0
+
+
+def learning_rate(settings: TrainingConfig, progress: float) -> float:
+    """Linear warm-up, then half a cosine down to zero."""
+    if progress < settings.warmup:
+        return settings.learning_rate * max(progress, 1e-3) / settings.warmup
+    decay = min(1.0, (progress - settings.warmup) / (1 - settings.warmup))
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * decay))

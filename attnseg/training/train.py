@@ -1,0 +1,261 @@
+"""`attnseg train`: from a folder of scans and masks to a model file."""
+
+import datetime
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attnseg.config import Config
+from attnseg.datasets import (
+    Case,
+    CaseFacts,
+    Dataset,
+    find_dataset,
+    find_problems,
+    fingerprint,
+    fold_cases,
+    inspect_dataset,
+    load_splits,
+    make_splits,
+    raise_if_fatal,
+    save_splits,
+)
+from attnseg.errors import UsageError
+from attnseg.evaluation import Evaluation, print_table
+from attnseg.inference import Predictor
+from attnseg.inference.backends import resolve_device
+from attnseg.models import build_network, model_id, save_model
+from attnseg.spec import ModelSpec
+from attnseg.training import run as run_folder
+from attnseg.training.cache import cache_cases
+from attnseg.training.console import Display
+from attnseg.training.loop import Report, fit
+from attnseg.training.pipeline import make_loader
+from attnseg.training.plan import load_plan, make_plan, save_plan
+from attnseg.training.run import Run
+from attnseg.training.signals import StopRequest, stop_on_signals
+from attnseg.training.state import TrainingState, new_state
+from attnseg.training.tensorboard import Board
+from attnseg.training.validation import peek, validate_fold
+
+
+def train(
+    config: Config,
+    output: Path,
+    *,
+    fold: str = "0",
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+) -> Evaluation | None:
+    """Train one fold and validate it.
+
+    Args:
+        config: the experiment; for a resumed run the one of its folder (`resumed_config`).
+        output: run folder.
+        fold: number of the fold whose cases are held out, or "all" to hold none out.
+        resume: continue the run that is there.
+        overwrite: replace it.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Returns:
+        Scores of the held-out cases; None for "all".
+
+    Raises:
+        AttnsegError: data, configuration or run folder that cannot be used.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the run is saved and can be resumed.
+    """
+    if fold != "all" and not fold.isdigit():
+        raise UsageError(f"--fold {fold}: must be a number from 0, or `all`")
+    place = resolve_device(device)
+    run = Run(output, fold)
+    display = Display()
+    dataset = _find(config, display)
+    if resume:
+        training, held_out = _fold(config, dataset, run)
+        plan = load_plan(run.plan)
+    else:
+        facts = _check(dataset, display)
+        run_folder.start(run, config, overwrite=overwrite)
+        training, held_out = _fold(config, dataset, run)
+        # Planned from the training cases alone: the held-out ones stay unseen.
+        names = {case.name for case in training}
+        figures = fingerprint([each for each in facts if each.name in names])
+        plan = make_plan(config, dataset, figures, device=place.type)
+        save_plan(run.plan, plan)
+    display.plan(plan)
+    settings = config.training
+    if settings.deterministic:
+        torch.use_deterministic_algorithms(True)
+    state = _new_state(plan.spec, config, place)
+    if resume and run.checkpoint.exists():
+        state.load(run.checkpoint)
+        display.say(f"resuming after step {state.step}, {state.seconds / 60:.1f} min")
+    with display.caching(len(training)) as advance:
+        cached = cache_cases(training, plan.spec, run.cache, on_case=lambda name: advance())
+    loader = make_loader(cached, plan.spec.patch, settings, first=state.step * settings.batch_size)
+    board = Board(run.fold_folder / "tensorboard")
+    with stop_on_signals() as stop, display.training() as show:
+        watch = _Watch(state, plan.spec, config, run, board, held_out, place, stop)
+        finished = fit(
+            state,
+            loader,
+            settings,
+            device=place,
+            stop=stop,
+            on_step=lambda report: show(report, watch(report)),
+        )
+    board.close()
+    if not finished:
+        display.say(f"stopped after step {state.step}; --resume -o {output} continues it")
+        raise KeyboardInterrupt
+    return _finish(state, plan.spec, config, run, held_out, place, display)
+
+
+def _find(config: Config, display: Display) -> Dataset:
+    root = config.data.root
+    if root is None:
+        raise UsageError(
+            "no data set: give its folder, as in `attnseg train DATA`, or data.root in the "
+            "configuration (attnseg.yaml of this folder is read when --config is not given)"
+        )
+    dataset = find_dataset(root, layout=config.data.layout)
+    display.say(dataset.describe())
+    return dataset
+
+
+def _check(dataset: Dataset, display: Display) -> list[CaseFacts]:
+    """Look into every file; all that is wrong is told at once, before anything is written."""
+    with display.checking(len(dataset.cases)) as advance:
+        facts = inspect_dataset(dataset, on_progress=lambda done, total: advance())
+    findings = find_problems(dataset, facts)
+    display.findings(findings)
+    raise_if_fatal(findings)
+    return facts
+
+
+def _fold(config: Config, dataset: Dataset, run: Run) -> tuple[list[Case], list[Case]]:
+    """Training and held-out cases; the splits are kept in the run folder."""
+    names = [case.name for case in dataset.cases]
+    splits = make_splits(
+        names,
+        num_folds=config.data.num_folds,
+        existing=load_splits(run.splits) if run.splits.exists() else None,
+        patient_pattern=config.data.patient_pattern,
+    )
+    save_splits(run.splits, splits)
+    if run.fold == "all":
+        return list(dataset.cases), []
+    training, held_out = fold_cases(splits, names, int(run.fold))
+    by_name = {case.name: case for case in dataset.cases}
+    return [by_name[name] for name in training], [by_name[name] for name in held_out]
+
+
+def _new_state(spec: ModelSpec, config: Config, device: torch.device) -> TrainingState:
+    torch.manual_seed(config.training.seed)
+    network = build_network(spec.architecture).to(device)
+    if device.type == "cpu":
+        network = network.channels_last()
+    return new_state(network, config.training)
+
+
+class _Watch:
+    """What happens beside the steps: validation, metrics, panels, checkpoints."""
+
+    def __init__(
+        self,
+        state: TrainingState,
+        spec: ModelSpec,
+        config: Config,
+        run: Run,
+        board: Board,
+        held_out: Sequence[Case],
+        device: torch.device,
+        stop: StopRequest,
+    ) -> None:
+        self.state, self.run, self.board, self.stop = state, run, board, stop
+        self.every = 60 * config.training.validation_every_minutes
+        self.cases = held_out[: config.training.validation_cases]
+        self.predictor = Predictor(
+            state.average, spec, device=str(device), overlap=config.inference.overlap
+        )
+        self.names = {label.value: label.name for label in spec.labels}
+        self.last = state.seconds
+        self.dice = float("nan")
+
+    def __call__(self, report: Report) -> float:
+        """Called after each step; returns the latest validation Dice."""
+        if not report.epoch_done:
+            return self.dice
+        line: dict[str, Any] = {
+            "step": report.step,
+            "epoch": report.epoch,
+            "minutes": round(self.state.seconds / 60, 3),
+            "loss": round(report.loss, 5),
+            "learning_rate": report.learning_rate,
+            "gradient_norm": round(report.gradient_norm, 4),
+            "samples_per_second": round(report.samples_per_second, 3),
+        }
+        due = self.state.seconds - self.last >= self.every or report.progress >= 1
+        if self.cases and due and not self.stop.requested:
+            self.last = self.state.seconds
+            line |= self._validate(report.step)
+        scalars = {k: v for k, v in line.items() if isinstance(v, float) and v == v}
+        self.board.scalars(scalars, step=report.step)
+        self.run.append_metrics(line)
+        self.state.save(self.run.checkpoint)
+        return self.dice
+
+    def _validate(self, step: int) -> dict[str, Any]:
+        from attnseg.visualization import figure_to_array, overlay_figure
+
+        seen = peek(self.predictor, self.cases)
+        self.dice = seen.mean_dice
+        figure = overlay_figure(seen.image, seen.labels, names=self.names, reference=seen.reference)
+        self.board.panel("validation", figure_to_array(figure), step=step)
+        each = {f"dice/{self.names[value]}": round(dice, 4) for value, dice in seen.dice.items()}
+        return {"dice": round(self.dice, 4), **each}
+
+
+def _finish(
+    state: TrainingState,
+    spec: ModelSpec,
+    config: Config,
+    run: Run,
+    held_out: Sequence[Case],
+    device: torch.device,
+    display: Display,
+) -> Evaluation | None:
+    """Write the model of the averaged weights, then score it on every held-out case."""
+    provenance = {
+        **spec.provenance,
+        **_versions(),
+        "fold": run.fold,
+        "steps": state.step,
+        "minutes": round(state.seconds / 60, 2),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    spec = spec.model_copy(update={"provenance": provenance})
+    save_model(run.model, state.average, spec)
+    display.say(f"model: {run.model}")
+    if not held_out:
+        return None
+    predictor = Predictor(state.average, spec, device=str(device), overlap=config.inference.overlap)
+    folder = run.fold_folder / "validation"
+    evaluation = validate_fold(predictor, held_out, folder, model_id=model_id(run.model))
+    evaluation.save_json(run.validation)
+    print_table(evaluation, display.console)
+    return evaluation
+
+
+def _versions() -> dict[str, str]:
+    import attnseg
+
+    return {
+        "attnseg": attnseg.__version__,
+        "torch": torch.__version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
+    }

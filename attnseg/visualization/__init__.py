@@ -1,0 +1,30 @@
+"""Pictures of scans, labels and attention.
+
+Importing this package loads no matplotlib: the functions that draw are loaded when first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from attnseg.visualization.palette import colour_of
+from attnseg.visualization.slices import Plane, display_planes, window_of
+
+if TYPE_CHECKING:
+    from attnseg.visualization.figures import figure_to_array, overlay_figure, save_figure
+
+__all__ = [
+    "Plane",
+    "colour_of",
+    "display_planes",
+    "figure_to_array",
+    "overlay_figure",
+    "save_figure",
+    "window_of",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"figure_to_array", "overlay_figure", "save_figure"}:
+        from attnseg.visualization import figures
+
+        return getattr(figures, name)
+    raise AttributeError(f"module 'attnseg.visualization' has no attribute {name!r}")
