@@ -4,15 +4,16 @@
 """
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from attnseg.errors import ConfigError
-from attnseg.spec import Frozen, Ints, Spacing, validate
+from attnseg.spec import Frozen, Spacing, validate
 
 Auto = Literal["auto"]
+Channels = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=2)]
 
 
 class DataConfig(Frozen):
@@ -38,9 +39,9 @@ class PreprocessingConfig(Frozen):
 class ModelConfig(Frozen):
     """The network; see `attnseg.models.AttentionUNet`."""
 
-    patch: tuple[int, int, int] | Auto = "auto"
+    patch: tuple[PositiveInt, PositiveInt, PositiveInt] | Auto = "auto"
     """Training and prediction window, voxels along R, A, S."""
-    channels: Ints | Auto = "auto"
+    channels: Channels | Auto = "auto"
     """Feature channels of each level, finest first."""
     base_channels: int = Field(default=16, ge=2)
     """Channels of the finest level when `channels` is auto; they double from level to level."""
@@ -134,16 +135,19 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> C
     if path is not None:
         source = str(path)
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ConfigError(f"{path}: no such configuration file; check --config") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read ({error})") from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date like 2026-02-31
             problem = " ".join(str(error).split())
             raise ConfigError(f"{path}: not valid YAML: {problem}") from None
+        raw = {} if raw is None else raw
         if not isinstance(raw, dict):
             raise ConfigError(f"{path}: holds a {type(raw).__name__}; it must hold keys and values")
+        # A section whose every line is commented out is null in YAML: it means the defaults.
+        raw = {key: value for key, value in raw.items() if value is not None}
     for key, value in (overrides or {}).items():
         _lay_over(raw, key, value)
     return validate(Config, raw, source=source, error=ConfigError)
@@ -152,11 +156,11 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> C
 def parse_override(text: str) -> tuple[str, Any]:
     """`a.b=value` → (`a.b`, value), the right side read as YAML."""
     key, equals, value = text.partition("=")
-    if not equals or not key:
+    if not equals or not key.strip():
         raise ConfigError(f"--set {text}: must be key=value, as in training.learning_rate=1e-3")
     try:
         return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ConfigError(f"--set {text}: {value!r} is not valid YAML; quote it") from None
 
 
@@ -169,7 +173,9 @@ def _lay_over(raw: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     branch = raw
     for parent in parents:
-        child = branch.setdefault(parent, {})
+        if branch.get(parent) is None:
+            branch[parent] = {}
+        child = branch[parent]
         if not isinstance(child, dict):
             raise ConfigError(f"--set {key}: {parent} holds a value, not keys; shorten the path")
         branch = child

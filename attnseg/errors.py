@@ -1,4 +1,4 @@
-"""The errors a user can cause. Each message names the value, the rule and the remedy in one line."""
+"""The errors a user can cause. Each message names value, rule and remedy in one line."""
 
 
 class AttnsegError(Exception):

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from attnseg.errors import AttnsegError
 
 Ints = tuple[int, ...]
-Spacing = tuple[float, float, float]
+Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Spacing = tuple[Millimetres, Millimetres, Millimetres]
 _Schema = TypeVar("_Schema", bound=BaseModel)
 
 
@@ -105,12 +106,6 @@ class Preprocessing(Frozen):
     normalization: tuple[Normalization, ...]
     """One entry per channel."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if min(self.spacing_mm) <= 0:
-            raise ValueError(f"spacing_mm {self.spacing_mm} must be positive")
-        return self
-
 
 class Label(Frozen):
     """A class of the model: the value written into masks and its name."""
@@ -147,6 +142,8 @@ class ModelSpec(Frozen):
         for key, (found, needed) in counts.items():
             if found != needed:
                 raise ValueError(f"{key} has {found} entries where the architecture needs {needed}")
+        if min(self.patch) < 1:
+            raise ValueError(f"patch {self.patch} must be 1 or more along every axis")
         if self.labels[0].value != 0:
             raise ValueError(f"labels[0] is {self.labels[0].value}; it must be the background, 0")
         if len({label.value for label in self.labels}) != len(self.labels):

@@ -24,7 +24,7 @@ class Finding:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.case}: {self.problem}; {self.remedy}"
+        return f"{self.case}: {self.problem}; {self.remedy}"
 
 
 def raise_if_fatal(findings: Iterable[Finding]) -> None:

@@ -44,6 +44,7 @@ def find_dataset(root: Path, *, layout: str = "auto") -> Dataset:
     readers = {"msd": _msd, "nnunet": _nnunet, "paired": _paired}
     cases, problems = readers[layout](root, metadata)
     if not cases:
+        _refuse_other_formats(root)
         raise DataError(
             f"{root}: no image in this {LAYOUT_NAMES[layout]} folder; add .nii.gz files"
         )
@@ -65,11 +66,15 @@ def _refuse_unusable(root: Path) -> None:
         raise DataError(f"{root}: this is a file; give the folder that holds the data set")
     if not any(root.iterdir()):
         raise DataError(f"{root}: the folder is empty; looked for {_LOOKED_FOR}")
-    folders = [folder for folder in (root, *(root / n for n in _FOLDERS)) if folder.is_dir()]
-    files = [file for folder in folders for file in folder.iterdir() if file.is_file()]
-    others = Counter(file.suffix.lower() for file in files if file.suffix.lower() in _OTHER_FORMATS)
-    if others and not any(is_scan(file) for file in files):
-        suffix, count = others.most_common(1)[0]
+
+
+def _refuse_other_formats(root: Path) -> None:
+    """Where no NIfTI was found, say so if the folder holds images of another kind."""
+    folders = [folder for folder in (root, *(root / name for name in _FOLDERS)) if folder.is_dir()]
+    suffixes = Counter(path.suffix.lower() for folder in folders for path in folder.iterdir())
+    others = [(count, suffix) for suffix, count in suffixes.items() if suffix in _OTHER_FORMATS]
+    if others:
+        count, suffix = max(others)
         raise DataError(
             f"{root}: {count} {suffix} files and no NIfTI; attnseg trains on NIfTI volumes for "
             "now: convert images and masks to .nii.gz"
@@ -88,6 +93,7 @@ def _recognise(root: Path, metadata: Metadata) -> str:
         return "nnunet"
     if (root / "images").is_dir() and (root / "labels").is_dir():
         return "paired"
+    _refuse_other_formats(root)
     found = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
     shown = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
     raise DataError(
@@ -101,6 +107,12 @@ def _msd(root: Path, metadata: Metadata) -> tuple[list[Case], list[Finding]]:
             f"{root}: no dataset.json with a `training` list, which the Decathlon layout needs; "
             "add it or choose another layout"
         )
+    for file in (file for pair in metadata.training for file in pair):
+        if not is_scan(Path(file)):
+            raise DataError(
+                f"{root / 'dataset.json'}: `training` lists {file}; attnseg trains on NIfTI "
+                "volumes for now: convert it to .nii.gz"
+            )
     cases = [
         Case(strip_suffix(Path(image).name), (root / image,), root / label)
         for image, label in metadata.training

@@ -38,7 +38,7 @@ def make_splits(
 
     Example:
         >>> make_splits(["a_1", "a_2", "b_1"], num_folds=2, patient_pattern="(.*)_")
-        [['a_1', 'a_2'], ['b_1']]
+        [['b_1'], ['a_1', 'a_2']]
     """
     patients = _patients(names, patient_pattern)
     if len(patients) < num_folds:

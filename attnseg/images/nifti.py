@@ -4,13 +4,16 @@ Headers and affines are nibabel's; the voxel bytes are read and written here, th
 gzip is several times faster than zlib's.
 """
 
+import math
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
-from isal import igzip, isal_zlib
+from isal import igzip, igzip_lib
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
@@ -20,8 +23,10 @@ from attnseg.files import atomic_path
 from attnseg.images.geometry import Geometry
 from attnseg.images.image import Image
 
-_READ_ERRORS = (EOFError, OSError, isal_zlib.error, zlib.error)
+_READ_ERRORS = (EOFError, OSError, zlib.error, cast(type[Exception], igzip_lib.IsalError))
 _CHUNK_BYTES = 1 << 24
+# Deflate's best case: a file of n bytes never unpacks to more than this many times n.
+_DEFLATE_RATIO = 1032
 
 
 def read_image(path: Path, *, num_channels: int | None = None) -> Image:
@@ -42,11 +47,9 @@ def read_image(path: Path, *, num_channels: int | None = None) -> Image:
             f"{path}: voxels are of type {data.dtype}; scans hold plain numbers: convert it to "
             "a scalar image"
         )
-    slope, inter = _scaling(path, header)
-    if (slope, inter) != (1.0, 0.0):
-        data = data.astype(np.float64) * slope + inter
-    data = _channel_first(path, data, num_channels)
-    array = data.astype(np.float32)
+    data = _channel_first(path, _scaled(path, header, data), num_channels)
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, which normalisation refuses
+        array = data.astype(np.float32)
     return Image(array, _geometry(path, header, array.shape[1:]), _block(header), path)
 
 
@@ -62,16 +65,13 @@ def read_labels(path: Path) -> Image:
     header, data = _read(path)
     if data.dtype.kind not in "iuf":
         raise DataError(f"{path}: labels are of type {data.dtype}; they must be integers")
-    slope, inter = _scaling(path, header)
-    if (slope, inter) != (1.0, 0.0):
-        data = data.astype(np.float64) * slope + inter
-    data = _channel_first(path, data, 1)
+    data = _channel_first(path, _scaled(path, header, data), 1)
     if data.dtype.kind == "f":
-        whole = np.isfinite(data) & (data == np.round(data))
+        whole = (np.abs(data) < 2.0**63) & (data == np.round(data))
         if not whole.all():
             raise DataError(
-                f"{path}: label value {data[~whole].flat[0]} is not a whole number; labels must "
-                "be integers: was the mask resampled with interpolation?"
+                f"{path}: label value {data[~whole].flat[0]} is not a whole number of 64 bits; "
+                "labels must be integers: was the mask resampled with interpolation?"
             )
         data = data.astype(np.int64)
     return Image(data, _geometry(path, header, data.shape[1:]), _block(header), path)
@@ -94,7 +94,7 @@ def write_labels(path: Path, labels: np.ndarray, *, like: Image, dtype: np.dtype
 
 
 def write_image(path: Path, image: Image) -> None:
-    """Write `image` as a new NIfTI-1 file with its affine as sform; channels become the 4th axis."""
+    """Write `image` as a new NIfTI-1 file, its affine as sform, channels as the 4th axis."""
     _write(path, image.array, geometry=image.geometry, source=None, dtype=image.array.dtype)
 
 
@@ -130,10 +130,15 @@ def _new_header(geometry: Geometry) -> Nifti1Header:
     return header
 
 
-def _open_for_writing(path: Path) -> BinaryIO:
-    if path.name.endswith(".gz"):
-        return igzip.open(path, "wb", compresslevel=2)  # type: ignore[no-any-return]
-    return path.open("wb")
+@contextmanager
+def _open_for_writing(path: Path) -> Iterator[BinaryIO | igzip.IGzipFile]:
+    with path.open("wb") as stream:
+        if not path.name.endswith(".gz"):
+            yield stream
+            return
+        # Neither name nor time in the gzip header: the same voxels give the same bytes.
+        with igzip.IGzipFile("", "wb", compresslevel=2, fileobj=stream, mtime=0) as packed:
+            yield packed
 
 
 def _open(path: Path) -> BinaryIO:
@@ -146,7 +151,7 @@ def _open(path: Path) -> BinaryIO:
             f"{path}: this is a git-LFS pointer, not the image itself; fetch it with `git lfs pull`"
         )
     if start.startswith(b"\x1f\x8b"):
-        return igzip.open(path, "rb")  # type: ignore[no-any-return]
+        return igzip.open(path, "rb")
     return path.open("rb")
 
 
@@ -183,17 +188,28 @@ def _read(path: Path) -> tuple[Nifti1Header | Nifti2Header, np.ndarray]:
                     f"{path}: not a NIfTI file (no NIfTI-1 or NIfTI-2 header); attnseg reads "
                     ".nii and .nii.gz"
                 ) from None
-            offset = int(header["vox_offset"])
-            if offset < len(block) - 192 or bytes(header["magic"])[:1] != b"n":
-                raise DataError(
-                    f"{path}: damaged header (voxels start at byte {offset}); re-export"
-                )
+            start = float(header["vox_offset"])
+            if (
+                not header.template_dtype.itemsize <= start < 2**53
+                or bytes(header["magic"])[:1] != b"n"
+            ):
+                raise DataError(f"{path}: damaged header (voxels start at byte {start}); re-export")
+            offset = int(start)
             shape = _shape(path, header)
             dtype = header.get_data_dtype().newbyteorder(">" if big_endian else "<")
+            if dtype.itemsize == 0:
+                raise DataError(f"{path}: damaged header (no type of voxels); re-export the file")
+            expected = math.prod(shape) * dtype.itemsize
+            # Before anything is allocated: a damaged header may promise terabytes.
+            if offset + expected > path.stat().st_size * _DEFLATE_RATIO:
+                raise DataError(
+                    f"{path}: cut short: the header promises {expected} bytes of voxels, more than "
+                    "the file can hold; copy it again"
+                )
             skipped = block[offset:]
             stream.read(max(0, offset - len(block)))
-            expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
             content = skipped + stream.read(max(0, expected - len(skipped)))
+            stream.read(1)  # at its end a gzip file checks its sum
     except _READ_ERRORS as error:
         raise DataError(f"{path}: cut short or damaged ({error}); copy it again") from error
     except HeaderDataError as error:
@@ -214,12 +230,16 @@ def _shape(path: Path, header: Nifti1Header | Nifti2Header) -> tuple[int, ...]:
     return shape + (1,) * (3 - len(shape))
 
 
-def _scaling(path: Path, header: Nifti1Header | Nifti2Header) -> tuple[float, float]:
+def _scaled(path: Path, header: Nifti1Header | Nifti2Header, data: np.ndarray) -> np.ndarray:
+    """Voxels times slope plus intercept, where the header has them."""
     try:
         slope, inter = header.get_slope_inter()
     except HeaderDataError as error:
         raise DataError(f"{path}: unusable intensity scaling ({error}); re-export") from error
-    return (1.0, 0.0) if slope is None else (slope, inter)
+    if slope is None or (slope, inter) == (1.0, 0.0):
+        return data
+    with np.errstate(over="ignore", invalid="ignore"):
+        return data.astype(np.float64) * slope + inter
 
 
 def _channel_first(path: Path, data: np.ndarray, num_channels: int | None) -> np.ndarray:
@@ -240,9 +260,19 @@ def _channel_first(path: Path, data: np.ndarray, num_channels: int | None) -> np
 def _geometry(
     path: Path, header: Nifti1Header | Nifti2Header, shape: tuple[int, int, int]
 ) -> Geometry:
-    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+    header = header.copy()
+    pixdim = header["pixdim"]  # what the standard and nibabel make of sloppy fields:
+    pixdim[0] = -1 if pixdim[0] == -1 else 1
+    pixdim[1:4] = np.abs(pixdim[1:4])
+    try:
+        with np.errstate(all="ignore"):
+            affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    except (ValueError, HeaderDataError) as error:
+        raise DataError(f"{path}: unusable qform ({error}); correct the header") from error
+    usable = np.isfinite(affine).all() and np.abs(affine).max() < 1e9
+    if not usable or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise DataError(
-            f"{path}: the affine has a zero or undefined spacing; correct the header (sform)"
+            f"{path}: the affine has a zero, undefined or absurd spacing or origin; correct the "
+            "header (sform)"
         )
     return Geometry(shape, affine)

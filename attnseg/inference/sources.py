@@ -50,8 +50,8 @@ def find_scans(inputs: Sequence[str | Path], *, num_channels: int) -> list[Scan]
     twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
     if twice:
         raise UsageError(
-            f"scans named {', '.join(sorted(twice))} come twice, and their masks would overwrite each "
-            "other; predict the folders one by one with different -o"
+            f"scans named {', '.join(sorted(twice))} come twice, and their masks would overwrite "
+            "each other; predict the folders one by one with different -o"
         )
     return sorted(scans, key=lambda scan: scan.name)
 

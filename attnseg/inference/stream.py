@@ -106,7 +106,7 @@ def resample_rows(rows: Iterable[Rows], grid: Grid) -> Iterator[Rows]:
 
 
 def _resample_first_axis(rows: Iterable[Rows], matrix: Tensor, grid: Grid) -> Iterator[Rows]:
-    """Interpolate along the streamed axis as soon as all rows that an output row needs are there."""
+    """Interpolate along the streamed axis as soon as an output row has all rows it needs."""
     needed = [torch.nonzero(row).flatten() for row in matrix]
     first, last = [int(n[0]) for n in needed], [int(n[-1]) for n in needed]
     held: Tensor | None = None

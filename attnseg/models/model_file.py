@@ -25,7 +25,9 @@ _HASH_KEY = "sha256"
 def save_model(path: Path, network: AttentionUNet, spec: ModelSpec) -> None:
     """Write weights and spec to `path`, whole or not at all."""
     assert network.architecture == spec.architecture
-    tensors = {name: value.detach().cpu().contiguous() for name, value in _state(network).items()}
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+    }
     metadata = {_SPEC_KEY: spec.model_dump_json(), _HASH_KEY: _content_hash(tensors)}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata)
@@ -76,7 +78,7 @@ def verify_model(path: Path) -> list[str]:
             raise ModelFileError(f"{path}: tensor {name} holds NaN or infinity; train again")
     if metadata.get(_HASH_KEY) != _content_hash(tensors):
         raise ModelFileError(
-            f"{path}: the weights do not match the SHA-256 in the file; copy it again from its source"
+            f"{path}: the weights do not match the SHA-256 in the file; copy it again"
         )
     count = sum(tensor.numel() for tensor in tensors.values())
     return [
@@ -126,10 +128,6 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[ModelSpec, dict[str, Tenso
     except json.JSONDecodeError:
         raise ModelFileError(f"{path}: its spec is not valid JSON; copy the file again") from None
     return validate(ModelSpec, raw, source=str(path), error=ModelFileError), tensors, metadata
-
-
-def _state(network: AttentionUNet) -> dict[str, Tensor]:
-    return {name: value for name, value in network.state_dict().items()}
 
 
 def _check_weights(path: Path, network: AttentionUNet, tensors: dict[str, Tensor]) -> None:

@@ -63,7 +63,7 @@ def attention_gate_backward(
 
 
 def upsample(phi: Tensor, stride: list[int], size: list[int]) -> Tensor:
-    """Linear upsampling by whole strides, cropped: `F.interpolate(scale_factor=stride)[..., :S]`."""
+    """Linear upsampling by whole strides, cropped to `size`: `F.interpolate(scale_factor=…)`."""
     if all(step == 1 for step in stride):
         return phi
     factors = [float(step) for step in stride]

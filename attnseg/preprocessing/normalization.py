@@ -37,10 +37,10 @@ def foreground_statistics(channel: np.ndarray, *, source: str) -> tuple[float, f
         foreground = channel
     # float64: some scans reach 10^6, and float32 sums of squares would lose their contrast.
     mean, std = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))
-    if std <= 1e-6 * max(1.0, abs(mean)):
+    if std <= 1e-6 * abs(mean):
         # A constant foreground on a zero background still has the contrast between the two.
         mean, std = float(channel.mean(dtype=np.float64)), float(channel.std(dtype=np.float64))
-    if std <= 1e-6 * max(1.0, abs(mean)):
+    if std <= 1e-6 * abs(mean):
         raise DataError(
             f"{source}: every voxel has the value {mean:g}; a scan needs contrast: check the export"
         )

@@ -1,4 +1,4 @@
-"""Voxel axes brought to right–anterior–superior order and back: permutation and flips, no copies."""
+"""Voxel axes brought to right–anterior–superior order and back: views, no copies."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
 """Resampling by one small matrix per axis.
 
-Linear interpolation is separable: a volume on a new grid is `M_r · M_a · M_s` applied along its axes.
-Both grids cover the same extent (outer voxel edges coincide), as `F.interpolate` does with
+Linear interpolation is separable: a new grid takes `M_r · M_a · M_s`, each along its axis. Both
+grids cover the same extent (outer voxel edges coincide), as `F.interpolate` does with
 `align_corners=False`. Where a grid gets coarser the triangle widens by the same factor, so that no
 detail folds into the result (`antialias=True` of `F.interpolate`, here in 3D too).
 """

@@ -10,7 +10,7 @@ from attnseg.datasets import Finding
 from attnseg.training.loop import Report
 from attnseg.training.plan import Plan
 
-# Beside the live line, which a log file does not show, a plain line this often (seconds of the run).
+# Beside the live line, which a log file does not show, a plain line this often (seconds).
 _LINE_EVERY = 60.0
 
 

@@ -1,0 +1,54 @@
+"""Small files on disk for the tests of `attnseg.datasets`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attnseg.images import Geometry, Image, write_image
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the public data sets beside the checkout."""
+    folder = Path(__file__).parents[2].parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real data not found at {folder}")
+    return folder
+
+
+@pytest.fixture
+def touch() -> Callable[..., None]:
+    """Make empty files; layouts look at names only."""
+
+    def make(root: Path, *names: str) -> None:
+        for name in names:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).touch()
+
+    return make
+
+
+@pytest.fixture
+def save() -> Callable[..., Path]:
+    """Write `[I, J, K]` or `[C, I, J, K]` voxels as NIfTI."""
+
+    def write(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
+        channels = array if array.ndim == 4 else array[None]
+        geometry = Geometry(channels.shape[1:], np.eye(4) if affine is None else affine)
+        write_image(path, Image(channels, geometry))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_metadata() -> Callable[..., None]:
+    """Write `dataset.json`."""
+
+    def write(root: Path, **content: object) -> None:
+        (root / "dataset.json").write_text(json.dumps(content))
+
+    return write

@@ -1,0 +1,130 @@
+"""Rules across cases, on facts made by hand, and on the faults planted in a real data set."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from attnseg.datasets import (
+    Case,
+    CaseFacts,
+    Dataset,
+    Finding,
+    find_dataset,
+    find_problems,
+    inspect_dataset,
+    raise_if_fatal,
+)
+from attnseg.errors import DataError
+
+
+def facts(name: str, *values: int, digest: str = "", findings: tuple[Finding, ...] = ()):
+    counts = {0: 100, **dict.fromkeys(values, 5)}
+    return CaseFacts(name, findings, label_counts=counts, label_digest=digest or name)
+
+
+def dataset(names: dict[int, str], problems: tuple[Finding, ...] = ()) -> Dataset:
+    cases = (Case("a", (Path("a.nii"),), None),)
+    return Dataset(Path("root"), "msd", cases, ("CT",), names, problems)
+
+
+def found(names: dict[int, str], *cases: CaseFacts) -> list[tuple[str, str, str]]:
+    return [(f.case, f.severity, f.problem) for f in find_problems(dataset(names), cases)]
+
+
+def test_sound_cases_have_no_findings():
+    assert found({1: "x", 2: "y"}, facts("a", 1), facts("b", 1, 2), facts("c", 1)) == []
+    assert found({}, facts("a", 1), facts("b", 1)) == []
+
+
+def test_findings_of_folder_and_files_are_kept():
+    of_folder, of_case = Finding("z", "fatal", "p", "r"), Finding("a", "warning", "q", "s")
+    cases = [facts("a", 1, findings=(of_case,)), facts("b", 1)]
+    assert find_problems(dataset({1: "x"}, (of_folder,)), cases) == [of_folder, of_case]
+
+
+def test_an_undeclared_value_of_one_case_is_fatal():
+    cases = [facts("a", 1), facts("b", 1, 9, *range(20, 25)), facts("c", 1)]
+    problem = "label value(s) 9, 20, 21, 22, 23, … (6 values) occur in this case only"
+    assert found({1: "x"}, *cases) == [("b", "fatal", problem)]
+    assert found({}, *cases) == [("b", "fatal", problem)]
+
+
+def test_an_undeclared_value_of_several_cases_is_a_warning():
+    problem = "label value(s) 3, 4 occur in the masks but are not declared"
+    cases = [facts("a", 1, 4), facts("b", 1, 3), facts("c", 3, 4)]
+    assert found({1: "x"}, *cases) == [("dataset", "warning", problem)]
+    assert found({}, *cases) == []
+
+
+def test_a_declared_value_that_no_mask_has_is_a_warning():
+    problem = "no mask has the declared label(s) 2 (y)"
+    cases = [facts("a", 1), facts("b", 1)]
+    assert found({1: "x", 2: "y"}, *cases) == [("dataset", "warning", problem)]
+
+
+def test_masks_without_any_foreground_are_fatal():
+    problem = "no mask has any voxel that is not 0"
+    assert found({1: "x"}, facts("a"), facts("b")) == [("dataset", "fatal", problem)]
+
+
+def test_identical_labels_are_a_warning_unless_they_are_empty():
+    cases = [facts("a", 1, digest="s"), facts("b", 1, digest="s"), facts("c", 1)]
+    empty = [facts("d", digest="t"), facts("e", digest="t")]
+    problem = "its label is identical to that of a"
+    assert found({1: "x"}, *cases, *empty) == [("b", "warning", problem)]
+
+
+def test_fewer_than_two_usable_cases_are_fatal():
+    broken = facts("b", 1, findings=(Finding("b", "fatal", "cut short", "copy it again"),))
+    assert found({1: "x"}, facts("a", 1), broken)[-1] == (
+        "dataset",
+        "fatal",
+        "1 usable case(s); training needs at least 2",
+    )
+
+
+def test_raise_if_fatal_lists_all_fatal_findings():
+    warning = Finding("a", "warning", "odd", "look")
+    raise_if_fatal([warning])
+    with pytest.raises(DataError) as caught:
+        raise_if_fatal([Finding("b", "fatal", "p", "q"), warning, Finding("c", "fatal", "r", "s")])
+    assert str(caught.value).splitlines() == [
+        "the data set has 2 fatal problem(s):",
+        "b: p; q",
+        "c: r; s",
+    ]
+
+
+def test_faults_planted_in_a_real_data_set_are_all_named(tmp_path, real_data):
+    source, planted = real_data / "hippocampus", real_data / "edge" / "dataset"
+    numbers = ("001", "003", "004", "006", "011")
+    files = {f"hippocampus_{n}": (source, f"hippocampus_{n}.nii.gz") for n in numbers}
+    names = [*files, "copied", "other_task"]
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder).mkdir()
+        for name, (origin, file) in files.items():
+            (tmp_path / folder / f"{name}.nii.gz").symlink_to(origin / folder / file)
+    image = source / "imagesTr" / "hippocampus_011.nii.gz"
+    for name, label in (
+        ("copied", "label_duplicate_of_011.nii.gz"),
+        ("other_task", "label_from_another_task.nii.gz"),
+    ):
+        (tmp_path / "imagesTr" / f"{name}.nii.gz").symlink_to(image)
+        (tmp_path / "labelsTr" / f"{name}.nii.gz").symlink_to(planted / label)
+    (tmp_path / "imagesTr" / "lone.nii.gz").symlink_to(planted / "image_without_label.nii.gz")
+    metadata = json.loads((source / "dataset.json").read_text())
+    metadata["training"] = [
+        {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
+        for name in names
+    ]
+    (tmp_path / "dataset.json").write_text(json.dumps(metadata))
+
+    data = find_dataset(tmp_path)
+    problems = find_problems(data, inspect_dataset(data))
+    # The copy sorts before the original, so it is the original that is named as the second.
+    assert [(each.case, each.severity, each.problem) for each in problems] == [
+        ("lone", "fatal", "image lone.nii.gz has no label"),
+        ("other_task", "fatal", "label has shape (512, 512, 94), the image (36, 50, 31)"),
+        ("hippocampus_011", "warning", "its label is identical to that of copied"),
+    ]

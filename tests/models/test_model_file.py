@@ -1,0 +1,152 @@
+"""The model file: exact round trip, and every way a file can be wrong."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from attnseg.errors import ModelFileError
+from attnseg.models import (
+    AttentionUNet,
+    describe_model,
+    load_model,
+    load_spec,
+    model_id,
+    save_model,
+    verify_model,
+)
+from attnseg.spec import ModelSpec
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    net = AttentionUNet(3, 1, 2, channels=(4, 6), strides=(2,), gate_finest=True, norm="batch")
+    net(torch.randn(2, 1, 8, 8, 8))  # gives the batch norms statistics of their own
+    return net.channels_last()
+
+
+@pytest.fixture
+def spec(network):
+    return ModelSpec.model_validate(
+        {
+            "architecture": network.architecture,
+            "preprocessing": {"spacing_mm": (1, 1, 2.5), "normalization": [{"scheme": "zscore"}]},
+            "channel_names": ["MRI"],
+            "labels": [{"value": 0, "name": "background"}, {"value": 205, "name": "Herz ♥"}],
+            "patch": (8, 8, 8),
+            "provenance": {"dataset": "toy", "steps": 3},
+        }
+    )
+
+
+@pytest.fixture
+def path(tmp_path, network, spec):
+    save_model(tmp_path / "model.safetensors", network, spec)
+    return tmp_path / "model.safetensors"
+
+
+def test_round_trip_is_exact(path, network, spec):
+    again, their_spec = load_model(path)
+    assert their_spec == spec == load_spec(path)
+    assert not again.training
+    ours, theirs = network.state_dict(), again.state_dict()
+    assert list(ours) == list(theirs)
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+    x = torch.randn(1, 1, 9, 7, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(again(x), network.eval()(x))
+
+
+def test_verify_and_show(path, spec):
+    lines = verify_model(path)
+    assert len(lines) == 4
+    shown = describe_model(path)
+    assert shown["labels"] == [label.model_dump() for label in spec.labels]
+    assert shown["sha256"] == model_id(path)
+    assert shown["sha256"] in lines[-1]
+
+
+def test_nothing_is_left_beside_the_file(path):
+    assert [child.name for child in path.parent.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.999])
+def test_a_file_cut_short(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ModelFileError, match="not a whole safetensors file"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_is_refused_unopened(tmp_path, network, legacy):
+    file = tmp_path / "model.pt"
+    torch.save(network.state_dict(), file, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ModelFileError, match=r"pickle .* can run code"):
+        load_model(file)
+
+
+def test_other_safetensors(tmp_path):
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelFileError, match="no attnseg spec"):
+        load_model(tmp_path / "other.safetensors")
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ModelFileError, match="no such model file"):
+        load_model(tmp_path / "none.safetensors")
+
+
+def rewritten(path, *, spec_change=None, tensor_change=None):
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        metadata = dict(file.metadata())
+    tensors = load_file(path)
+    if spec_change:
+        raw = json.loads(metadata["attnseg"])
+        spec_change(raw)
+        metadata["attnseg"] = json.dumps(raw)
+    if tensor_change:
+        tensor_change(tensors)
+    save_file(tensors, path, metadata)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw.update(extra=1), "extra: unknown key"),
+        (lambda raw: raw.update(format=2), "format"),
+        (lambda raw: raw["architecture"].update(gate="soft"), "architecture.gate"),
+        (lambda raw: raw["labels"].pop(), "labels has 1 entries where the architecture needs 2"),
+        (lambda raw: raw["labels"][0].update(value=3), "must be the background"),
+        (lambda raw: raw["preprocessing"].update(spacing_mm=[1, 1, 0]), "must be positive"),
+    ],
+)
+def test_a_spec_that_breaks_the_schema(path, change, message):
+    with pytest.raises(ModelFileError, match=message):
+        load_model(rewritten(path, spec_change=change))
+
+
+def test_weights_of_another_architecture(path):
+    change = {"channels": [4, 8]}
+    broken = rewritten(path, spec_change=lambda raw: raw["architecture"].update(change))
+    with pytest.raises(ModelFileError, match="where the architecture needs"):
+        load_model(broken)
+
+
+def test_verify_finds_changed_and_broken_weights(path):
+    def nudge(tensors):
+        tensors["heads.0.bias"][0] += 1e-3
+
+    def poison(tensors):
+        tensors["heads.0.bias"][0] = float("nan")
+
+    with pytest.raises(ModelFileError, match="SHA-256"):
+        verify_model(rewritten(path, tensor_change=nudge))
+    with pytest.raises(ModelFileError, match="NaN"):
+        verify_model(rewritten(path, tensor_change=poison))
