@@ -4,16 +4,15 @@
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, PositiveInt, model_validator
 
 from attnseg.errors import ConfigError
-from attnseg.spec import Frozen, Spacing, validate
+from attnseg.spec import Frozen, Ints, Spacing, validate
 
 Auto = Literal["auto"]
-Channels = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=2)]
 
 
 class DataConfig(Frozen):
@@ -41,7 +40,7 @@ class ModelConfig(Frozen):
 
     patch: tuple[PositiveInt, PositiveInt, PositiveInt] | Auto = "auto"
     """Training and prediction window, voxels along R, A, S."""
-    channels: Channels | Auto = "auto"
+    channels: Ints | Auto = "auto"
     """Feature channels of each level, finest first."""
     base_channels: int = Field(default=16, ge=2)
     """Channels of the finest level when `channels` is auto; they double from level to level."""
@@ -52,6 +51,14 @@ class ModelConfig(Frozen):
     gate: Literal["grid", "skip", "none"] = "grid"
     gate_finest: bool = False
     deep_supervision: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.channels != "auto" and (len(self.channels) < 2 or min(self.channels) < 2):
+            raise ValueError(
+                f"channels {list(self.channels)} must be 2 levels or more of 2 channels or more"
+            )
+        return self
 
 
 class AugmentationConfig(Frozen):
@@ -82,6 +89,8 @@ class TrainingConfig(Frozen):
     """Largest norm of the gradient."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     """Decay per step of the averaged weights that are validated and kept."""
+    gate_price: float = Field(default=0.05, ge=0)
+    """Added to the loss times the gates' mean α: what is not worth its price is held back."""
     foreground_fraction: float = Field(default=0.5, ge=0, le=1)
     """Share of patches centred on a labelled voxel."""
     validation_cases: int = Field(default=4, ge=0)

@@ -196,9 +196,7 @@ def _read(path: Path) -> tuple[Nifti1Header | Nifti2Header, np.ndarray]:
                 raise DataError(f"{path}: damaged header (voxels start at byte {start}); re-export")
             offset = int(start)
             shape = _shape(path, header)
-            dtype = header.get_data_dtype().newbyteorder(">" if big_endian else "<")
-            if dtype.itemsize == 0:
-                raise DataError(f"{path}: damaged header (no type of voxels); re-export the file")
+            dtype = _stored_type(path, header).newbyteorder(">" if big_endian else "<")
             expected = math.prod(shape) * dtype.itemsize
             # Before anything is allocated: a damaged header may promise terabytes.
             if offset + expected > path.stat().st_size * _DEFLATE_RATIO:
@@ -209,7 +207,6 @@ def _read(path: Path) -> tuple[Nifti1Header | Nifti2Header, np.ndarray]:
             skipped = block[offset:]
             stream.read(max(0, offset - len(block)))
             content = skipped + stream.read(max(0, expected - len(skipped)))
-            stream.read(1)  # at its end a gzip file checks its sum
     except _READ_ERRORS as error:
         raise DataError(f"{path}: cut short or damaged ({error}); copy it again") from error
     except HeaderDataError as error:
@@ -224,10 +221,21 @@ def _read(path: Path) -> tuple[Nifti1Header | Nifti2Header, np.ndarray]:
 
 
 def _shape(path: Path, header: Nifti1Header | Nifti2Header) -> tuple[int, ...]:
-    shape = tuple(int(n) for n in header.get_data_shape())
-    if not 2 <= len(shape) <= 7 or min(shape, default=0) < 1:
+    num_axes = int(header["dim"][0])
+    shape = tuple(header.get_data_shape()) if 2 <= num_axes <= 7 else ()
+    if min(shape, default=0) < 1:
         raise DataError(f"{path}: shape {shape} is not a volume; re-export the file")
     return shape + (1,) * (3 - len(shape))
+
+
+def _stored_type(path: Path, header: Nifti1Header | Nifti2Header) -> np.dtype:
+    try:
+        dtype: np.dtype = header.get_data_dtype()
+    except KeyError as error:
+        raise DataError(f"{path}: unknown type of voxels, code {error}; re-export") from None
+    if dtype.itemsize == 0:
+        raise DataError(f"{path}: the header names no type of voxels; re-export the file")
+    return dtype
 
 
 def _scaled(path: Path, header: Nifti1Header | Nifti2Header, data: np.ndarray) -> np.ndarray:

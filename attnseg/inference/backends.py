@@ -48,7 +48,7 @@ def attention_backend(network: AttentionUNet, device: torch.device) -> Callable[
     network = network.eval().to(device)
 
     def run(patches: Tensor) -> Tensor:
-        _, maps = network.forward_attention(patches.to(device))
+        _, maps = network.forward_all(patches.to(device))
         size = patches.shape[2:]
         mode = "trilinear" if len(size) == 3 else "bilinear"
         resize = torch.nn.functional.interpolate

@@ -6,6 +6,7 @@ from pathlib import Path
 from attnseg.inference.cohort import MANIFEST, Outcome, predict_cohort
 from attnseg.inference.predictor import Predictor
 from attnseg.inference.sources import find_model, find_scans
+from attnseg.memory import keep_freed_memory
 from attnseg.models import load_model, model_id
 
 
@@ -40,6 +41,7 @@ def predict(
         TimeRemainingColumn,
     )
 
+    keep_freed_memory()
     path = find_model(model)
     network, spec = load_model(path)
     predictor = Predictor(network, spec, device=device, overlap=0.5 if overlap is None else overlap)

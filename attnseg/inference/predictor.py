@@ -93,7 +93,7 @@ class Predictor:
             DataError: unreadable, other number of channels than the model's, NaN.
         """
         image = scan if isinstance(scan, Image) else self.read(scan)
-        labels = np.empty(0)
+        labels: np.ndarray = np.empty(0)
 
         def keep(start: int, logits: Tensor, shape: tuple[int, int, int]) -> None:
             nonlocal labels
@@ -117,7 +117,7 @@ class Predictor:
         gates = sorted(self.network.gates, reverse=True)
         if not gates:
             return {}
-        maps = np.empty(0)
+        maps: np.ndarray = np.empty(0)
 
         def keep(start: int, alpha: Tensor, shape: tuple[int, int, int]) -> None:
             nonlocal maps

@@ -137,16 +137,16 @@ class AttentionUNet(nn.Module):
         """`[N, C_in, *S]` → logits `[N, C_out, *S]`."""
         return self.heads[0](self._decode(x, {})[0])
 
-    def forward_deep(self, x: Tensor) -> list[Tensor]:
-        """Logits of every head, finest first: `[N, C_out, *S]`, `[N, C_out, *ceil(S / 2)]`, …"""
-        features = self._decode(x, {})
-        return [head(features[level]) for level, head in enumerate(self.heads)]
+    def forward_all(self, x: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Everything the network computes, for training and for looking inside.
 
-    def forward_attention(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and each gate's α `[N, 1, *S_level]` by the name of its level."""
+        Returns:
+            Logits of every head, finest first: `[N, C_out, *S]`, `[N, C_out, *ceil(S / stride)]`, …;
+            and each gate's α `[N, 1, *S_level]` by the number of its level, "0" the finest.
+        """
         maps: dict[str, Tensor] = {}
         features = self._decode(x, maps)
-        return self.heads[0](features[0]), maps
+        return [head(features[level]) for level, head in enumerate(self.heads)], maps
 
     def _decode(self, x: Tensor, attention: dict[str, Tensor]) -> list[Tensor]:
         """Decoder features of every level but the coarsest, finest first; fills `attention`."""

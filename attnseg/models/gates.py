@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from attnseg.models.blocks import CONV
 from attnseg.ops import attention_gate, upsample
 
-# sigmoid(3) = 0.95: at the start a gate lets nearly everything pass, and learns what to hold back.
-_OPEN = 3.0
+# At the start a gate lets nearly everything pass, sigmoid(3) = 0.95, whatever it compares (ψ begins
+# at a tenth of the usual size), and learns what to hold back.
+_OPEN, _SMALL = 3.0, 0.1
 
 
 class GridGate(nn.Module):
@@ -40,7 +41,7 @@ class GridGate(nn.Module):
         self.theta = make(x_channels, inner_channels, self.stride, self.stride, bias=False)
         self.phi = make(g_channels, inner_channels, 1)
         self.psi = make(inner_channels, 1, 1)
-        nn.init.constant_(self.psi.bias, _OPEN)
+        _start_open(self.psi.weight, self.psi.bias)
 
     def forward(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """x `[N, C, *S]`, g `[N, C_g, *ceil(S / stride)]` → y like x, α `[N, 1, *S]`."""
@@ -71,13 +72,19 @@ class SkipGate(nn.Module):
         self.theta_weight = nn.Parameter(torch.empty(inner_channels, x_channels))
         self.phi = CONV[len(stride)](g_channels, inner_channels, 1)
         self.psi_weight = nn.Parameter(torch.empty(inner_channels))
-        self.psi_bias = nn.Parameter(torch.full((1,), _OPEN))
-        # The bounds of nn.Conv's own initialisation for these fan-ins.
+        self.psi_bias = nn.Parameter(torch.empty(1))
+        # The bounds of nn.Conv's own initialisation for this fan-in.
         nn.init.uniform_(self.theta_weight, -(x_channels**-0.5), x_channels**-0.5)
-        nn.init.uniform_(self.psi_weight, -(inner_channels**-0.5), inner_channels**-0.5)
+        _start_open(self.psi_weight, self.psi_bias)
 
     def forward(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """x `[N, C, *S]`, g `[N, C_g, *ceil(S / stride)]` → y like x, α `[N, 1, *S]`."""
         return attention_gate(
             x, self.phi(g), self.theta_weight, self.psi_weight, self.psi_bias, stride=self.stride
         )
+
+
+def _start_open(psi_weight: Tensor, psi_bias: Tensor) -> None:
+    bound = _SMALL * psi_weight.numel() ** -0.5
+    nn.init.uniform_(psi_weight, -bound, bound)
+    nn.init.constant_(psi_bias, _OPEN)

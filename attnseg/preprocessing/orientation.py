@@ -31,18 +31,22 @@ class AxisOrder:
         """Stored `[..., I, J, K]` → `[..., R, A, S]`, as a view."""
         lead = array.ndim - 3
         moved = array.transpose(*range(lead), *(lead + axis for axis in self.permutation))
-        return np.flip(moved, self._flipped(lead))
+        return np.flip(moved, self._flipped(moved.shape))
 
     def undo(self, array: np.ndarray) -> np.ndarray:
         """`[..., R, A, S]` → stored `[..., I, J, K]`, as a view."""
         lead = array.ndim - 3
-        unflipped = np.flip(array, self._flipped(lead))
+        unflipped = np.flip(array, self._flipped(array.shape))
         return unflipped.transpose(
             *range(lead), *(lead + int(axis) for axis in np.argsort(self.permutation))
         )
 
-    def _flipped(self, lead: int) -> tuple[int, ...]:
-        return tuple(lead + axis for axis, flip in enumerate(self.flips) if flip)
+    def _flipped(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        lead = len(shape) - 3
+        # A single voxel has no direction, and torch refuses the negative stride it would get.
+        return tuple(
+            lead + axis for axis, flip in enumerate(self.flips) if flip and shape[lead + axis] > 1
+        )
 
     def permute(self, values: tuple) -> tuple:
         """Per-axis numbers (shape, spacing) in R, A, S order."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from attnseg.config import TrainingConfig
 from attnseg.errors import RunError
 from attnseg.models import channels_last
-from attnseg.training.losses import DeepSupervisionLoss
+from attnseg.training.losses import DeepSupervisionLoss, mean_openness
 from attnseg.training.schedule import Clock, learning_rate
 from attnseg.training.signals import StopRequest
 from attnseg.training.state import TrainingState, gradient_norm, update_average
@@ -74,8 +74,10 @@ def fit(
         images, labels = _placed(batch["image"], device), batch["label"].to(device)
         state.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-            logits = state.network.forward_deep(images)
+            logits, attention = state.network.forward_all(images)
         loss = loss_of(logits, labels)
+        if attention and settings.gate_price > 0:
+            loss = loss + settings.gate_price * mean_openness(attention.values())
         loss.backward()
         norm = gradient_norm(state.network, clip=settings.gradient_clip)
         state.optimizer.step()

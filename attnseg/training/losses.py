@@ -1,6 +1,6 @@
 """Dice + cross-entropy, with deep supervision."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch.nn.functional as F
 from monai.losses import DiceCELoss
@@ -31,3 +31,13 @@ class DeepSupervisionLoss(nn.Module):
             )
             result = result + 2.0**-i / total * self.loss(head.float(), target)
         return result
+
+
+def mean_openness(attention: Collection[Tensor]) -> Tensor:
+    """Mean α over the gates, each `[N, 1, *S_level]`, every gate counting the same → a scalar.
+
+    Times `training.gate_price` it is added to the loss. Without a price gates have no reason to
+    hold anything back: measured on hippocampus, phantoms, α ended at 1.000 everywhere.
+    """
+    means = [alpha.float().mean() for alpha in attention]
+    return sum(means[1:], start=means[0]) / len(means)

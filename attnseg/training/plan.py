@@ -93,7 +93,7 @@ def make_plan(config: Config, dataset: Dataset, figures: Fingerprint, *, device:
         channel_names=dataset.channel_names,
         labels=tuple(labels),
         patch=tuple(patch),
-        fingerprint=asdict(figures),
+        fingerprint=json.loads(json.dumps(asdict(figures))),
         provenance={
             "dataset": dataset.root.resolve().name,
             "layout": dataset.layout,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from attnseg.config import TrainingConfig
@@ -24,36 +26,64 @@ class TrainingState:
     seconds: float = 0.0
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, whole or not at all."""
-        content = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
+        """Write a checkpoint, whole or not at all: plain tensors, in safetensors, no pickle."""
         with atomic_path(path) as temporary:
-            torch.save(content, temporary)
+            save_file(self._tensors(), temporary)
 
     def load(self, path: Path) -> None:
-        """Take over a checkpoint of the same network.
+        """Take over a checkpoint of the same network and kind of optimiser.
 
         Raises:
             RunError: missing, damaged, or of another network.
         """
+        if not path.exists():
+            raise RunError(f"{path}: no checkpoint to resume; start with --overwrite")
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            self.network.load_state_dict(content["network"])
-            self.average.load_state_dict(content["average"])
-            self.optimizer.load_state_dict(content["optimizer"])
-            self.step, self.seconds = int(content["step"]), float(content["seconds"])
-        except FileNotFoundError:
-            raise RunError(f"{path}: no checkpoint to resume; start with --overwrite") from None
-        except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
             raise RunError(
-                f"{path}: unusable checkpoint ({reason}); start again with --overwrite"
+                f"{path}: unusable checkpoint ({error}); start again with --overwrite"
             ) from None
+        wanted = {name: value.shape for name, value in self._modules().items()}
+        found = {name: value.shape for name, value in tensors.items() if name in wanted}
+        if found != wanted or "step" not in tensors or "seconds" not in tensors:
+            raise RunError(f"{path}: a checkpoint of another network; start again with --overwrite")
+        for name, value in self._modules().items():
+            value.copy_(tensors[name])
+        for index, parameter in enumerate(self._parameters()):
+            prefix = f"optimizer.{index}."
+            mine = {name: value for name, value in tensors.items() if name.startswith(prefix)}
+            self.optimizer.state[parameter] = {
+                name.removeprefix(prefix): (
+                    value if value.ndim == 0 else value.to(parameter.device)
+                )
+                for name, value in mine.items()
+            }
+        self.step, self.seconds = int(tensors["step"]), float(tensors["seconds"])
+
+    def _modules(self) -> dict[str, Tensor]:
+        """Tensors of network and average, not copied."""
+        return {
+            f"{part}.{name}": value
+            for part, module in (("network", self.network), ("average", self.average))
+            for name, value in module.state_dict().items()
+        }
+
+    def _parameters(self) -> list[Tensor]:
+        return [each for group in self.optimizer.param_groups for each in group["params"]]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        optimizer = {
+            f"optimizer.{index}.{name}": value
+            for index, parameter in enumerate(self._parameters())
+            for name, value in self.optimizer.state[parameter].items()
+        }
+        counters = {
+            "step": torch.tensor(self.step),
+            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
+        }
+        everything = self._modules() | optimizer | counters
+        return {name: value.detach().contiguous() for name, value in everything.items()}
 
 
 def new_state(network: AttentionUNet, settings: TrainingConfig) -> TrainingState:

@@ -27,6 +27,7 @@ from attnseg.errors import UsageError
 from attnseg.evaluation import Evaluation, print_table
 from attnseg.inference import Predictor
 from attnseg.inference.backends import resolve_device
+from attnseg.memory import keep_freed_memory
 from attnseg.models import build_network, model_id, save_model
 from attnseg.spec import ModelSpec
 from attnseg.training import run as run_folder
@@ -70,6 +71,7 @@ def train(
     """
     if fold != "all" and not fold.isdigit():
         raise UsageError(f"--fold {fold}: must be a number from 0, or `all`")
+    keep_freed_memory()
     place = resolve_device(device)
     run = Run(output, fold)
     display = Display()

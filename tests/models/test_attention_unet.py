@@ -45,7 +45,7 @@ def test_every_parameter_receives_a_gradient(gate, block, norm, dims):
         strides=((2,) * dims, (1,) + (2,) * (dims - 1)),
         kernel_sizes=((3,) * dims, (3,) * (dims - 1) + (1,), (3,) * dims),
     )
-    outputs = net.forward_deep(torch.randn(2, 2, *(9, 11, 7)[:dims]))
+    outputs, _ = net.forward_all(torch.randn(2, 2, *(9, 11, 7)[:dims]))
     sum((output**2).mean() for output in outputs).backward()
     without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
@@ -53,18 +53,16 @@ def test_every_parameter_receives_a_gradient(gate, block, norm, dims):
 
 def test_heads_lie_on_their_levels_grids():
     net = network(deep_supervision=2, channels=(4, 6, 8, 8), strides=(2, (1, 2, 2), 2))
-    outputs = net.forward_deep(torch.randn(1, 2, 9, 11, 7))
+    outputs, _ = net.forward_all(torch.randn(1, 2, 9, 11, 7))
     assert [tuple(o.shape[2:]) for o in outputs] == [(9, 11, 7), (5, 6, 4), (5, 3, 2)]
-    torch.testing.assert_close(outputs[0], net(torch.randn(1, 2, 9, 11, 7)) * 0 + outputs[0])
 
 
 def test_the_first_head_is_the_prediction_and_attention_changes_nothing():
     net = network(deep_supervision=1).eval()
     x = torch.randn(1, 2, 9, 11, 7)
     with torch.no_grad():
-        logits, maps = net.forward_attention(x)
-        torch.testing.assert_close(net(x), logits, rtol=0, atol=0)
-        torch.testing.assert_close(net.forward_deep(x)[0], logits, rtol=0, atol=0)
+        heads, maps = net.forward_all(x)
+        torch.testing.assert_close(net(x), heads[0], rtol=0, atol=0)
     assert {name: tuple(a.shape) for name, a in maps.items()} == {"1": (1, 1, 5, 6, 4)}
     assert 0 < maps["1"].min() <= maps["1"].max() < 1
 

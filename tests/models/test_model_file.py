@@ -124,7 +124,7 @@ def rewritten(path, *, spec_change=None, tensor_change=None):
         (lambda raw: raw["architecture"].update(gate="soft"), "architecture.gate"),
         (lambda raw: raw["labels"].pop(), "labels has 1 entries where the architecture needs 2"),
         (lambda raw: raw["labels"][0].update(value=3), "must be the background"),
-        (lambda raw: raw["preprocessing"].update(spacing_mm=[1, 1, 0]), "must be positive"),
+        (lambda raw: raw["preprocessing"].update(spacing_mm=[1, 1, 0]), "greater than 0"),
     ],
 )
 def test_a_spec_that_breaks_the_schema(path, change, message):

@@ -1,0 +1,66 @@
+"""Whole files or none."""
+
+from pathlib import Path
+
+import pytest
+
+from attnseg.files import atomic_path, write_text
+
+
+def test_the_file_appears_only_when_the_block_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".")
+        assert temporary.name.endswith("a.nii.gz")  # writers choose the format by the suffix
+        temporary.write_bytes(b"new")
+        assert not path.exists()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.nii.gz"]
+    assert path.read_bytes() == b"new"
+
+
+def test_a_finished_block_replaces_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_failing_block_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: type[BaseException], begun: bool
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def write() -> None:
+        with atomic_path(path) as temporary:
+            if begun:
+                temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == "old"
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.txt"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_are_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "new" / "deep" / "a.txt", "Größe\n")
+    assert (tmp_path / "new/deep/a.txt").read_bytes() == b"Gr\xc3\xb6\xc3\x9fe\n"
+
+
+def test_write_text_replaces(tmp_path: Path) -> None:
+    for text in ("first, and longer", "second"):
+        write_text(tmp_path / "a.txt", text)
+    assert (tmp_path / "a.txt").read_text() == "second"
+    assert len(list(tmp_path.iterdir())) == 1
