@@ -35,7 +35,9 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; works anywhere.")
+    ] = False,
 ) -> None:
     """Medical image segmentation with the Attention U-Net: train, predict, see where it looks."""
 
@@ -47,10 +49,12 @@ app.add_typer(model_app, name="model")
 
 def main() -> None:
     """Run the command line; an error that the user can mend becomes one line and an exit code."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app()
+        app(arguments)
     except (AttnsegError, OSError) as error:
-        if "--debug" in sys.argv:
+        if debug:
             raise
         typer.echo(f"attnseg: {error}", err=True)
         sys.exit(error.exit_code if isinstance(error, AttnsegError) else 1)

@@ -141,7 +141,7 @@ class AttentionUNet(nn.Module):
         """Everything the network computes, for training and for looking inside.
 
         Returns:
-            Logits of every head, finest first: `[N, C_out, *S]`, `[N, C_out, *ceil(S / stride)]`, …;
+            Logits of every head, finest first: `[N, C_out, *S]`, `[N, C_out, *ceil(S / stride)]` …;
             and each gate's α `[N, 1, *S_level]` by the number of its level, "0" the finest.
         """
         maps: dict[str, Tensor] = {}
