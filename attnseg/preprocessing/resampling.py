@@ -19,10 +19,8 @@ def _weights(n_in: int, n_out: int) -> np.ndarray:
     width = max(scale, 1.0)
     centres = (np.arange(n_out) + 0.5) * scale - 0.5
     distance = np.abs(centres[:, None] - np.arange(n_in)[None, :])
-    if scale <= 1:
-        # Beyond the outer voxel centres the edge value continues.
-        distance = np.abs(np.clip(centres, 0, n_in - 1)[:, None] - np.arange(n_in)[None, :])
     weights = np.clip(1 - distance / width, 0, None)
+    # Beyond the outer voxel centres what is left of the triangle counts as the whole.
     return weights / weights.sum(axis=1, keepdims=True)
 
 

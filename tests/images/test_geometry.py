@@ -72,10 +72,10 @@ def test_orientation_of_all_48_axis_orders() -> None:
 
 
 def test_shear_does_not_decide_the_orientation() -> None:
-    # The third column leans so far over that its largest entry is along x.
+    # The columns' own largest entries say R, S and S; the nearest rotation says A, L, S.
     affine = np.eye(4)
-    affine[:3, 2] = 1.2, 0.0, 1.0
-    assert Geometry((2, 2, 2), affine).orientation == "".join(aff2axcodes(affine)) == "RAS"
+    affine[:3, :3] = [[0.8, -0.9, 0.4], [0.6, 0.2, 0.5], [-0.3, 1.0, 1.6]]
+    assert Geometry((2, 2, 2), affine).orientation == "".join(aff2axcodes(affine)) == "ALS"
 
 
 def test_distance_of_a_shift() -> None:

@@ -180,7 +180,9 @@ def test_same_mask_same_bytes(tmp_path: Path, nifti: Any) -> None:
     for name in ("a.nii.gz", "b.nii.gz"):
         write_labels(tmp_path / name, random_labels((0, 1)), like=like, dtype=np.dtype("u1"))
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
-    assert b"partial" not in (tmp_path / "a.nii.gz").read_bytes()
+    content = (tmp_path / "a.nii.gz").read_bytes()
+    assert content[4:8] == b"\0\0\0\0"
+    assert b"partial" not in content
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 100, 1 << 24])

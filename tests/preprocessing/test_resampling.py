@@ -1,5 +1,7 @@
 """Resampling by matrices against torch's own interpolation."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -99,7 +101,7 @@ def test_a_constant_stays_constant(shape: tuple[int, int, int]) -> None:
 
 def test_an_axis_that_keeps_its_size_is_untouched() -> None:
     volume = noise(2, 6, 7, 8)
-    assert torch.equal(resample(volume, (6, 7, 8)), volume)
+    assert resample(volume, (6, 7, 8)) is volume
     # Slices along the last axis do not mix when only the others change.
     alone = torch.stack([resample(volume[..., k], (9, 5)) for k in range(8)], dim=-1)
     torch.testing.assert_close(resample(volume, (9, 5, 8)), alone, rtol=0, atol=1e-6)
@@ -148,6 +150,15 @@ def test_of_equal_shares_the_lower_index_wins() -> None:
     assert resample_labels(labels, (3, 1, 1), num_classes=3).flatten().tolist() == [1, 1, 2]
     labels = labels.flip(0)
     assert resample_labels(labels, (3, 1, 1), num_classes=3).flatten().tolist() == [2, 1, 1]
+
+
+@pytest.mark.parametrize("order", list(permutations((0, 1, 2))))
+def test_rounding_does_not_decide_between_equal_shares(order: tuple[int, int, int]) -> None:
+    """Shares of 8/27, (4 + 4)/27 and (4 + 2 + 2)/27, whichever class has which."""
+    corners = torch.tensor([0, 1, 1, 2, 2, 2, 3, 3]).view(2, 2, 2)  # weights 8, 4, 4, 2, 4, 2, 2, 1
+    labels = torch.tensor([*order, 3], dtype=torch.int16)[corners]
+    result = resample_labels(labels, (6, 6, 6), num_classes=4)
+    assert result[2, 2, 2] == 0
 
 
 def test_labels_of_equal_sizes_are_the_same_object() -> None:
