@@ -1,9 +1,32 @@
-"""Shared by all tests: the real data beside the checkout, and one thread for torch."""
+"""Shared by all tests: real data beside the checkout, one thread for torch, full counts on demand."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Property tests marked slow take their number of examples from here: 10,000, or a twentieth.
+settings.register_profile("soak", max_examples=10_000, derandomize=True, deadline=None)
+settings.register_profile("twentieth", max_examples=500, derandomize=True, deadline=None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--soak", action="store_true", help="the full counts, as `make soak` runs them"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("soak" if config.getoption("--soak") else "twentieth")
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """A count as it is under `--soak`, a twentieth of it otherwise."""
+    soak = request.config.getoption("--soak")
+    return lambda count: count if soak else count // 20
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def make_splits(
     if len(patients) < num_folds:
         raise DataError(
             f"{len(patients)} patient(s) cannot fill {num_folds} folds; add cases or set "
-            f"the number of folds to {len(patients)} or less"
+            f"data.num_folds to {len(patients)} or less"
         )
     folds: Splits = [[] for _ in range(num_folds)]
     placed = _placed(patients, existing, num_folds)

@@ -215,15 +215,14 @@ def fuzz(folder: Path, nifti: Any, *, rounds: int, seed: int) -> tuple[int, int]
         if chance.random() < 0.2:
             del damaged[chance.randrange(len(damaged)) :]
         path.write_bytes(damaged)
-        for read in READERS:
-            image = read_or_refuse(read, path)
-            if image is None:
-                bad += 1
-                continue
-            good += 1
-            assert len(image.geometry.orientation) == 3
-            assert np.isfinite(image.geometry.spacing_mm).all()
-            # What was read is good enough to write a mask beside it.
+        image = read_or_refuse(READERS[number // 4 % 2], path)
+        if image is None:
+            bad += 1
+            continue
+        good += 1
+        assert len(image.geometry.orientation) == 3
+        assert np.isfinite(image.geometry.spacing_mm).all()
+        if number % 40 < 4:  # now and then, for it is slow: good enough to write a mask beside it
             labels = np.zeros(image.geometry.shape, dtype=np.uint8)
             write_labels(mask, labels, like=image, dtype=labels.dtype)
             assert np.array_equal(read_labels(mask).geometry.affine, image.geometry.affine)
@@ -237,10 +236,10 @@ def test_damaged_headers_are_read_or_refused(tmp_path: Path, nifti: Any) -> None
 
 
 @pytest.mark.slow
-def test_many_damaged_headers(tmp_path: Path, nifti: Any) -> None:
-    good, bad = fuzz(tmp_path, nifti, rounds=3000, seed=1)
-    assert good > 1000
-    assert bad > 1000
+def test_many_damaged_headers(tmp_path: Path, nifti: Any, full: Callable[[int], int]) -> None:
+    rounds = full(30_000)
+    good, bad = fuzz(tmp_path, nifti, rounds=rounds, seed=1)
+    assert min(good, bad) > rounds // 3
 
 
 def test_sizes_at_the_ends_of_their_range(tmp_path: Path, nifti: Any) -> None:

@@ -177,7 +177,6 @@ def test_labels_there_and_back_keep_every_voxel(place: Geometry, seed: int) -> N
 
 @pytest.mark.slow
 @given(places(), st.integers(0, 1000))
-@settings(derandomize=True, deadline=None, max_examples=500)
 def test_more_labels_there_and_back(place: Geometry, seed: int) -> None:
     check_identity(place, seed)
 

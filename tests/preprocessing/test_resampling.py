@@ -1,7 +1,5 @@
 """Resampling by matrices against torch's own interpolation."""
 
-from itertools import permutations
-
 import numpy as np
 import pytest
 import torch
@@ -152,13 +150,13 @@ def test_of_equal_shares_the_lower_index_wins() -> None:
     assert resample_labels(labels, (3, 1, 1), num_classes=3).flatten().tolist() == [2, 1, 1]
 
 
-@pytest.mark.parametrize("order", list(permutations((0, 1, 2))))
-def test_rounding_does_not_decide_between_equal_shares(order: tuple[int, int, int]) -> None:
-    """Shares of 8/27, (4 + 4)/27 and (4 + 2 + 2)/27, whichever class has which."""
-    corners = torch.tensor([0, 1, 1, 2, 2, 2, 3, 3]).view(2, 2, 2)  # weights 8, 4, 4, 2, 4, 2, 2, 1
-    labels = torch.tensor([*order, 3], dtype=torch.int16)[corners]
-    result = resample_labels(labels, (6, 6, 6), num_classes=4)
-    assert result[2, 2, 2] == 0
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_rounding_does_not_decide_between_equal_shares(order: tuple[int, int]) -> None:
+    """Both shares are ½, exactly; in float32 one comes out as 0.49999997."""
+    corners = torch.tensor([1, 1, 1, 0, 1, 0, 0, 0]).view(2, 2, 2)
+    labels = torch.tensor(order, dtype=torch.int16)[corners]
+    result = resample_labels(labels, (3, 5, 5), num_classes=2)
+    assert result[1, 3, 1] == 0
 
 
 def test_labels_of_equal_sizes_are_the_same_object() -> None:
