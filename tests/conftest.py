@@ -1,4 +1,4 @@
-"""Shared by all tests: real data beside the checkout, one thread for torch, full counts on demand."""
+"""Shared by all tests: real data beside the checkout, one thread for torch, full counts."""
 
 import sys
 from collections.abc import Callable

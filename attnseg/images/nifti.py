@@ -101,12 +101,16 @@ def write_image(path: Path, image: Image) -> None:
 def _write(
     path: Path, array: np.ndarray, *, geometry: Geometry, source: bytes | None, dtype: np.dtype
 ) -> None:
-    """Write `[C, I, J, K]`; a single channel is written 3D."""
+    """Write `[C, I, J, K]`; a single channel is written 3D, or 2D as its source."""
     path = Path(path)
     header = _parse(source) if source else _new_header(geometry)
     data = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
+    if source and int(header["dim"][0]) == 2:
+        data = data[:, :, 0]  # the mask of a 2D file is 2D
     header.set_data_dtype(np.dtype(dtype))
+    spacing = header["pixdim"][:4].copy()
     header.set_data_shape(data.shape)
+    header["pixdim"][:4] = spacing  # set_data_shape forgets that of axes that are not there
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["cal_min"], header["cal_max"] = 0, 0
     header["magic"] = header.single_magic

@@ -170,7 +170,8 @@ def test_masks_of_flat_and_of_4d_scans(
     labels = random_labels((0, 3), like.geometry.shape)
     write_labels(tmp_path / "mask.nii", labels, like=like, dtype=np.dtype(np.uint8))
     mask = nib.load(tmp_path / "mask.nii")
-    np.testing.assert_array_equal(np.asarray(mask.dataobj), labels)
+    assert mask.shape == (shape if len(shape) == 2 else like.geometry.shape)
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), labels.reshape(mask.shape))
     assert np.array_equal(mask.affine, nib.load(tmp_path / "scan.nii").affine)
 
 
@@ -247,3 +248,20 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(
         write_labels(folder / name, labels, like=read_image(source), dtype=np.dtype(np.uint8))
     assert [path.name for path in folder.iterdir()] == [name]
     assert (folder / name).read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 1)])
+def test_the_mask_of_a_2d_file_is_2d(tmp_path: Path, codes: tuple[int, int]) -> None:
+    source = nib.Nifti1Image(np.arange(12, dtype=np.int16).reshape(4, 3), None)
+    source.header["pixdim"][1:4] = (0.5, 0.7, 3.0)
+    affine = np.diag([0.5, 0.7, 3.0, 1.0])
+    source.header.set_sform(affine, code=codes[0])
+    source.header.set_qform(affine, code=codes[1])
+    source.to_filename(tmp_path / "scan.nii")
+    image = read_image(tmp_path / "scan.nii")
+    labels = image.array[0] > 5
+    write_labels(tmp_path / "mask.nii", labels, like=image, dtype=np.dtype(np.uint8))
+    scan, mask = nib.load(tmp_path / "scan.nii"), nib.load(tmp_path / "mask.nii")
+    assert mask.shape == scan.shape == (4, 3)
+    assert mask.affine.tobytes() == scan.affine.tobytes()
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), np.asarray(scan.dataobj) > 5)
