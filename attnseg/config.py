@@ -66,8 +66,8 @@ class AugmentationConfig(Frozen):
 
     rotation_degrees: float = Field(default=15.0, ge=0, le=180)
     scale: float = Field(default=0.15, ge=0, lt=1)
-    spatial_probability: float = Field(default=0.3, ge=0, le=1)
-    intensity_probability: float = Field(default=0.15, ge=0, le=1)
+    spatial_probability: float = Field(default=0.6, ge=0, le=1)
+    intensity_probability: float = Field(default=0.2, ge=0, le=1)
     mirror: bool = False
     """Mirror along all axes; off by default, since it makes left and right the same."""
 
@@ -87,7 +87,7 @@ class TrainingConfig(Frozen):
     """Share of the run over which the learning rate rises linearly."""
     gradient_clip: float = Field(default=12.0, gt=0)
     """Largest norm of the gradient."""
-    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    ema_decay: float = Field(default=0.995, ge=0, lt=1)
     """Decay per step of the averaged weights that are validated and kept."""
     gate_price: float = Field(default=0.05, ge=0)
     """Added to the loss times the gates' mean α: what is not worth its price is held back."""

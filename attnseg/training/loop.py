@@ -14,7 +14,12 @@ from attnseg.models import channels_last
 from attnseg.training.losses import DeepSupervisionLoss, mean_openness
 from attnseg.training.schedule import Clock, learning_rate
 from attnseg.training.signals import StopRequest
-from attnseg.training.state import TrainingState, gradient_norm, update_average
+from attnseg.training.state import (
+    TrainingState,
+    gradient_norm,
+    set_learning_rate,
+    update_average,
+)
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,15 @@ def fit(
     """
     loss_of = DeepSupervisionLoss()
     clock = Clock(settings, step=state.step, seconds=state.seconds)
+    if clock.progress >= 1:  # stopped after its last step, before the model was written
+        return True
     half = device.type == "cuda" and torch.cuda.is_bf16_supported()
     # Both grow by addition and are read once a step at most; on a CPU reading costs nothing.
     losses, in_epoch, busy = 0.0, 0, 0.0
     begin = time.perf_counter()
     for batch in batches:
         rate = learning_rate(settings, clock.progress)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(state.optimizer, rate)
         images, labels = _placed(batch["image"], device), batch["label"].to(device)
         state.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):

@@ -6,7 +6,13 @@ import torch
 from attnseg.config import TrainingConfig
 from attnseg.errors import RunError
 from attnseg.models import AttentionUNet
-from attnseg.training.state import make_optimizer, new_state, update_average
+from attnseg.training.state import (
+    GATE_PACE,
+    make_optimizer,
+    new_state,
+    set_learning_rate,
+    update_average,
+)
 
 
 def small(seed=0, **changes):
@@ -56,10 +62,23 @@ def test_a_checkpoint_continues_exactly(tmp_path, optimizer):
 
 
 def test_norms_and_biases_are_not_decayed():
-    groups = make_optimizer(small(), TrainingConfig(weight_decay=0.3)).param_groups
-    assert [group["weight_decay"] for group in groups] == [0.3, 0.0]
-    assert all(p.ndim > 1 for p in groups[0]["params"])
-    assert all(p.ndim == 1 for p in groups[1]["params"])
+    network = small(gate_finest=True)
+    optimizer = make_optimizer(network, TrainingConfig(weight_decay=0.3))
+    groups = optimizer.param_groups
+    for group in groups:
+        ndims = {min(p.ndim, 2) for p in group["params"]}
+        assert ndims == {2 if group["weight_decay"] else 1}
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+
+
+def test_gates_learn_at_their_own_pace():
+    network = small(gate_finest=True)
+    optimizer = make_optimizer(network, TrainingConfig())
+    set_learning_rate(optimizer, 0.1)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in network.named_parameters():
+        expected = 0.1 * GATE_PACE if name.startswith("gates.") else 0.1
+        assert rates[id(parameter)] == pytest.approx(expected), name
 
 
 @pytest.mark.parametrize("damage", ["cut", "pickle", "missing", "other"])
