@@ -7,7 +7,7 @@ from attnseg.datasets.findings import Finding, raise_if_fatal
 from attnseg.datasets.fingerprint import Fingerprint, fingerprint
 from attnseg.datasets.layouts import find_dataset
 from attnseg.datasets.phantoms import make_phantoms
-from attnseg.datasets.splits import fold_cases, load_splits, make_splits, save_splits
+from attnseg.datasets.splits import Splits, fold_cases, load_splits, make_splits, save_splits
 
 __all__ = [
     "Case",
@@ -16,6 +16,7 @@ __all__ = [
     "Finding",
     "Fingerprint",
     "Intensity",
+    "Splits",
     "find_dataset",
     "find_problems",
     "fingerprint",

@@ -12,6 +12,7 @@ from attnseg.datasets import (
     Case,
     CaseFacts,
     Dataset,
+    Splits,
     find_dataset,
     find_problems,
     fingerprint,
@@ -76,18 +77,19 @@ def train(
     run = Run(output, fold)
     display = Display()
     dataset = _find(config, display)
+    facts = [] if resume else _check(dataset, display)
+    splits = _splits(config, dataset, run)
+    training, held_out = _fold_cases(dataset, splits, fold)
     if resume:
-        training, held_out = _fold(config, dataset, run)
         plan = load_plan(run.plan)
     else:
-        facts = _check(dataset, display)
         run_folder.start(run, config, overwrite=overwrite)
-        training, held_out = _fold(config, dataset, run)
         # Planned from the training cases alone: the held-out ones stay unseen.
         names = {case.name for case in training}
         figures = fingerprint([each for each in facts if each.name in names])
         plan = make_plan(config, dataset, figures, device=place.type)
         save_plan(run.plan, plan)
+    save_splits(run.splits, splits)
     display.plan(plan)
     settings = config.training
     if settings.deterministic:
@@ -139,19 +141,22 @@ def _check(dataset: Dataset, display: Display) -> list[CaseFacts]:
     return facts
 
 
-def _fold(config: Config, dataset: Dataset, run: Run) -> tuple[list[Case], list[Case]]:
-    """Training and held-out cases; the splits are kept in the run folder."""
-    names = [case.name for case in dataset.cases]
-    splits = make_splits(
-        names,
+def _splits(config: Config, dataset: Dataset, run: Run) -> Splits:
+    """Folds; cases that the run folder has placed before stay where they are."""
+    return make_splits(
+        [case.name for case in dataset.cases],
         num_folds=config.data.num_folds,
         existing=load_splits(run.splits) if run.splits.exists() else None,
         patient_pattern=config.data.patient_pattern,
     )
-    save_splits(run.splits, splits)
-    if run.fold == "all":
+
+
+def _fold_cases(dataset: Dataset, splits: Splits, fold: str) -> tuple[list[Case], list[Case]]:
+    """Training and held-out cases."""
+    if fold == "all":
         return list(dataset.cases), []
-    training, held_out = fold_cases(splits, names, int(run.fold))
+    names = [case.name for case in dataset.cases]
+    training, held_out = fold_cases(splits, names, int(fold))
     by_name = {case.name: case for case in dataset.cases}
     return [by_name[name] for name in training], [by_name[name] for name in held_out]
 

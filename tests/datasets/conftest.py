@@ -10,15 +10,6 @@ import pytest
 from attnseg.images import Geometry, Image, write_image
 
 
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """Folder of the public data sets beside the checkout."""
-    folder = Path(__file__).parents[2].parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"real data not found at {folder}")
-    return folder
-
-
 @pytest.fixture
 def touch() -> Callable[..., None]:
     """Make empty files; layouts look at names only."""

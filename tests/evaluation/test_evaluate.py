@@ -13,7 +13,6 @@ from attnseg.errors import DataError
 from attnseg.evaluation import evaluate, find_label_names, match_files, print_table
 from attnseg.images import Geometry, Image, read_labels, write_image
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 SPACING_MM = (1.0, 2.0, 5.0)
 
 
@@ -228,10 +227,8 @@ def test_table_of_many_labels_names_the_lowest(tmp_path: Path) -> None:
     assert row == ["ours", f"{11 / 12:.4f}", "9", "0.0000"]
 
 
-def test_real_masks_equal_themselves() -> None:
-    folder = DATA / "head_neck_ct" / "labelsTr"
-    if not folder.is_dir():
-        pytest.skip(f"real data not found at {folder}")
+def test_real_masks_equal_themselves(real_data: Path) -> None:
+    folder = real_data / "head_neck_ct" / "labelsTr"
     path = sorted(folder.glob("*.nii.gz"))[0]
     result = evaluate(path, path)
     assert [label.name for label in result.labels][:2] == ["Brainstem", "SpinalCord"]
@@ -243,14 +240,12 @@ def test_real_masks_equal_themselves() -> None:
 
 
 @pytest.mark.slow
-def test_dice_equals_monai(tmp_path: Path) -> None:
+def test_dice_equals_monai(tmp_path: Path, real_data: Path) -> None:
     import torch
     from monai.metrics import compute_dice
     from monai.networks.utils import one_hot
 
-    folder = DATA / "hippocampus" / "labelsTr"
-    if not folder.is_dir():
-        pytest.skip(f"real data not found at {folder}")
+    folder = real_data / "hippocampus" / "labelsTr"
     reference = sorted(folder.glob("*.nii.gz"))[1]
     theirs = read_labels(reference)
     ours = np.roll(theirs.array, (2, 1), axis=(1, 3)).astype(np.int16)

@@ -11,7 +11,7 @@ import nibabel as nib
 import pytest
 import torch
 
-from attnseg.errors import DataError, RunError, UsageError
+from attnseg.errors import ConfigError, DataError, RunError, UsageError
 from attnseg.inference import Predictor
 from attnseg.models import load_model
 from attnseg.training import Run, resumed_config, train
@@ -137,6 +137,12 @@ def test_bad_data_stops_before_anything_is_written(small_config, toy, tmp_path):
         train(small_config(), tmp_path / "run")
     assert "case1" in str(caught.value)
     assert "case2" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fold_that_is_not_there_writes_nothing(small_config, tmp_path):
+    with pytest.raises(ConfigError, match="fold 7 does not exist"):
+        train(small_config(), tmp_path / "run", fold="7")
     assert not (tmp_path / "run").exists()
 
 

@@ -17,7 +17,6 @@ from attnseg.visualization import colour_of, figure_to_array, overlay_figure, sa
 from attnseg.visualization.layout import flow, place_panels, round_length
 from attnseg.visualization.slices import display_planes
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 FILL = 0.3
 
 
@@ -181,10 +180,8 @@ def test_layout_arithmetic() -> None:
     assert [round_length(most) for most in (99, 50, 49.9, 1, 0.3)] == [50, 50, 20, 1, 0.2]
 
 
-def test_left_and_right_of_a_real_scan() -> None:
-    folder = DATA / "head_neck_ct"
-    if not folder.is_dir():
-        pytest.skip(f"real data not found at {folder}")
+def test_left_and_right_of_a_real_scan(real_data: Path) -> None:
+    folder = real_data / "head_neck_ct"
     scan = sorted((folder / "imagesTr").glob("*.nii.gz"))[0]
     path = folder / "labelsTr" / scan.name.replace("_0000", "")
     names = find_label_names(path)
