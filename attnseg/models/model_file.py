@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from attnseg.errors import ModelFileError
-from attnseg.files import atomic_path
+from attnseg.files import write_bytes
 from attnseg.models.attention_unet import AttentionUNet, build_network
 from attnseg.spec import ModelSpec, validate
 
@@ -29,8 +29,8 @@ def save_model(path: Path, network: AttentionUNet, spec: ModelSpec) -> None:
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
     metadata = {_SPEC_KEY: spec.model_dump_json(), _HASH_KEY: _content_hash(tensors)}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    # Not `save_file`, which makes a file that only its owner may read, whatever the umask.
+    write_bytes(path, save(tensors, metadata))
 
 
 def load_spec(path: Path) -> ModelSpec:

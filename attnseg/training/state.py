@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from attnseg.config import TrainingConfig
 from attnseg.errors import RunError
-from attnseg.files import atomic_path
+from attnseg.files import write_bytes
 from attnseg.models import AttentionUNet
 
 # Gates learn at a quarter of the rate. Adam moves each weight by about the rate whatever its
@@ -32,8 +32,7 @@ class TrainingState:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all: plain tensors, in safetensors, no pickle."""
-        with atomic_path(path) as temporary:
-            save_file(self._tensors(), temporary)
+        write_bytes(path, save(self._tensors()))
 
     def load(self, path: Path) -> None:
         """Take over a checkpoint of the same network and kind of optimiser.

@@ -69,6 +69,12 @@ def test_verify_and_show(path, spec):
     assert shown["sha256"] in lines[-1]
 
 
+def test_others_may_read_the_file_as_the_umask_says(path):
+    neighbour = path.with_name("neighbour")
+    neighbour.touch()
+    assert path.stat().st_mode == neighbour.stat().st_mode
+
+
 def test_nothing_is_left_beside_the_file(path):
     assert [child.name for child in path.parent.iterdir()] == ["model.safetensors"]
 
