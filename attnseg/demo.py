@@ -80,6 +80,6 @@ def _draw(model: Path, scan: Path, reference: Path, picture: Path) -> None:
         names=segmentation.names,
         reference=read_labels(reference).array[0],
         attention=maps[min(maps)] if maps else None,
-        title="A phantom the network has never seen, its labels, and where its finest gate looks",
+        title="A phantom the network has never seen, its labels, and where its finest gate opens",
     )
     save_figure(figure, picture)
