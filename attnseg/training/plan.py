@@ -56,7 +56,13 @@ def make_plan(config: Config, dataset: Dataset, figures: Fingerprint, *, device:
             figures.median_shape, figures.median_spacing_mm, preprocessing.spacing_mm, strict=True
         )
     ]
-    patch = _patch(config, shape, preprocessing.spacing_mm, _VOXEL_BUDGET[device], reasons)
+    patch = _patch(
+        config,
+        shape,
+        preprocessing.spacing_mm,
+        _VOXEL_BUDGET.get(device, _VOXEL_BUDGET["cpu"]),
+        reasons,
+    )
     strides, kernels = _levels(patch, preprocessing.spacing_mm, config)
     levels = len(kernels)
     reasons["levels"] = (
