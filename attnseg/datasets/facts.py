@@ -179,8 +179,8 @@ def _label_findings(name: str, counts: dict[int, int]) -> list[Finding]:
 
 def _on_ras_axes(geometry: Geometry, values: tuple[_T, _T, _T]) -> tuple[_T, _T, _T]:
     """Values given along I, J, K, put in order of the patient's axes right, front, up."""
-    by_world = {world: values[voxel] for voxel, (world, _) in enumerate(geometry.closest_axes)}
-    return by_world[0], by_world[1], by_world[2]
+    r, a, s = (values[axis] for axis, _ in geometry.ras_axes)
+    return r, a, s
 
 
 def _intensity(channel: np.ndarray) -> Intensity:

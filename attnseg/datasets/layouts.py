@@ -1,6 +1,5 @@
 """From a folder to its cases: Medical Segmentation Decathlon, nnU-Net raw, or paired folders."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from attnseg.datasets.cases import LAYOUT_NAMES, Case, Dataset
 from attnseg.datasets.findings import Finding
 from attnseg.datasets.metadata import Metadata, read_metadata
 from attnseg.errors import ConfigError, DataError
-from attnseg.images import is_scan, strip_suffix
+from attnseg.images import is_scan, split_channel, strip_suffix
 
 _LOOKED_FOR = (
     "dataset.json with a `training` list (Decathlon), imagesTr/CASE_0000.nii.gz and "
@@ -20,7 +19,6 @@ _OTHER_FORMATS = (
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
     *(".dcm", ".nrrd", ".mha", ".mhd", ".mgz", ".hdr", ".mnc"),
 )
-_CHANNEL_FILE = re.compile(r"(.+)_(\d{4})")
 
 
 def find_dataset(root: Path, *, layout: str = "auto") -> Dataset:
@@ -82,7 +80,7 @@ def _refuse_other_formats(root: Path) -> None:
 
 
 def _recognise(root: Path, metadata: Metadata) -> str:
-    channel_files = any(_CHANNEL_FILE.fullmatch(name) for name in _scans(root / "imagesTr"))
+    channel_files = any(split_channel(name) for name in _scans(root / "imagesTr"))
     # Old nnU-Net files have a `training` list too, but its image names lack the `_0000`.
     listed = metadata.training is not None and any(
         (root / image).exists() for image, _ in metadata.training
@@ -153,8 +151,8 @@ def _nnunet(root: Path, _: Metadata) -> tuple[list[Case], list[Finding]]:
     channels: dict[str, dict[int, Path]] = {}
     problems = []
     for name, path in _scans(_required(root / "imagesTr")).items():
-        if match := _CHANNEL_FILE.fullmatch(name):
-            channels.setdefault(match[1], {})[int(match[2])] = path
+        if channel := split_channel(name):
+            channels.setdefault(channel[0], {})[channel[1]] = path
         else:
             problems.append(
                 Finding(

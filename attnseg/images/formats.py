@@ -1,5 +1,6 @@
 """Which files are scans, how a case of several files becomes one image, and where masks go."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,12 @@ from attnseg.images import nifti
 from attnseg.images.image import Image
 
 SCAN_SUFFIXES = (".nii.gz", ".nii")
+
+
+def split_channel(name: str) -> tuple[str, int] | None:
+    """`case_0001` → (`case`, 1), as nnU-Net names the channels of a case; None for other names."""
+    match = re.fullmatch(r"(.+)_(\d{4})", name)
+    return (match[1], int(match[2])) if match else None
 
 
 def is_scan(path: Path) -> bool:

@@ -60,6 +60,12 @@ class Geometry:
         return tuple(axes)
 
     @property
+    def ras_axes(self) -> tuple[tuple[int, int], ...]:
+        """For right, front, up in turn the voxel axis along it, and its sign."""
+        found = {world: (axis, sign) for axis, (world, sign) in enumerate(self.closest_axes)}
+        return tuple(found[world] for world in range(3))
+
+    @property
     def orientation(self) -> str:
         """Where I, J, K point, as three letters: "RAS" when they run right, front, up."""
         return "".join(_LETTERS[world][sign > 0] for world, sign in self.closest_axes)

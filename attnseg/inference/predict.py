@@ -7,7 +7,7 @@ from attnseg.inference.cohort import MANIFEST, Outcome, predict_cohort
 from attnseg.inference.predictor import Predictor
 from attnseg.inference.sources import find_model, find_scans
 from attnseg.memory import keep_freed_memory
-from attnseg.models import load_model, model_id
+from attnseg.models import model_id
 
 
 def predict(
@@ -15,7 +15,7 @@ def predict(
     output: Path,
     *,
     model: Path | None = None,
-    overlap: float | None = None,
+    overlap: float = 0.5,
     device: str = "auto",
     overwrite: bool = False,
 ) -> list[Outcome]:
@@ -25,7 +25,7 @@ def predict(
         inputs: as typed by the user.
         output: folder for masks and manifest.
         model: model file or run folder; None takes the newest finished run under `runs/`.
-        overlap: of neighbouring windows; None takes the default.
+        overlap: share of a window that its neighbour covers again.
         device: "auto", "cpu", "cuda" or "cuda:N".
         overwrite: predict again what is done already.
 
@@ -43,9 +43,8 @@ def predict(
 
     keep_freed_memory()
     path = find_model(model)
-    network, spec = load_model(path)
-    predictor = Predictor(network, spec, device=device, overlap=0.5 if overlap is None else overlap)
-    scans = find_scans(inputs, num_channels=spec.architecture.in_channels)
+    predictor = Predictor.load(path, device=device, overlap=overlap)
+    scans = find_scans(inputs, num_channels=predictor.spec.architecture.in_channels)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"model {path} · {predictor.device} · {len(scans)} scan(s) → {output}/")
     columns = (

@@ -1,6 +1,6 @@
 """A model ready to segment: load once, then scan by scan."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from attnseg.images import Geometry, Image, read_case, smallest_integer_type
 from attnseg.inference.backends import attention_backend, resolve_device, torch_backend
-from attnseg.inference.stream import resample_rows, stream_windows
+from attnseg.inference.stream import Network, Rows, resample_rows, stream_windows
 from attnseg.models import AttentionUNet, load_model
-from attnseg.preprocessing import preprocess
+from attnseg.preprocessing import Grid, preprocess
 from attnseg.spec import ModelSpec
 
 
@@ -63,6 +63,7 @@ class Predictor:
         self.spec = spec
         self.device = resolve_device(device)
         self.overlap = overlap
+        self._logits = torch_backend(network, self.device)
         values = spec.label_values
         self._lookup = np.asarray(values, dtype=smallest_integer_type(values))
 
@@ -86,6 +87,7 @@ class Predictor:
         channels = self.spec.architecture.in_channels
         return read_case(tuple(Path(path) for path in paths), num_channels=channels)
 
+    @torch.inference_mode()
     def predict(self, scan: Image | Path | str) -> Segmentation:
         """Segment one scan.
 
@@ -93,19 +95,15 @@ class Predictor:
             DataError: unreadable, other number of channels than the model's, NaN.
         """
         image = scan if isinstance(scan, Image) else self.read(scan)
-        labels: np.ndarray = np.empty(0)
-
-        def keep(start: int, logits: Tensor, shape: tuple[int, int, int]) -> None:
-            nonlocal labels
-            if labels.size == 0:
-                labels = np.empty(shape, dtype=self._lookup.dtype)
+        volume, grid = preprocess(image, self.spec.preprocessing)
+        labels = np.empty(grid.source_shape, dtype=self.label_type)
+        for start, logits in self._stream(volume, grid, self._logits):
             winners = logits.argmax(dim=0).cpu().numpy()
             labels[start : start + len(winners)] = np.take(self._lookup, winners)
-
-        undo = self._stream(image, torch_backend(self.network, self.device), keep)
         names = {label.value: label.name for label in self.spec.labels if label.value != 0}
-        return Segmentation(undo(labels), names, image)
+        return Segmentation(np.ascontiguousarray(grid.axes.undo(labels)), names, image)
 
+    @torch.inference_mode()
     def attention(self, scan: Image | Path | str) -> dict[str, np.ndarray]:
         """Every gate's α on the scan's grid, stitched with the weights of the logits.
 
@@ -117,29 +115,17 @@ class Predictor:
         gates = sorted(self.network.gates, reverse=True)
         if not gates:
             return {}
-        maps: np.ndarray = np.empty(0)
-
-        def keep(start: int, alpha: Tensor, shape: tuple[int, int, int]) -> None:
-            nonlocal maps
-            if maps.size == 0:
-                maps = np.empty((alpha.shape[0], *shape), dtype=np.float32)
-            maps[:, start : start + alpha.shape[1]] = alpha.cpu().numpy()
-
-        undo = self._stream(image, attention_backend(self.network, self.device), keep)
-        return {gate: undo(alpha) for gate, alpha in zip(gates, maps, strict=True)}
-
-    def _stream(
-        self,
-        image: Image,
-        backend: Callable[[Tensor], Tensor],
-        keep: Callable[[int, Tensor, tuple[int, int, int]], None],
-    ) -> Callable[[np.ndarray], np.ndarray]:
-        """Run the scan through the network; returns the way from R, A, S back to I, J, K."""
         volume, grid = preprocess(image, self.spec.preprocessing)
-        with torch.inference_mode():
-            rows = stream_windows(
-                volume.to(self.device), backend, patch=self.spec.patch, overlap=self.overlap
-            )
-            for start, values in resample_rows(rows, grid):
-                keep(start, values, grid.source_shape)
-        return lambda array: np.ascontiguousarray(grid.axes.undo(array))
+        maps = np.empty((len(gates), *grid.source_shape), dtype=np.float32)
+        backend = attention_backend(self.network, self.device)
+        for start, alpha in self._stream(volume, grid, backend):
+            maps[:, start : start + alpha.shape[1]] = alpha.cpu().numpy()
+        back = np.ascontiguousarray(grid.axes.undo(maps))
+        return dict(zip(gates, back, strict=True))
+
+    def _stream(self, volume: Tensor, grid: Grid, network: Network) -> Iterator[Rows]:
+        """Run `volume` through `network`; rows on the scan's own spacing, axes still R, A, S."""
+        rows = stream_windows(
+            volume.to(self.device), network, patch=self.spec.patch, overlap=self.overlap
+        )
+        return resample_rows(rows, grid)

@@ -1,16 +1,14 @@
 """What the user typed → scans; which model is meant; where masks go."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from attnseg.errors import DataError, RunError, UsageError
-from attnseg.images import is_scan, strip_suffix
+from attnseg.images import is_scan, split_channel, strip_suffix
 
 MODEL_NAME = "model.safetensors"
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,10 @@ def find_scans(inputs: Sequence[str | Path], *, num_channels: int) -> list[Scan]
     channels: dict[tuple[Path, str], dict[int, Path]] = {}
     scans = []
     for path in files:
-        match = _CHANNEL.fullmatch(strip_suffix(path.name))
-        if match and int(match[2]) < num_channels:
-            channels.setdefault((path.parent, match[1]), {})[int(match[2])] = path
+        channel = split_channel(strip_suffix(path.name))
+        # A higher number is part of the name, as the year in scan_2019.
+        if channel and channel[1] < num_channels:
+            channels.setdefault((path.parent, channel[0]), {})[channel[1]] = path
         else:
             scans.append(Scan(strip_suffix(path.name), (path,)))
     for (folder, name), found in channels.items():

@@ -22,9 +22,7 @@ class AxisOrder:
     @classmethod
     def of(cls, geometry: Geometry) -> "AxisOrder":
         """The order that brings `geometry` to RAS."""
-        source = {world: (axis, sign) for axis, (world, sign) in enumerate(geometry.closest_axes)}
-        axes = [source[world] for world in range(3)]
-        (r, a, s), (fr, fa, fs) = zip(*axes, strict=True)
+        (r, a, s), (fr, fa, fs) = zip(*geometry.ras_axes, strict=True)
         return cls((r, a, s), (fr < 0, fa < 0, fs < 0))
 
     def apply(self, array: np.ndarray) -> np.ndarray:

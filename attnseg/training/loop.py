@@ -16,7 +16,7 @@ from attnseg.training.schedule import Clock, learning_rate
 from attnseg.training.signals import StopRequest
 from attnseg.training.state import (
     TrainingState,
-    gradient_norm,
+    clip_gradient,
     set_learning_rate,
     update_average,
 )
@@ -71,7 +71,7 @@ def fit(
     if clock.progress >= 1:  # stopped after its last step, before the model was written
         return True
     half = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    # Both grow by addition and are read once a step at most; on a CPU reading costs nothing.
+    # Of the epoch so far: summed loss, steps, and seconds in them (validation left out).
     losses, in_epoch, busy = 0.0, 0, 0.0
     begin = time.perf_counter()
     for batch in batches:
@@ -85,19 +85,20 @@ def fit(
         if attention and settings.gate_price > 0:
             loss = loss + settings.gate_price * mean_openness(attention.values())
         loss.backward()
-        norm = gradient_norm(state.network, clip=settings.gradient_clip)
+        norm = clip_gradient(state.network, clip=settings.gradient_clip)
         state.optimizer.step()
         update_average(state.average, state.network, decay=settings.ema_decay, step=state.step)
 
         state.step += 1
         clock.step = state.step
         state.seconds = clock.elapsed
-        losses += float(loss.detach())
+        value = float(loss.detach())
+        losses += value
         in_epoch += 1
         busy += time.perf_counter() - begin
-        if not math.isfinite(losses):
+        if not math.isfinite(value):
             raise RunError(
-                f"the loss is {float(loss.detach())} at step {state.step}; start again with a "
+                f"the loss is {value} at step {state.step}; start again with a "
                 f"lower --set training.learning_rate (now {settings.learning_rate:g})"
             )
         over = clock.progress >= 1

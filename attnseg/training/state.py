@@ -133,6 +133,6 @@ def update_average(average: nn.Module, network: nn.Module, *, decay: float, step
     torch._foreach_lerp_(mine, theirs, 1 - keep)
 
 
-def gradient_norm(network: nn.Module, *, clip: float) -> Tensor:
-    """Norm of the gradient before clipping; clips it to `clip`."""
+def clip_gradient(network: nn.Module, *, clip: float) -> Tensor:
+    """Clip the norm of the gradient to `clip`; returns what it was before."""
     return torch.nn.utils.clip_grad_norm_(network.parameters(), clip)

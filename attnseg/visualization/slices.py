@@ -139,8 +139,7 @@ def _plane(
     name: str, geometry: Geometry, labels: np.ndarray, *, across: int, rows: int, columns: int
 ) -> Plane:
     """Plane that cuts the world axis `across` and shows the world axes `rows` and `columns`."""
-    voxel_axis = {world: axis for axis, (world, _) in enumerate(geometry.closest_axes)}
-    sign = dict(geometry.closest_axes)
+    voxel_axis, sign = zip(*geometry.ras_axes, strict=True)
     area = _labelled_area(labels, voxel_axis[across])
     return Plane(
         name=name,

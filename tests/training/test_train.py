@@ -76,7 +76,7 @@ def test_a_resumed_run_equals_an_unbroken_one(small_config, tmp_path):
     run = Run(tmp_path / "broken", "0")
     from attnseg.training import loop
 
-    plain, calls = loop.gradient_norm, []
+    plain, calls = loop.clip_gradient, []
 
     def failing(*args, **kwargs):
         calls.append(1)
@@ -84,12 +84,12 @@ def test_a_resumed_run_equals_an_unbroken_one(small_config, tmp_path):
             raise OSError("power cut")
         return plain(*args, **kwargs)
 
-    loop.gradient_norm = failing
+    loop.clip_gradient = failing
     try:
         with pytest.raises(OSError, match="power cut"):
             train(small_config(training__epochs=3), run.folder)
     finally:
-        loop.gradient_norm = plain
+        loop.clip_gradient = plain
     assert run.checkpoint.exists()
     assert not run.model.exists()
     config = resumed_config(run, epochs=None, max_minutes=None)
