@@ -24,6 +24,8 @@ class DataConfig(Frozen):
     patient_pattern: str | None = None
     """Regular expression with one group: cases whose name gives the same text share a fold."""
     num_folds: int = Field(default=5, ge=2)
+    cache: Path | None = None
+    """Folder of preprocessed cases, which runs may share; default: `cache` in the run folder."""
 
 
 class PreprocessingConfig(Frozen):
@@ -38,8 +40,10 @@ class PreprocessingConfig(Frozen):
 class ModelConfig(Frozen):
     """The network; see `attnseg.models.AttentionUNet`."""
 
+    dim: Literal["2d", "3d"] | Auto = "auto"
+    """2d: slices across the coarsest axis; auto: 2d for pictures, 3d for volumes."""
     patch: tuple[PositiveInt, PositiveInt, PositiveInt] | Auto = "auto"
-    """Training and prediction window, voxels along R, A, S."""
+    """Training and prediction window, voxels along R, A, S; of a 2d network one of them is 1."""
     channels: Ints | Auto = "auto"
     """Feature channels of each level, finest first."""
     base_channels: int = Field(default=16, ge=2)
@@ -67,9 +71,13 @@ class AugmentationConfig(Frozen):
     rotation_degrees: float = Field(default=15.0, ge=0, le=180)
     scale: float = Field(default=0.15, ge=0, lt=1)
     spatial_probability: float = Field(default=0.6, ge=0, le=1)
+    elastic_probability: float = Field(default=0.0, ge=0, le=1)
     intensity_probability: float = Field(default=0.2, ge=0, le=1)
-    mirror: bool = False
-    """Mirror along all axes; off by default, since it makes left and right the same."""
+    """Of each of noise, blur, brightness, contrast, gamma and low resolution."""
+    mirror: Literal["auto", "all", "swap", "none"] = "auto"
+    """all: along every axis, but not left–right where labels come in left/right pairs; swap:
+    left–right as well, the labels of each pair changing places; auto: all for 2D networks, none
+    for 3D ones, whose anatomy always lies the same way."""
 
 
 class TrainingConfig(Frozen):
@@ -79,10 +87,17 @@ class TrainingConfig(Frozen):
     max_minutes: float | None = Field(default=None, gt=0)
     """Wall-clock budget; the learning-rate schedule is fitted to it instead of `epochs`."""
     steps_per_epoch: int = Field(default=50, ge=1)
-    batch_size: int = Field(default=2, ge=1)
+    batch_size: PositiveInt | Auto = "auto"
+    """Patches a step, over all processes together."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts that a batch is cut into, one after another, where it does not fit into memory."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: bf16 on a GPU that has it, fp16 on older ones, fp32 on a CPU."""
+    loss: Literal["dice_ce", "dice_focal", "tversky", "generalized_dice"] = "dice_ce"
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
+    schedule: Literal["cosine", "poly"] = "cosine"
     warmup: float = Field(default=0.03, ge=0, lt=1)
     """Share of the run over which the learning rate rises linearly."""
     gradient_clip: float = Field(default=12.0, gt=0)
@@ -95,7 +110,9 @@ class TrainingConfig(Frozen):
     """Share of patches centred on a labelled voxel."""
     validation_cases: int = Field(default=4, ge=0)
     """Cases predicted at each validation during training; the end validates all."""
-    validation_every_minutes: float = Field(default=2.0, ge=0)
+    validation_every_epochs: int = Field(default=10, ge=1)
+    patience: PositiveInt | None = None
+    """Validations without a better Dice after which a run ends early, its best weights kept."""
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
     deterministic: bool = False
@@ -118,15 +135,6 @@ class Config(Frozen):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     inference: InferenceConfig = InferenceConfig()
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.training.deterministic and self.training.max_minutes is not None:
-            raise ValueError(
-                "training.deterministic and training.max_minutes exclude each other: a schedule "
-                "bound to the clock cannot repeat; give training.epochs"
-            )
-        return self
 
 
 def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> Config:

@@ -114,6 +114,16 @@ class Label(Frozen):
     name: str
 
 
+class Region(Frozen):
+    """A structure that unites several labels and may overlap other regions, as "whole tumour"."""
+
+    name: str
+    members: Ints
+    """Label values that belong to it."""
+    value: int
+    """Written into masks; where regions overlap the last of them wins."""
+
+
 class ModelSpec(Frozen):
     """The JSON inside a model file."""
 
@@ -122,9 +132,15 @@ class ModelSpec(Frozen):
     preprocessing: Preprocessing
     channel_names: tuple[str, ...]
     labels: tuple[Label, ...]
-    """In the order of the network's output channels; the first is the background, value 0."""
-    patch: Ints
-    """Window of sliding-window prediction, voxels along R, A, S."""
+    """Classes of the training masks; the first is the background, value 0. Without regions, in the
+    order of the network's output channels."""
+    regions: tuple[Region, ...] = ()
+    """Where there are any, one output channel each, passed through a sigmoid."""
+    patch: tuple[int, int, int]
+    """Window of sliding-window prediction, voxels along R, A, S. A 2D network takes slices across
+    the one axis where it is 1."""
+    mirror_axes: Ints = ()
+    """Axes (0 R, 1 A, 2 S) along which training mirrored: prediction may do so too."""
     fingerprint: dict[str, Any] = {}
     """What the training set looked like."""
     provenance: dict[str, Any] = {}
@@ -134,16 +150,29 @@ class ModelSpec(Frozen):
     def _check(self) -> Self:
         net = self.architecture
         counts = {
-            "labels": (len(self.labels), net.out_channels),
+            "regions" if self.regions else "labels": (
+                len(self.regions or self.labels),
+                net.out_channels,
+            ),
             "channel_names": (len(self.channel_names), net.in_channels),
             "preprocessing.normalization": (len(self.preprocessing.normalization), net.in_channels),
-            "patch": (len(self.patch), net.spatial_dims),
         }
         for key, (found, needed) in counts.items():
             if found != needed:
                 raise ValueError(f"{key} has {found} entries where the architecture needs {needed}")
         if min(self.patch) < 1:
             raise ValueError(f"patch {self.patch} must be 1 or more along every axis")
+        if net.spatial_dims == 2 and 1 not in self.patch:
+            raise ValueError(f"patch {self.patch} of a 2D network must be 1 along one axis")
+        if not set(self.mirror_axes) <= {0, 1, 2}:
+            raise ValueError(f"mirror_axes {self.mirror_axes} must be among 0, 1, 2")
+        known = {label.value for label in self.labels}
+        for region in self.regions:
+            if not region.members or not set(region.members) <= known:
+                raise ValueError(
+                    f"region {region.name} unites {region.members}; its labels must be among "
+                    f"{sorted(known)}"
+                )
         if self.labels[0].value != 0:
             raise ValueError(f"labels[0] is {self.labels[0].value}; it must be the background, 0")
         if len({label.value for label in self.labels}) != len(self.labels):
@@ -152,8 +181,19 @@ class ModelSpec(Frozen):
 
     @property
     def label_values(self) -> Ints:
-        """Values written into masks, in class order."""
+        """Values of the training masks in class order."""
         return tuple(label.value for label in self.labels)
+
+    @property
+    def output_names(self) -> dict[int, str]:
+        """Value written into masks → name, background left out."""
+        outputs = self.regions or self.labels
+        return {each.value: each.name for each in outputs if each.value != 0}
+
+    @property
+    def slice_axis(self) -> int | None:
+        """The axis across which a 2D network takes slices; None for a 3D network."""
+        return self.patch.index(1) if self.architecture.spatial_dims == 2 else None
 
 
 def validate(schema: type[_Schema], raw: Any, *, source: str, error: type[AttnsegError]) -> _Schema:

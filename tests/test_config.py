@@ -91,9 +91,9 @@ def test_an_empty_file_or_section_means_the_defaults(tmp_path: Path, text: str) 
         ("inference: {overlap: 1}", "inference.overlap: Input should be less than 1, got 1"),
         ("version: 2", "version: Input should be 1, got 2"),
         (
-            "training: {deterministic: true, max_minutes: 5}",
-            "training.deterministic and training.max_minutes exclude each other: a schedule bound "
-            "to the clock cannot repeat; give training.epochs",
+            "training: {augmentation: {mirror: off}}",
+            "training.augmentation.mirror: Input should be 'auto', 'all', 'swap' or 'none', got "
+            "False",
         ),
     ],
 )
@@ -189,13 +189,13 @@ def test_overrides_reach_every_depth_and_leave_the_rest(tmp_path: Path) -> None:
         path,
         {
             "training.seed": 4,
-            "training.augmentation.mirror": True,
+            "training.augmentation.mirror": "swap",
             "inference.overlap": 0.25,
             "model.patch": [16, 24, 32],
         },
     )
     assert (config.training.epochs, config.training.seed) == (7, 4)
-    assert config.training.augmentation.mirror is True
+    assert config.training.augmentation.mirror == "swap"
     assert config.training.augmentation.scale == Config().training.augmentation.scale
     assert config.inference.overlap == 0.25
     assert (config.model.gate, config.model.patch) == ("skip", (16, 24, 32))
@@ -267,9 +267,6 @@ def test_the_flag_of_epochs_replaces_a_time_budget(tmp_path: Path) -> None:
     assert (training.epochs, training.max_minutes) == (9, None)
     flags["training.max_minutes"] = 5.0
     assert experiment(path, [], flags).training.max_minutes == 5.0
-    flags = {"training.deterministic": True}
-    with pytest.raises(ConfigError, match=r"c\.yaml: training\.deterministic and .* exclude"):
-        experiment(path, [], flags)
 
 
 def test_the_configurations_that_come_with_attnseg() -> None:

@@ -8,6 +8,7 @@ import typer
 from attnseg.cli.demo import demo
 from attnseg.cli.evaluate import evaluate
 from attnseg.cli.model import model_app
+from attnseg.cli.plan import plan
 from attnseg.cli.predict import predict
 from attnseg.cli.train import train
 from attnseg.errors import AttnsegError
@@ -42,7 +43,7 @@ def _root(
     """Medical image segmentation with the Attention U-Net: train, predict, see where it looks."""
 
 
-for command in (demo, train, predict, evaluate):
+for command in (demo, plan, train, predict, evaluate):
     app.command()(command)
 app.add_typer(model_app, name="model")
 

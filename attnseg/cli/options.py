@@ -1,14 +1,27 @@
 """Option types shared by the commands."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from attnseg.errors import UsageError
+
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")]
-Model = Annotated[
-    Path | None,
-    typer.Option("-m", "--model", help="Model file or run folder; default: newest run in runs/."),
-]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+def parse_bytes(text: str | None, *, option: str) -> int | None:
+    """`8G`, `500M` or a plain number → bytes (1G = 2³⁰).
+
+    Raises:
+        UsageError: anything else.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if not match or float(match[1]) <= 0:
+        raise UsageError(f"{option} {text}: must be a size as 8G or 500M")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))

@@ -17,33 +17,63 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key: training.learning_rate=1e-3.")
     ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="plan.json of `attnseg plan`, as it is or edited.")
+    ] = None,
     fold: Annotated[
-        str, typer.Option(help="Fold held out for validation; `all` trains on every case.")
+        str,
+        typer.Option(help="Fold held out; `all`: each in turn; `none`: train on every case."),
     ] = "0",
     epochs: Annotated[int | None, typer.Option(help="Length in epochs.")] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Length in minutes instead.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Model file to start from; channels and labels may differ.")
+    ] = None,
+    gates: Annotated[
+        str | None, typer.Option(help="none, grid or skip; all else stays equal.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
-    deterministic: Annotated[bool, typer.Option("--deterministic", help="Repeatable.")] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Bit for bit repeatable; needs --epochs.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that prepare patches; 0 always works.")
+    ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run that is there.")
+        bool, typer.Option("--resume", help="Continue the run that is there, or start it.")
     ] = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
 ) -> None:
     """Train an Attention U-Net on a folder of scans and masks."""
     from attnseg.config import experiment
-    from attnseg.training import Run, resumed_config
+    from attnseg.errors import UsageError
+    from attnseg.training import load_plan, resumed_config
     from attnseg.training import train as run_training
 
-    if resume:
-        settings = resumed_config(Run(output, fold), epochs=epochs, max_minutes=max_minutes)
-    else:
+    if init is not None and gates is not None:
+        raise UsageError("--gates and --init exclude each other: the network is the model's")
+    settings = resumed_config(output, epochs=epochs, max_minutes=max_minutes) if resume else None
+    if settings is None:
+        if plan is not None and epochs is None and max_minutes is None:
+            epochs = load_plan(plan).epochs
         flags = {
             "data.root": data,
+            "model.gate": gates,
             "training.epochs": epochs,
             "training.max_minutes": max_minutes,
             "training.seed": seed,
             "training.deterministic": deterministic or None,
+            "training.workers": workers,
         }
         settings = experiment(config, set_ or [], flags)
-    run_training(settings, output, fold=fold, resume=resume, overwrite=overwrite, device=device)
+    run_training(
+        settings,
+        output,
+        fold=fold,
+        resume=resume,
+        overwrite=overwrite,
+        device=device,
+        init=init,
+        plan=plan,
+    )

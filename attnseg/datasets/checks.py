@@ -7,6 +7,9 @@ from attnseg.datasets.cases import Dataset
 from attnseg.datasets.facts import CaseFacts
 from attnseg.datasets.findings import Finding
 
+# A label that fewer masks than this share lack is drawn as a rule, so that its absence is odd.
+_SELDOM = 0.25
+
 
 def find_problems(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
     """All findings: of the folder, of single cases, and across cases.
@@ -18,7 +21,9 @@ def find_problems(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]
     findings = [
         *dataset.problems,
         *(finding for case in facts for finding in case.findings),
-        *_label_value_findings(dataset.label_names, facts),
+        *_label_value_findings(dataset, facts),
+        *_partial_label_findings(dataset, facts),
+        *_spelling_findings(facts),
         *_duplicate_labels(facts),
     ]
     usable = sum(case.usable for case in facts)
@@ -28,8 +33,9 @@ def find_problems(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]
     return findings
 
 
-def _label_value_findings(names: dict[int, str], facts: Sequence[CaseFacts]) -> list[Finding]:
+def _label_value_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
     """Label values that are missing, undeclared, or in a single mask only."""
+    names = dataset.label_names
     cases_with: dict[int, list[str]] = defaultdict(list)
     for case in facts:
         for value in case.label_counts:
@@ -58,11 +64,56 @@ def _label_value_findings(names: dict[int, str], facts: Sequence[CaseFacts]) -> 
         findings.append(Finding(case_name, "fatal", problem, remedy))
 
     shared = [value for value, cases in undeclared.items() if len(cases) > 1]
-    if names and shared:
+    if dataset.regions and shared:
+        problem = f"label value(s) {_listed(shared)} occur in the masks but in no region"
+        remedy = "add them to a region under `labels` in dataset.json, or correct the masks"
+        findings.append(Finding("dataset", "fatal", problem, remedy))
+    elif names and shared:
         problem = f"label value(s) {_listed(shared)} occur in the masks but are not declared"
         remedy = "name them under `labels` in dataset.json; they are trained as labels of their own"
         findings.append(Finding("dataset", "warning", problem, remedy))
     return findings
+
+
+def _partial_label_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Masks against `labels_present`, and labels that look as if some masks lacked them."""
+    findings = []
+    present = {case.name: case.labels_present for case in dataset.cases}
+    for case in facts:
+        drawn = present.get(case.name)
+        unlisted = [] if drawn is None else sorted(case.label_counts.keys() - {0, *drawn})
+        if unlisted:
+            problem = f"its mask has label value(s) {_listed(unlisted)}, not in its labels_present"
+            remedy = "list them there or correct the mask"
+            findings.append(Finding(case.name, "fatal", problem, remedy))
+
+    # Empty masks and unusable cases have findings of their own.
+    complete = [
+        case
+        for case in facts
+        if case.usable and any(case.label_counts) and not present.get(case.name)
+    ]
+    for value, name in dataset.label_names.items():
+        lacking = [case.name for case in complete if value not in case.label_counts]
+        if lacking and len(lacking) < _SELDOM * len(complete):
+            problem = (
+                f"{len(lacking)} of {len(complete)} masks, such as that of {lacking[0]}, lack the "
+                f"label {value} ({name})"
+            )
+            remedy = (
+                "fine if it is not there; where it was not drawn, list the labels that were under "
+                "`labels_present` in dataset.json"
+            )
+            findings.append(Finding("dataset", "warning", problem, remedy))
+    return findings
+
+
+def _spelling_findings(facts: Sequence[CaseFacts]) -> list[Finding]:
+    white = [case.name for case in facts if case.white_as_one]
+    if not white:
+        return []
+    problem = f"{len(white)} mask(s), such as that of {white[0]}, hold 255 where others hold 1"
+    return [Finding("dataset", "warning", problem, "no harm done; 255 counts as label 1 in them")]
 
 
 def _duplicate_labels(facts: Sequence[CaseFacts]) -> list[Finding]:

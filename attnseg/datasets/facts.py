@@ -11,6 +11,7 @@ import numpy as np
 
 from attnseg.datasets.cases import Case, Dataset
 from attnseg.datasets.findings import Finding
+from attnseg.datasets.labels import WHITE, white_is_one
 from attnseg.errors import DataError
 from attnseg.images import Geometry, Image, read_case, read_labels, smallest_integer_type
 
@@ -47,10 +48,11 @@ class CaseFacts:
         orientation: where I, J, K point, such as "RAS".
         ras_shape: voxels along the patient's axes right, front, up.
         ras_spacing_mm: distance of voxel centres along right, front, up.
-        label_counts: label value → voxels, background included.
+        label_counts: label value → voxels, background included, the label to ignore left out.
+        white_as_one: whether the mask spells the label 1 as 255, as many pictures do.
         label_digest: the same for two masks only if their shapes and values are the same.
         intensity: per channel, over the whole image.
-        foreground_sample: `[C, n]`, n ≤ 1000, intensities where the label is not 0.
+        foreground_sample: `[C, n]`, n ≤ 1000, intensities where the label is neither 0 nor ignored.
     """
 
     name: str
@@ -61,6 +63,7 @@ class CaseFacts:
     ras_shape: tuple[int, int, int] = (0, 0, 0)
     ras_spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     label_counts: dict[int, int] = field(default_factory=dict)
+    white_as_one: bool = False
     label_digest: str = ""
     intensity: tuple[Intensity, ...] = ()
     foreground_sample: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
@@ -84,20 +87,47 @@ def inspect_dataset(
     # Two threads: one reads and inflates while the other computes; both release the interpreter.
     with ThreadPoolExecutor(2) as pool:
         for each in pool.map(
-            lambda case: inspect_case(case, num_channels=dataset.num_channels), dataset.cases
+            lambda case: inspect_case(
+                case, num_channels=dataset.num_channels, ignore_label=dataset.ignore_label
+            ),
+            dataset.cases,
         ):
             facts.append(each)
             if on_progress:
                 on_progress(len(facts), len(dataset.cases))
-    return facts
+    return _with_one_spelling(dataset, facts)
 
 
-def inspect_case(case: Case, *, num_channels: int) -> CaseFacts:
+def _with_one_spelling(dataset: Dataset, facts: list[CaseFacts]) -> list[CaseFacts]:
+    """Picture masks of 0 and 255 counted as 0 and 1 where the data set means the same by both.
+
+    `attnseg.images.read_labels` reads them so, given the label values of the data set.
+    """
+    declared = [*dataset.label_names]
+    if dataset.ignore_label is not None:
+        declared.append(dataset.ignore_label)
+    masks = [case.label_counts for case in facts]
+    if not dataset.pictures or not white_is_one(masks, declared):
+        return facts
+    return [
+        replace(
+            case,
+            label_counts={min(value, 1): n for value, n in case.label_counts.items()},
+            white_as_one=True,
+        )
+        if WHITE in case.label_counts
+        else case
+        for case in facts
+    ]
+
+
+def inspect_case(case: Case, *, num_channels: int, ignore_label: int | None = None) -> CaseFacts:
     """Read one case and note what checks and planning need to know about it.
 
     Args:
         case: its files; a case without a label is inspected as far as possible.
         num_channels: channels that every image of the data set must have.
+        ignore_label: value of voxels that nobody labelled.
     """
     label_path = case.label
     image, findings = _attempt(case.name, lambda: read_case(case.images, num_channels=num_channels))
@@ -120,12 +150,19 @@ def inspect_case(case: Case, *, num_channels: int) -> CaseFacts:
         )
     if labels:
         counts = _count_values(labels.array[0])
-        findings += _label_findings(case.name, counts)
-        facts = replace(facts, label_counts=counts, label_digest=_digest(labels.array[0], counts))
+        digest = _digest(labels.array[0], counts)
+        if ignore_label is not None:
+            counts.pop(ignore_label, None)
+            counts = counts or {0: 0}
+        findings += _label_findings(case.name, counts, ignore_label)
+        facts = replace(facts, label_counts=counts, label_digest=digest)
     if image and labels:
         findings += _grid_findings(case.name, image.geometry, labels.geometry)
         if image.geometry.shape == labels.geometry.shape:
-            sample = _foreground_sample(image.array, labels.array[0])
+            drawn = labels.array[0]
+            if ignore_label is not None:
+                drawn = np.where(drawn == ignore_label, 0, drawn)
+            sample = _foreground_sample(image.array, drawn)
             facts = replace(facts, foreground_sample=sample)
     return replace(facts, findings=tuple(findings))
 
@@ -170,11 +207,12 @@ def _intensity_findings(name: str, array: np.ndarray) -> list[Finding]:
     return findings
 
 
-def _label_findings(name: str, counts: dict[int, int]) -> list[Finding]:
+def _label_findings(name: str, counts: dict[int, int], ignore_label: int | None) -> list[Finding]:
     if any(value != 0 for value in counts):
         return []
+    ignored = "" if ignore_label is None else f" or {ignore_label} (ignored)"
     remedy = "fine if nothing is to be found in this scan; otherwise draw its mask"
-    return [Finding(name, "warning", "empty label: every voxel is 0", remedy)]
+    return [Finding(name, "warning", f"empty label: every voxel is 0{ignored}", remedy)]
 
 
 def _on_ras_axes(geometry: Geometry, values: tuple[_T, _T, _T]) -> tuple[_T, _T, _T]:

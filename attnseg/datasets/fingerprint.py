@@ -20,10 +20,11 @@ class Fingerprint:
         num_cases: usable cases.
         median_shape: voxels per axis.
         median_spacing_mm: distance of voxel centres per axis.
+        percentile_10_spacing_mm: per axis, what a tenth of the cases are finer than.
         min_spacing_mm: finest per axis.
         max_spacing_mm: coarsest per axis.
         orientations: orientation code such as "RAS" → cases stored so.
-        label_values: all label values but 0, ascending.
+        label_values: all label values but 0 and the one to ignore, ascending.
         label_volumes_mm3: for each of `label_values` the median over the cases that have it.
         intensity: per channel; mean, std and percentiles over foreground voxels of all cases
             pooled, min and max over the whole images.
@@ -32,6 +33,7 @@ class Fingerprint:
     num_cases: int
     median_shape: tuple[int, int, int]
     median_spacing_mm: tuple[float, float, float]
+    percentile_10_spacing_mm: tuple[float, float, float]
     min_spacing_mm: tuple[float, float, float]
     max_spacing_mm: tuple[float, float, float]
     orientations: dict[str, int]
@@ -59,6 +61,7 @@ def fingerprint(facts: Sequence[CaseFacts]) -> Fingerprint:
         num_cases=len(cases),
         median_shape=_triple(np.median(shapes, axis=0).round().astype(int)),
         median_spacing_mm=_triple(np.median(spacings, axis=0)),
+        percentile_10_spacing_mm=_triple(np.percentile(spacings, 10, axis=0)),
         min_spacing_mm=_triple(spacings.min(axis=0)),
         max_spacing_mm=_triple(spacings.max(axis=0)),
         orientations=dict(sorted(Counter(case.orientation for case in cases).items())),

@@ -2,27 +2,28 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from attnseg.datasets.cases import LAYOUT_NAMES, Case, Dataset
 from attnseg.datasets.findings import Finding
 from attnseg.datasets.metadata import Metadata, read_metadata
+from attnseg.datasets.pictures import channels_of, refuse_mixture
 from attnseg.errors import ConfigError, DataError
 from attnseg.images import is_scan, split_channel, strip_suffix
 
 _LOOKED_FOR = (
     "dataset.json with a `training` list (Decathlon), imagesTr/CASE_0000.nii.gz and "
-    "labelsTr/CASE.nii.gz with dataset.json (nnU-Net), images/X.nii.gz and labels/X.nii.gz (paired)"
+    "labelsTr/CASE.nii.gz with dataset.json (nnU-Net), images/X.nii.gz and labels/X.nii.gz "
+    "(paired), or the same with .png, .jpg or .tif"
 )
+_KINDS = "NIfTI volumes (.nii.gz, .nii) or pictures (.png, .jpg, .tif)"
 _FOLDERS = ("imagesTr", "labelsTr", "images", "labels")
-_OTHER_FORMATS = (
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
-    *(".dcm", ".nrrd", ".mha", ".mhd", ".mgz", ".hdr", ".mnc"),
-)
+_OTHER_FORMATS = (".dcm", ".nrrd", ".mha", ".mhd", ".mgz", ".hdr", ".mnc", ".bmp", ".gif")
 
 
 def find_dataset(root: Path, *, layout: str = "auto") -> Dataset:
-    """List the cases of a folder; no file is opened apart from `dataset.json`.
+    """List the cases of a folder; no volume is opened, of pictures no more than the header.
 
     Args:
         root: the folder of the data set.
@@ -30,7 +31,8 @@ def find_dataset(root: Path, *, layout: str = "auto") -> Dataset:
 
     Raises:
         ConfigError: no such layout.
-        DataError: the folder is missing, empty, not recognised, or its dataset.json is broken.
+        DataError: the folder is missing, empty, not recognised, mixes volumes and pictures, or its
+            dataset.json is broken.
     """
     root = Path(root)
     if layout not in ("auto", *LAYOUT_NAMES):
@@ -43,17 +45,33 @@ def find_dataset(root: Path, *, layout: str = "auto") -> Dataset:
     cases, problems = readers[layout](root, metadata)
     if not cases:
         _refuse_other_formats(root)
-        raise DataError(
-            f"{root}: no image in this {LAYOUT_NAMES[layout]} folder; add .nii.gz files"
-        )
+        raise DataError(f"{root}: no image in this {LAYOUT_NAMES[layout]} folder; add {_KINDS}")
+    refuse_mixture(
+        root, (file for case in cases for file in (*case.images, case.label) if file is not None)
+    )
+    cases.sort(key=lambda case: case.name)
     return Dataset(
         root=root,
         layout=layout,
-        cases=tuple(sorted(cases, key=lambda case: case.name)),
-        channel_names=metadata.channel_names,
-        label_names=metadata.label_names,
+        cases=tuple(_with_labels_present(root, cases, metadata.labels.present)),
+        channel_names=channels_of(cases, metadata.channel_names),
+        label_names=metadata.labels.names,
         problems=tuple(sorted(problems, key=lambda finding: finding.case)),
+        ignore_label=metadata.labels.ignore,
+        regions=metadata.labels.regions,
     )
+
+
+def _with_labels_present(
+    root: Path, cases: list[Case], present: Mapping[str, tuple[int, ...]]
+) -> list[Case]:
+    unknown = sorted(present.keys() - {case.name for case in cases})
+    if unknown:
+        raise DataError(
+            f"{root}: `labels_present` names {len(unknown)} case(s) that are not there, such as "
+            f"{unknown[0]!r}; a case is named as its mask without the suffix: correct or remove it"
+        )
+    return [replace(case, labels_present=present.get(case.name)) for case in cases]
 
 
 def _refuse_unusable(root: Path) -> None:
@@ -67,15 +85,14 @@ def _refuse_unusable(root: Path) -> None:
 
 
 def _refuse_other_formats(root: Path) -> None:
-    """Where no NIfTI was found, say so if the folder holds images of another kind."""
+    """Where no case was found, say so if the folder holds images of another kind."""
     folders = [folder for folder in (root, *(root / name for name in _FOLDERS)) if folder.is_dir()]
     suffixes = Counter(path.suffix.lower() for folder in folders for path in folder.iterdir())
     others = [(count, suffix) for suffix, count in suffixes.items() if suffix in _OTHER_FORMATS]
     if others:
         count, suffix = max(others)
         raise DataError(
-            f"{root}: {count} {suffix} files and no NIfTI; attnseg trains on NIfTI volumes for "
-            "now: convert images and masks to .nii.gz"
+            f"{root}: {count} {suffix} files; attnseg trains on {_KINDS}: convert images and masks"
         )
 
 
@@ -108,8 +125,8 @@ def _msd(root: Path, metadata: Metadata) -> tuple[list[Case], list[Finding]]:
     for file in (file for pair in metadata.training for file in pair):
         if not is_scan(Path(file)):
             raise DataError(
-                f"{root / 'dataset.json'}: `training` lists {file}; attnseg trains on NIfTI "
-                "volumes for now: convert it to .nii.gz"
+                f"{root / 'dataset.json'}: `training` lists {file}; attnseg trains on {_KINDS}: "
+                "convert it"
             )
     cases = [
         Case(strip_suffix(Path(image).name), (root / image,), root / label)
@@ -159,7 +176,7 @@ def _nnunet(root: Path, _: Metadata) -> tuple[list[Case], list[Finding]]:
                     name,
                     "fatal",
                     f"image file {path.name} does not end in a channel number",
-                    f"rename it to {name}_0000.nii.gz",
+                    f"rename it to {name}_0000{path.name.removeprefix(name)}",
                 )
             )
     cases, lone = _pair(
@@ -224,14 +241,15 @@ def _required(folder: Path) -> Path:
 
 def _scans(folder: Path) -> dict[str, Path]:
     """Scans of a folder by name without suffix; nothing where there is no such folder."""
+    files = sorted(filter(is_scan, folder.iterdir())) if folder.is_dir() else []
+    refuse_mixture(folder, files)
     scans: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if is_scan(path):
-            name = strip_suffix(path.name)
-            if name in scans:
-                raise DataError(
-                    f"{path}: {scans[name].name} is there too and has the same case name; "
-                    "keep one of the two"
-                )
-            scans[name] = path
+    for path in files:
+        name = strip_suffix(path.name)
+        if name in scans:
+            raise DataError(
+                f"{path}: {scans[name].name} is there too and has the same case name; keep one of "
+                "the two"
+            )
+        scans[name] = path
     return scans

@@ -1,10 +1,10 @@
 """`dataset.json` of the Decathlon and of nnU-Net, in either of its spellings."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from attnseg.datasets.labels import LabelScheme, parse_labels, read_json
 from attnseg.errors import DataError
 
 
@@ -15,13 +15,13 @@ class Metadata:
     Args:
         exists: whether there is such a file.
         channel_names: `channel_names` or, older, `modality`.
-        label_names: label value → name, without the background 0.
+        labels: names, regions and what else is said about labels.
         training: `(image, label)` paths relative to the folder; None where it has no such list.
     """
 
     exists: bool = False
     channel_names: tuple[str, ...] = ("image",)
-    label_names: dict[int, str] = field(default_factory=dict)
+    labels: LabelScheme = field(default_factory=LabelScheme)
     training: tuple[tuple[str, str], ...] | None = None
 
 
@@ -31,20 +31,11 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         DataError: not JSON, or entries of another form than the two layouts have.
     """
-    if not path.exists():
-        return Metadata()
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: not readable as JSON ({error}); correct or re-export it"
-        ) from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {type(content).__name__}; it must be a JSON object {{…}}")
+    content = read_json(path) if path.exists() else {}
     return Metadata(
-        exists=True,
+        exists=path.exists(),
         channel_names=_channel_names(path, content),
-        label_names=_label_names(path, content.get("labels", {})),
+        labels=parse_labels(path, content),
         training=_training(path, content["training"]) if "training" in content else None,
     )
 
@@ -61,21 +52,6 @@ def _channel_names(path: Path, content: dict[str, Any]) -> tuple[str, ...]:
             'from 0, such as {"0": "CT"}'
         )
     return tuple(channels[number] for number in range(len(channels)))
-
-
-def _label_names(path: Path, labels: Any) -> dict[int, str]:
-    """Decathlon and old nnU-Net write value → name, new nnU-Net name → value."""
-    names: dict[int, str] = {}
-    for key, entry in labels.items() if isinstance(labels, dict) else [("labels", labels)]:
-        value, name = (key, entry) if key.lstrip("-").isdigit() else (entry, key)
-        try:
-            names[int(value)] = str(name)
-        except (TypeError, ValueError):
-            raise DataError(
-                f"{path}: label {key!r} is {entry!r}; each label needs one integer value "
-                "(regions that unite several values are not supported)"
-            ) from None
-    return {value: names[value] for value in sorted(names) if value != 0}
 
 
 def _training(path: Path, entries: Any) -> tuple[tuple[str, str], ...]:

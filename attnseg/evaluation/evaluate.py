@@ -1,126 +1,22 @@
 """Compare predicted masks with reference masks: one pair, or a folder of them."""
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from attnseg.datasets.labels import white_is_one
 from attnseg.errors import DataError
-from attnseg.evaluation.matching import find_label_names, match_files, unmatched_references
-from attnseg.evaluation.metrics import label_values, overlap_counts, volume_ml
-from attnseg.files import write_text
-from attnseg.images import read_labels
+from attnseg.evaluation.matching import find_label_scheme, match_files, unmatched_references
+from attnseg.evaluation.metrics import Counts, overlap_counts, region_counts, volume_ml
+from attnseg.evaluation.metrics import label_values as values_in
+from attnseg.evaluation.results import CaseResult, Evaluation, Score, summarise
+from attnseg.images import is_picture, read_labels
+from attnseg.spec import Region
 
-DEFINITIONS = {
-    "dice": "Dice = 2|A∩B|/(|A|+|B|) over voxels; null where both masks lack the label",
-    "mean, median, std, min": "Dice of one label over the cases where it is not null; std is the "
-    "population's (divided by n)",
-    "cases": "cases where the Dice of the label is not null",
-    "both_empty": "cases where neither mask has the label; they are in no mean",
-    "mean_dice": "mean over the labels of their mean Dice; for one case, mean over its labels",
-    "predicted_ml, reference_ml": "voxels of the label × voxel volume, in millilitres",
-    "labels": "every value but 0 that any prediction or reference holds",
-    "not_predicted": "references without a prediction; they are in no mean",
-    "failed": "cases that could not be compared, with the reason; they are in no mean",
-}
-
-
-@dataclass(frozen=True)
-class Score:
-    """One label in one case; volumes in millilitres; Dice is NaN where both masks lack it."""
-
-    dice: float
-    predicted_ml: float
-    reference_ml: float
-
-
-_ABSENT = Score(dice=math.nan, predicted_ml=0.0, reference_ml=0.0)
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """All labels of one case, by label value."""
-
-    name: str
-    prediction: Path
-    reference: Path
-    scores: Mapping[int, Score]
-
-    @property
-    def mean_dice(self) -> float:
-        """Mean over the labels that either mask has; NaN if there is none."""
-        return _mean([score.dice for score in self.scores.values()])
-
-
-@dataclass(frozen=True)
-class LabelResult:
-    """One label over all cases: statistics of Dice where it is not NaN."""
-
-    value: int
-    name: str
-    mean: float
-    median: float
-    std: float
-    min: float
-    cases: int
-    both_empty: int
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` found.
-
-    Args:
-        cases: compared cases, by name.
-        labels: statistics per label, by label value.
-        not_predicted: names of references that have no prediction.
-        failed: why a case could not be compared, by name.
-    """
-
-    cases: tuple[CaseResult, ...]
-    labels: tuple[LabelResult, ...]
-    not_predicted: tuple[str, ...] = ()
-    failed: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def mean_dice(self) -> float:
-        """Mean over the labels of their mean Dice."""
-        return _mean([label.mean for label in self.labels])
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything as plain types, with what each number means; NaN becomes null."""
-        import attnseg
-
-        return {
-            "attnseg": attnseg.__version__,
-            "definitions": DEFINITIONS,
-            "mean_dice": _plain(self.mean_dice),
-            "labels": [{k: _plain(v) for k, v in vars(label).items()} for label in self.labels],
-            "cases": [
-                {
-                    "name": case.name,
-                    "prediction": str(case.prediction),
-                    "reference": str(case.reference),
-                    "mean_dice": _plain(case.mean_dice),
-                    "labels": {
-                        str(value): {k: _plain(v) for k, v in vars(score).items()}
-                        for value, score in case.scores.items()
-                    },
-                }
-                for case in self.cases
-            ],
-            "not_predicted": list(self.not_predicted),
-            "failed": dict(self.failed),
-        }
-
-    def save_json(self, path: Path) -> None:
-        """Write `to_json` to `path`, whole or not at all."""
-        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_text(path, text + "\n")
+Pair = tuple[str, Path, Path]
 
 
 def evaluate(
@@ -128,11 +24,14 @@ def evaluate(
 ) -> Evaluation:
     """Compare predicted masks with their references, one pair of files in memory at a time.
 
+    A `dataset.json` beside the references (and a `labels_present.json` beside that) tells the names
+    of the labels, the label to ignore, regions, and which labels were drawn in which case.
+
     Args:
         prediction: a mask, or a folder of masks.
         reference: the mask to compare with, or a folder with a mask of the same name for each.
-        label_names: names by label value; by default those of a `dataset.json` beside the
-            references, and the value itself where there is none.
+        label_names: names by label value, in place of those of `dataset.json`; labels without one
+            are called by their value.
 
     Returns:
         Scores of every case and label. In folders a case that cannot be compared is listed in
@@ -142,24 +41,58 @@ def evaluate(
         DataError: files that do not pair; no case that could be compared.
     """
     prediction, reference = Path(prediction), Path(reference)
-    names = find_label_names(reference) if label_names is None else label_names
-    found = compare_files(match_files(prediction, reference), label_names=names)
+    scheme = find_label_scheme(reference)
+    pairs = match_files(prediction, reference)
+    declared = [*scheme.names]
+    if scheme.ignore is not None:
+        declared.append(scheme.ignore)
+    names = {region.value: region.name for region in scheme.regions} or scheme.names
+    found = compare_files(
+        pairs,
+        label_names=names if label_names is None else label_names,
+        label_values=(0, 1) if _white_is_one(pairs, declared) else None,
+        ignore_label=scheme.ignore,
+        regions=scheme.regions,
+        labels_present=scheme.present,
+    )
     return replace(found, not_predicted=unmatched_references(prediction, reference))
 
 
 def compare_files(
-    pairs: Sequence[tuple[str, Path, Path]], *, label_names: Mapping[int, str]
+    pairs: Sequence[Pair],
+    *,
+    label_names: Mapping[int, str],
+    label_values: Collection[int] | None = None,
+    ignore_label: int | None = None,
+    regions: Sequence[Region] = (),
+    labels_present: Mapping[str, Collection[int]] | None = None,
 ) -> Evaluation:
     """Compare (case name, prediction, reference) one after another; see `evaluate`.
+
+    Args:
+        pairs: the files.
+        label_names: value in the predictions → name.
+        label_values: values of the reference masks, where they are known: pictures that hold 255
+            in place of 1 are read accordingly.
+        ignore_label: value in the references of voxels that are not counted.
+        regions: where there are any, predictions hold their values, references those of their
+            members, and regions are scored. A predicted voxel belongs to the region whose value it
+            has and to those that contain it; where two regions overlap and neither contains the
+            other, a mask cannot tell, and the voxel counts for the one that was written last.
+        labels_present: case name → label values that were drawn in its reference; others are not
+            scored in that case, nor are regions with a member that was not drawn. Cases that are
+            not named have all.
 
     Raises:
         DataError: no case that could be compared.
     """
+    present = labels_present or {}
     cases: list[CaseResult] = []
     failed: dict[str, str] = {}
     for name, ours, theirs in pairs:
         try:
-            cases.append(_compare(name, ours, theirs))
+            scores = _compare(ours, theirs, label_values, ignore_label, regions)
+            cases.append(CaseResult(name, ours, theirs, scores))
         except DataError as error:
             failed[name] = str(error)
     if failed and not cases:
@@ -167,23 +100,59 @@ def compare_files(
         others = f" (and no other of {len(pairs)} cases could be compared)"
         raise DataError(first + others * (len(pairs) > 1))
 
-    values = sorted({value for case in cases for value in case.scores})
+    values = sorted(
+        {
+            value
+            for case in cases
+            for value, score in case.scores.items()
+            if not math.isnan(score.dice) and _drawn(value, regions, present.get(case.name))
+        }
+    )
     cases = [
-        replace(case, scores={value: case.scores.get(value, _ABSENT) for value in values})
+        replace(
+            case,
+            scores={
+                value: case.scores.get(value, _absent(case.reference))
+                for value in values
+                if _drawn(value, regions, present.get(case.name))
+            },
+        )
         for case in cases
     ]
     labels = tuple(
-        _summary(
-            value, label_names.get(value, str(value)), [case.scores[value].dice for case in cases]
+        summarise(
+            value,
+            label_names.get(value, str(value)),
+            [case.dice(value) for case in cases if value in case.scores],
         )
         for value in values
     )
     return Evaluation(tuple(cases), labels, failed=failed)
 
 
-def _compare(name: str, prediction: Path, reference: Path) -> CaseResult:
-    """Scores of the labels that either file holds."""
-    ours, theirs = read_labels(prediction), read_labels(reference)
+def _drawn(value: int, regions: Sequence[Region], present: Collection[int] | None) -> bool:
+    """Whether the reference can say anything about this label or region."""
+    if present is None:
+        return True
+    members = next((region.members for region in regions if region.value == value), (value,))
+    return set(members) <= set(present)
+
+
+def _compare(
+    prediction: Path,
+    reference: Path,
+    label_values: Collection[int] | None,
+    ignore_label: int | None,
+    regions: Sequence[Region],
+) -> dict[int, Score]:
+    """Scores of the labels that either file holds, or of all regions."""
+    written, drawn = label_values, label_values
+    if label_values is not None and regions:
+        written = (0, *(region.value for region in regions))
+    if label_values is not None and ignore_label is not None:
+        drawn = (*label_values, ignore_label)
+    ours = read_labels(prediction, label_values=written)
+    theirs = read_labels(reference, label_values=drawn)
     if ours.geometry.shape != theirs.geometry.shape:
         raise DataError(
             f"{prediction}: shape {ours.geometry.shape} where {reference} has "
@@ -195,39 +164,39 @@ def _compare(name: str, prediction: Path, reference: Path) -> CaseResult:
             f"{prediction}: its voxels lie up to {distance:.3g} mm from those of {reference}; "
             "masks must lie on the same grid: resample one of them, or correct its affine"
         )
-    values = label_values(ours.array) | label_values(theirs.array)
-    spacing_mm = theirs.geometry.spacing_mm
-    scores = {
-        value: Score(
-            counts.dice,
-            volume_ml(counts.predicted, spacing_mm),
-            volume_ml(counts.reference, spacing_mm),
-        )
-        for value, counts in overlap_counts(ours.array, theirs.array, values).items()
-    }
-    return CaseResult(name, prediction, reference, scores)
-
-
-def _summary(value: int, name: str, dices: Sequence[float]) -> LabelResult:
-    found = np.array([dice for dice in dices if not math.isnan(dice)])
-    # A label is only listed because some mask has it, so `found` is never empty.
-    return LabelResult(
-        value=value,
-        name=name,
-        mean=float(found.mean()),
-        median=float(np.median(found)),
-        std=float(found.std()),
-        min=float(found.min()),
-        cases=len(found),
-        both_empty=len(dices) - len(found),
+    a, b = ours.array[0], theirs.array[0]
+    if ignore_label is not None:
+        counted = b != ignore_label
+        a, b = np.where(counted, a, 0), np.where(counted, b, 0)
+    counts = (
+        region_counts(a, b, regions)
+        if regions
+        else overlap_counts(a, b, values_in(a) | values_in(b))
     )
+    spacing_mm = None if is_picture(reference) else theirs.geometry.spacing_mm
+    return {value: _score(each, spacing_mm) for value, each in counts.items()}
 
 
-def _mean(numbers: Sequence[float]) -> float:
-    """Mean of the numbers that are not NaN; NaN if there is none."""
-    found = [number for number in numbers if not math.isnan(number)]
-    return sum(found) / len(found) if found else math.nan
+def _score(counts: Counts, spacing_mm: tuple[float, float, float] | None) -> Score:
+    volumes = (
+        (None, None)
+        if spacing_mm is None
+        else (volume_ml(counts.predicted, spacing_mm), volume_ml(counts.reference, spacing_mm))
+    )
+    return Score(counts.dice, counts.predicted, counts.reference, *volumes)
 
 
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _absent(reference: Path) -> Score:
+    """Of a label that neither mask of a case has."""
+    return _score(Counts(0, 0, 0), None if is_picture(reference) else (1.0, 1.0, 1.0))
+
+
+def _white_is_one(pairs: Sequence[Pair], declared: Collection[int]) -> bool:
+    """Whether some of the masks are pictures that spell the label 1 as 255."""
+    masks = []
+    for file in (file for _, *files in pairs for file in files if is_picture(file)):
+        try:
+            masks.append(values_in(read_labels(file).array))
+        except DataError:
+            continue  # told when the file is compared
+    return white_is_one(masks, declared)

@@ -1,8 +1,8 @@
 """Which prediction belongs to which reference, and what the labels are called."""
 
-import json
 from pathlib import Path
 
+from attnseg.datasets.labels import LabelScheme, read_label_scheme
 from attnseg.errors import DataError
 from attnseg.images import is_scan, strip_suffix
 
@@ -10,7 +10,8 @@ from attnseg.images import is_scan, strip_suffix
 def match_files(prediction: Path, reference: Path) -> list[tuple[str, Path, Path]]:
     """Pair masks: two files, or two folders by case name.
 
-    The case name is the file name without `.nii`, `.nii.gz` and without the channel suffix `_0000`.
+    The case name is the file name without its suffix (`.nii.gz`, `.png`, …) and without the channel
+    number `_0000`.
     References without a prediction are left out; `unmatched_references` names them.
 
     Returns:
@@ -48,41 +49,28 @@ def unmatched_references(prediction: Path, reference: Path) -> tuple[str, ...]:
     return tuple(sorted(_masks(reference).keys() - _masks(prediction).keys()))
 
 
-def find_label_names(reference: Path) -> dict[int, str]:
-    """Label names from a `dataset.json` in the reference folder or its parent.
+def find_label_scheme(reference: Path) -> LabelScheme:
+    """What a `dataset.json` in the reference folder or its parent says about labels.
 
     Both spellings are read: `{"1": "liver"}` (Medical Segmentation Decathlon) and `{"liver": 1}`
-    (nnU-Net). Background and nnU-Net's regions, which are lists of labels, are left out.
+    (nnU-Net, with its regions and its label to ignore).
 
     Returns:
-        Names by label value; empty where there is no such file or it names no labels.
+        Names, regions and the rest; empty where there is no such file or it names no labels.
 
     Raises:
-        DataError: the file is no JSON object.
+        DataError: the file cannot be understood.
     """
     folder = reference if reference.is_dir() else reference.parent
-    for path in (folder / "dataset.json", folder.resolve().parent / "dataset.json"):
-        if path.is_file():
-            return _parse_names(path)
-    return {}
+    for place in (folder, folder.resolve().parent):
+        if any((place / name).is_file() for name in ("dataset.json", "labels_present.json")):
+            return read_label_scheme(place)
+    return LabelScheme()
 
 
-def _parse_names(path: Path) -> dict[int, str]:
-    names: dict[int, str] = {}
-    try:
-        labels = json.loads(path.read_text(encoding="utf-8")).get("labels", {})
-        for key, value in labels.items():
-            if isinstance(value, int):
-                names[value] = key
-            elif isinstance(value, str):
-                names[int(key)] = value
-    except (ValueError, AttributeError) as error:
-        raise DataError(
-            f"{path}: its label names cannot be read ({error}); it must be a JSON object with "
-            '"labels" as {"1": "name"} or {"name": 1}: correct or remove it'
-        ) from error
-    names.pop(0, None)
-    return names
+def find_label_names(reference: Path) -> dict[int, str]:
+    """Names by label value from `find_label_scheme`, background and regions left out."""
+    return find_label_scheme(reference).names
 
 
 def _case_name(path: Path) -> str:
@@ -102,5 +90,7 @@ def _masks(folder: Path) -> dict[str, Path]:
             )
         masks[name] = path
     if not masks:
-        raise DataError(f"{folder}: no mask (.nii or .nii.gz) in this folder; check the path")
+        raise DataError(
+            f"{folder}: no mask (.nii.gz, .nii, .png or .tif) in this folder; check the path"
+        )
     return masks

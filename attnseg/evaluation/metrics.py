@@ -1,10 +1,12 @@
 """Agreement of two masks, as numbers."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from attnseg.spec import Region
 
 
 class Counts(NamedTuple):
@@ -71,6 +73,31 @@ def overlap_counts(
         int(value): Counts(int(both[n]), int(predicted[n]), int(in_reference[n]))
         for n, value in enumerate(wanted)
     }
+
+
+def region_counts(
+    prediction: np.ndarray, reference: np.ndarray, regions: Sequence[Region]
+) -> dict[int, Counts]:
+    """Count the voxels of every region, which may overlap.
+
+    Args:
+        prediction: values of regions, as predictors write them: of the last one that has the voxel.
+            It belongs to that region and to all that contain it.
+        reference: values of the regions' members, the same shape.
+        regions: all regions of the model.
+
+    Returns:
+        Counts by the region's value, in the order of the regions.
+    """
+    assert prediction.shape == reference.shape, (prediction.shape, reference.shape)
+    found = {}
+    for region in regions:
+        members = set(region.members)
+        inside = [other.value for other in regions if members.issuperset(other.members)]
+        ours, theirs = np.isin(prediction, inside), np.isin(reference, region.members)
+        sizes = (int(np.count_nonzero(mask)) for mask in (ours & theirs, ours, theirs))
+        found[region.value] = Counts(*sizes)
+    return found
 
 
 def volume_ml(voxels: int, spacing_mm: tuple[float, float, float]) -> float:

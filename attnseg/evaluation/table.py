@@ -1,9 +1,10 @@
 """An evaluation as tables in the terminal."""
 
+import io
 import math
 from typing import TYPE_CHECKING
 
-from attnseg.evaluation.evaluate import CaseResult, Evaluation
+from attnseg.evaluation.results import CaseResult, Evaluation, Interval
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 _MAX_CASES = 20
 _WORST = 5
 _MAX_COLUMNS = 6  # more labels than this do not fit a terminal side by side
+_WIDTH = 100
 
 
 def print_table(evaluation: Evaluation, console: "Console") -> None:
@@ -29,6 +31,15 @@ def print_table(evaluation: Evaluation, console: "Console") -> None:
         console.print(f"failed: {name}: {reason}", markup=False, highlight=False)
 
 
+def table_lines(evaluation: Evaluation) -> list[str]:
+    """What `print_table` prints, as plain lines of at most 100 characters."""
+    from rich.console import Console
+
+    stream = io.StringIO()
+    print_table(evaluation, Console(file=stream, width=_WIDTH, color_system=None))
+    return [line.rstrip() for line in stream.getvalue().splitlines()]
+
+
 def _case_table(evaluation: Evaluation, cases: list[CaseResult], title: str) -> "Table":
     labels = evaluation.labels
     table = _table(title, "case")
@@ -40,7 +51,7 @@ def _case_table(evaluation: Evaluation, cases: list[CaseResult], title: str) -> 
         table.add_column("lowest label")
     for case in cases:
         if len(labels) <= _MAX_COLUMNS:
-            cells = [_number(case.scores[label.value].dice) for label in labels]
+            cells = [_number(case.dice(label.value)) for label in labels]
         else:
             cells = [_lowest(evaluation, case)]
         table.add_row(_safe(case.name), _number(case.mean_dice), *cells)
@@ -49,14 +60,24 @@ def _case_table(evaluation: Evaluation, cases: list[CaseResult], title: str) -> 
 
 def _label_table(evaluation: Evaluation) -> "Table":
     table = _table(f"Dice per label, {len(evaluation.cases)} case(s)", "label")
-    for column in ("mean", "median", "std", "min", "cases", "both empty"):
+    for column in ("mean", "95 % interval", "sd", "median", "min", "cases", "both empty"):
         table.add_column(column, justify="right")
     for label in evaluation.labels:
-        numbers = (label.mean, label.median, label.std, label.min)
-        counts = (str(label.cases), str(label.both_empty))
-        table.add_row(_safe(label.name), *map(_number, numbers), *counts)
+        table.add_row(
+            _safe(label.name),
+            _number(label.mean),
+            _interval(label.ci95),
+            *map(_number, (label.sd, label.median, label.min)),
+            *map(str, (label.cases, label.both_empty)),
+        )
     table.add_section()
-    table.add_row("mean over labels", _number(evaluation.mean_dice), style="bold")
+    table.add_row(
+        "mean over labels",
+        _number(evaluation.mean_dice),
+        _interval(evaluation.ci95),
+        _number(evaluation.sd),
+        style="bold",
+    )
     return table
 
 
@@ -77,11 +98,11 @@ def _safe(text: str) -> str:
 
 
 def _lowest(evaluation: Evaluation, case: CaseResult) -> str:
-    present = [lb for lb in evaluation.labels if not math.isnan(case.scores[lb.value].dice)]
+    present = [lb for lb in evaluation.labels if not math.isnan(case.dice(lb.value))]
     if not present:
         return "–"
-    label = min(present, key=lambda lb: case.scores[lb.value].dice)
-    return f"{_safe(label.name)} {_number(case.scores[label.value].dice)}"
+    label = min(present, key=lambda lb: case.dice(lb.value))
+    return f"{_safe(label.name)} {_number(case.dice(label.value))}"
 
 
 def _badness(case: CaseResult) -> float:
@@ -91,6 +112,10 @@ def _badness(case: CaseResult) -> float:
 
 def _number(dice: float) -> str:
     return "–" if math.isnan(dice) else f"{dice:.4f}"
+
+
+def _interval(interval: Interval) -> str:
+    return "–" if math.isnan(interval[0]) else f"{interval[0]:.4f}–{interval[1]:.4f}"
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -1,14 +1,19 @@
-"""One scan in, one mask out: images with their geometry, NIfTI reading and writing."""
+"""One scan in, one mask out: images with their geometry; NIfTI and pictures, read and written."""
 
-from attnseg.images.formats import is_scan, read_case, split_channel
+from attnseg.images.formats import read_case, read_image, read_labels, write_labels
 from attnseg.images.geometry import Geometry
-from attnseg.images.image import Image, smallest_integer_type, strip_suffix
-from attnseg.images.nifti import read_image, read_labels, write_image, write_labels
+from attnseg.images.image import Image, smallest_integer_type
+from attnseg.images.nifti import write_image
+from attnseg.images.paths import SCAN_SUFFIXES, is_picture, is_scan, split_channel, strip_suffix
+from attnseg.images.pictures import picture_channels
 
 __all__ = [
+    "SCAN_SUFFIXES",
     "Geometry",
     "Image",
+    "is_picture",
     "is_scan",
+    "picture_channels",
     "read_case",
     "read_image",
     "read_labels",

@@ -1,26 +1,64 @@
-"""Which files are scans, how a case of several files becomes one image, and where masks go."""
+"""One scan or one mask of any format, and how a case of several files becomes one image."""
 
-import re
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from attnseg.errors import DataError
-from attnseg.images import nifti
+from attnseg.images import nifti, pictures
 from attnseg.images.image import Image
-
-SCAN_SUFFIXES = (".nii.gz", ".nii")
-
-
-def split_channel(name: str) -> tuple[str, int] | None:
-    """`case_0001` → (`case`, 1), as nnU-Net names the channels of a case; None for other names."""
-    match = re.fullmatch(r"(.+)_(\d{4})", name)
-    return (match[1], int(match[2])) if match else None
+from attnseg.images.paths import is_picture
 
 
-def is_scan(path: Path) -> bool:
-    """Whether the file name says that it is an image attnseg reads; hidden files never are."""
-    return path.name.endswith(SCAN_SUFFIXES) and not path.name.startswith(".")
+def read_image(path: Path, *, num_channels: int | None = None) -> Image:
+    """Read a scan as float32 `[C, I, J, K]`: a picture by its suffix, anything else as NIfTI.
+
+    Args:
+        path: a NIfTI, PNG, JPEG or TIFF file.
+        num_channels: what the layout or the model expects; see `nifti.read_image` and
+            `pictures.read_image`.
+
+    Raises:
+        DataError: a file that cannot be read as it is.
+    """
+    reader = pictures.read_image if is_picture(Path(path)) else nifti.read_image
+    return reader(path, num_channels=num_channels)
+
+
+def read_labels(path: Path, *, label_values: Collection[int] | None = None) -> Image:
+    """Read a mask as integers `[1, I, J, K]`.
+
+    Args:
+        path: a NIfTI, PNG or TIFF file.
+        label_values: the values that masks are to hold, where they are known: a picture of 0 and
+            255 alone is then read as 0 and 1 if 1 is among them and 255 is not.
+
+    Raises:
+        DataError: a file that cannot be read as a mask.
+    """
+    if is_picture(Path(path)):
+        return pictures.read_labels(path, label_values=label_values)
+    return nifti.read_labels(path)
+
+
+def write_labels(path: Path, labels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:
+    """Write a mask on the grid of the scan it belongs to, under a temporary name first.
+
+    Args:
+        path: ends in `.png` for a picture, in `.nii` or `.nii.gz` for any scan.
+        labels: `[I, J, K]` label values, the scan's own shape.
+        like: the scan; a NIfTI mask takes its header fields for geometry unchanged.
+        dtype: integer type on disk; PNG knows uint8 and uint16.
+
+    Raises:
+        DataError: labels that the format cannot hold.
+    """
+    assert labels.shape == like.geometry.shape, (labels.shape, like.geometry.shape)
+    if is_picture(Path(path)):
+        pictures.write_labels(path, labels, dtype=dtype)
+    else:
+        nifti.write_labels(path, labels, like=like, dtype=dtype)
 
 
 def read_case(paths: tuple[Path, ...], *, num_channels: int | None = None) -> Image:
@@ -28,15 +66,14 @@ def read_case(paths: tuple[Path, ...], *, num_channels: int | None = None) -> Im
 
     Args:
         paths: files in channel order.
-        num_channels: channels that the layout or model expects; None takes what is there.
+        num_channels: channels that the layout or model expects; None takes what is there. A single
+            picture becomes grey or colour where 1 or 3 are expected.
 
     Raises:
         DataError: unreadable, grids that differ, or another number of channels.
     """
     single = len(paths) == 1
-    images = [
-        nifti.read_image(path, num_channels=num_channels if single else None) for path in paths
-    ]
+    images = [read_image(path, num_channels=num_channels if single else 1) for path in paths]
     first = images[0]
     for image in images[1:]:
         if not image.geometry.matches(first.geometry):

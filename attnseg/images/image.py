@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from attnseg.errors import DataError
 from attnseg.images.geometry import Geometry
+from attnseg.images.paths import strip_suffix
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +32,8 @@ class Image:
 
     @property
     def name(self) -> str:
-        """File name without folder and without `.nii` or `.nii.gz`."""
+        """File name without folder and suffix."""
         return strip_suffix(self.path.name) if self.path else "image"
-
-
-def strip_suffix(name: str) -> str:
-    """`case_01.nii.gz` → `case_01`."""
-    return name.removesuffix(".gz").removesuffix(".nii")
 
 
 def smallest_integer_type(values: tuple[int, ...]) -> np.dtype:
@@ -51,3 +48,21 @@ def smallest_integer_type(values: tuple[int, ...]) -> np.dtype:
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return np.dtype(kind)
     raise AssertionError(f"no integer type holds {low}..{high}")
+
+
+def whole_numbers(values: np.ndarray, *, source: str) -> np.ndarray:
+    """Label values as integers; floating-point numbers must be whole.
+
+    Raises:
+        DataError: a fraction, NaN, or a number beyond 64 bits.
+    """
+    if values.dtype.kind != "f":
+        return values
+    with np.errstate(invalid="ignore"):
+        whole = (np.abs(values) < 2.0**63) & (values == np.round(values))
+    if not whole.all():
+        raise DataError(
+            f"{source}: label value {values[~whole].flat[0]} is not a whole number of 64 bits; "
+            "labels must be integers: was the mask resampled with interpolation?"
+        )
+    return values.astype(np.int64)

@@ -21,7 +21,8 @@ from nibabel.spatialimages import HeaderDataError
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images.geometry import Geometry
-from attnseg.images.image import Image
+from attnseg.images.image import Image, whole_numbers
+from attnseg.images.paths import first_bytes
 
 _READ_ERRORS = (EOFError, OSError, zlib.error, cast(type[Exception], igzip_lib.IsalError))
 _CHUNK_BYTES = 1 << 24
@@ -66,14 +67,7 @@ def read_labels(path: Path) -> Image:
     if data.dtype.kind not in "iuf":
         raise DataError(f"{path}: labels are of type {data.dtype}; they must be integers")
     data = _channel_first(path, _scaled(path, header, data), 1)
-    if data.dtype.kind == "f":
-        whole = (np.abs(data) < 2.0**63) & (data == np.round(data))
-        if not whole.all():
-            raise DataError(
-                f"{path}: label value {data[~whole].flat[0]} is not a whole number of 64 bits; "
-                "labels must be integers: was the mask resampled with interpolation?"
-            )
-        data = data.astype(np.int64)
+    data = whole_numbers(data, source=str(path))
     return Image(data, _geometry(path, header, data.shape[1:]), _block(header), path)
 
 
@@ -146,17 +140,8 @@ def _open_for_writing(path: Path) -> Iterator[BinaryIO | igzip.IGzipFile]:
 
 
 def _open(path: Path) -> BinaryIO:
-    with path.open("rb") as stream:
-        start = stream.read(24)
-    if not start:
-        raise DataError(f"{path}: the file is empty; copy it again from its source")
-    if start.startswith(b"version https://git-lfs"):
-        raise DataError(
-            f"{path}: this is a git-LFS pointer, not the image itself; fetch it with `git lfs pull`"
-        )
-    if start.startswith(b"\x1f\x8b"):
-        return igzip.open(path, "rb")
-    return path.open("rb")
+    packed = first_bytes(path).startswith(b"\x1f\x8b")
+    return igzip.open(path, "rb") if packed else path.open("rb")
 
 
 def _parse(block: bytes) -> Nifti1Header | Nifti2Header:
@@ -179,8 +164,6 @@ def _block(header: Nifti1Header | Nifti2Header) -> bytes:
 
 def _read(path: Path) -> tuple[Nifti1Header | Nifti2Header, np.ndarray]:
     """Header and voxels as stored, in the file's own order of axes."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; check the path")
     try:
         with _open(path) as stream:
             block = stream.read(Nifti2Header.template_dtype.itemsize)

@@ -3,7 +3,7 @@
 from attnseg.inference.cohort import Outcome, predict_cohort
 from attnseg.inference.predict import predict
 from attnseg.inference.predictor import Predictor, Segmentation
-from attnseg.inference.sources import MODEL_NAME, Scan, find_model, find_scans
+from attnseg.inference.sources import MODEL_NAME, Scan, find_models, find_scans
 from attnseg.inference.stream import resample_rows, stream_windows
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "Predictor",
     "Scan",
     "Segmentation",
-    "find_model",
+    "find_models",
     "find_scans",
     "predict",
     "predict_cohort",

@@ -38,14 +38,16 @@ def predict_cohort(
     overwrite: bool = False,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Predict scans into `output`, one mask `NAME.nii.gz` each, and keep the manifest.
+    """Predict scans into `output`, one mask each, and keep the manifest.
 
-    Scans that the manifest calls done with the same model are skipped unless `overwrite`.
+    The mask of a picture is `NAME.png`, any other's `NAME.nii.gz`. Scans that the manifest calls
+    done with the same model are skipped unless `overwrite`.
 
     Raises:
         UsageError: a mask would overwrite a scan.
     """
-    targets = {scan.name: output / f"{scan.name}.nii.gz" for scan in scans}
+    targets = {scan.name: output / scan.mask_name for scan in scans}
+    assert len(targets) == len(scans), "names differ, as find_scans sees to"
     sources = {path.resolve() for scan in scans for path in scan.paths}
     clash = [path for path in targets.values() if path.resolve() in sources]
     if clash:

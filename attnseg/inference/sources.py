@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnseg.errors import DataError, RunError, UsageError
-from attnseg.images import is_scan, split_channel, strip_suffix
+from attnseg.images import SCAN_SUFFIXES, is_picture, is_scan, split_channel, strip_suffix
 
 MODEL_NAME = "model.safetensors"
+_READ = ", ".join(SCAN_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,22 @@ class Scan:
     name: str
     paths: tuple[Path, ...]
 
+    @property
+    def mask_name(self) -> str:
+        """File name of its mask: PNG for pictures, NIfTI for all else."""
+        return self.name + (".png" if is_picture(self.paths[0]) else ".nii.gz")
+
 
 def find_scans(inputs: Sequence[str | Path], *, num_channels: int) -> list[Scan]:
     """Files, folders and globs → scans, sorted by name.
 
-    Files named `CASE_0000`, `CASE_0001`, … are the channels of one case, as nnU-Net names them.
+    Files named `CASE_0000`, `CASE_0001`, … are the channels of one case, as nnU-Net names them; a
+    picture `CASE_0000` alone may hold the three channels of colour.
 
     Raises:
         DataError: a path that is not there, nothing that can be read, a channel missing.
-        UsageError: two scans of the same name, whose masks would overwrite each other.
+        UsageError: two scans of the same name, such as X.png and X.jpg, for the mask and its line
+            in the manifest go by it.
     """
     files = sorted({path for text in inputs for path in _expand(str(text))})
     channels: dict[tuple[Path, str], dict[int, Path]] = {}
@@ -39,6 +47,9 @@ def find_scans(inputs: Sequence[str | Path], *, num_channels: int) -> list[Scan]
         else:
             scans.append(Scan(strip_suffix(path.name), (path,)))
     for (folder, name), found in channels.items():
+        if num_channels == 3 and list(found) == [0] and is_picture(found[0]):
+            scans.append(Scan(name, (found[0],)))
+            continue
         missing = [f"{name}_{index:04d}" for index in range(num_channels) if index not in found]
         if missing:
             raise DataError(
@@ -49,8 +60,8 @@ def find_scans(inputs: Sequence[str | Path], *, num_channels: int) -> list[Scan]
     twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
     if twice:
         raise UsageError(
-            f"scans named {', '.join(sorted(twice))} come twice, and their masks would overwrite "
-            "each other; predict the folders one by one with different -o"
+            f"scans named {', '.join(sorted(twice))} come twice, and a mask goes by its scan's "
+            "name; rename one, or predict the folders one by one with different -o"
         )
     return sorted(scans, key=lambda scan: scan.name)
 
@@ -60,12 +71,12 @@ def _expand(text: str) -> list[Path]:
     if path.is_dir():
         found = sorted(child for child in path.iterdir() if is_scan(child))
         if not found:
-            raise DataError(f"{path}: no scans (.nii, .nii.gz) in this folder; {_contents(path)}")
+            raise DataError(f"{path}: no scans ({_READ}) in this folder; {_contents(path)}")
         return found
     if path.exists():
         if not is_scan(path):
             raise DataError(
-                f"{path}: not a scan that attnseg reads (.nii, .nii.gz); convert it to NIfTI"
+                f"{path}: not a scan that attnseg reads ({_READ}); convert it to NIfTI or PNG"
             )
         return [path]
     if any(sign in text for sign in "*?["):
@@ -74,7 +85,7 @@ def _expand(text: str) -> list[Path]:
         found = sorted(child for child in base.glob(pattern) if child.is_file() and is_scan(child))
         if found:
             return found
-        raise DataError(f"{text}: no .nii or .nii.gz file matches this pattern; check it")
+        raise DataError(f"{text}: no scan ({_READ}) matches this pattern; check it")
     raise DataError(f"{path}: no such file or folder; check the path")
 
 
@@ -83,23 +94,53 @@ def _contents(folder: Path) -> str:
     if not kinds:
         return "it is empty: give a folder with scans"
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
-    return f"it holds {listed}: this model segments 3D NIfTI volumes, give those"
+    return f"it holds {listed}: convert them, or give another folder"
 
 
-def find_model(path: Path | None, *, runs: Path = Path("runs")) -> Path:
-    """The model file meant by `-m`: a file, a run folder, or the newest finished run.
+def find_models(
+    model: Path | str | Sequence[Path | str] | None, *, runs: Path = Path("runs")
+) -> list[Path]:
+    """The model files meant by `-m`.
+
+    A file is itself. A run folder stands for the finished models of its folds, which are averaged,
+    or for `fold_none`, trained on every case, where that is finished.
+
+    Args:
+        model: a file, a run folder or a fold's, or several of them; None takes the newest finished
+            run.
+        runs: folder of all runs.
 
     Raises:
         RunError: no finished run there.
     """
-    if path is not None and not path.is_dir():
-        return path  # reading it says what is wrong, if anything is
-    folder = runs if path is None else path
-    patterns = [f"*/fold*/{MODEL_NAME}"] if path is None else [MODEL_NAME, f"fold*/{MODEL_NAME}"]
-    found = [model for pattern in patterns for model in folder.glob(pattern)]
-    if not found:
-        raise RunError(
-            f"{folder}: no finished run ({MODEL_NAME}) here; train one with `attnseg train DATA -o "
-            "runs/NAME`, or name a model with -m"
-        )
-    return max(found, key=lambda model: model.stat().st_mtime)
+    if model is None:
+        found = [models for folder in runs.glob("*/") if (models := _models_in(folder))]
+        if not found:
+            raise _no_run(runs)
+        return max(found, key=lambda models: max(path.stat().st_mtime for path in models))
+    if not isinstance(model, Path | str):
+        # A file named twice is one model.
+        return list(dict.fromkeys(path for each in model for path in find_models(each)))
+    path = Path(model)
+    if not path.is_dir():
+        return [path]  # reading it says what is wrong, if anything is
+    models = _models_in(path)
+    if not models:
+        raise _no_run(path)
+    return models
+
+
+def _models_in(folder: Path) -> list[Path]:
+    """Finished models of a run's or a fold's folder."""
+    for pattern in (MODEL_NAME, f"fold_none/{MODEL_NAME}", f"fold*/{MODEL_NAME}"):
+        found = sorted(folder.glob(pattern))
+        if found:
+            return found
+    return []
+
+
+def _no_run(folder: Path) -> RunError:
+    return RunError(
+        f"{folder}: no finished run ({MODEL_NAME}) here; train one with `attnseg train DATA -o "
+        "runs/NAME`, or name a model with -m"
+    )

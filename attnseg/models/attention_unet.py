@@ -113,6 +113,12 @@ class AttentionUNet(nn.Module):
             )
             for level, (high, _, _) in enumerate(pairs)
         )
+        one = (1,) * spatial_dims
+        self.heads = nn.ModuleList(
+            conv(spec.channels[level], out_channels, one, bias=True)
+            for level in range(1 + spec.deep_supervision)
+        )
+        # Last, so that one seed gives all other layers the same start with gates and without.
         self.gates = nn.ModuleDict()
         if spec.gate != "none":
             for level, (high, low, step) in enumerate(pairs):
@@ -120,11 +126,6 @@ class AttentionUNet(nn.Module):
                     self.gates[str(level)] = _GATES[spec.gate](
                         high, low, inner_channels=max(1, high // 2), stride=step
                     )
-        one = (1,) * spatial_dims
-        self.heads = nn.ModuleList(
-            conv(spec.channels[level], out_channels, one, bias=True)
-            for level in range(1 + spec.deep_supervision)
-        )
 
     def channels_last(self) -> Self:
         """Keep all weights channels-last, the layout that is fastest on a CPU; in place."""

@@ -78,7 +78,11 @@ def preprocess(image: Image, spec: Preprocessing) -> tuple[Tensor, Grid]:
 
 
 def preprocess_labels(
-    labels: Image, spec: Preprocessing, *, label_values: tuple[int, ...]
+    labels: Image,
+    spec: Preprocessing,
+    *,
+    label_values: tuple[int, ...],
+    ignore_label: int | None = None,
 ) -> Tensor:
     """Orient and resample a mask to the model's grid, values mapped to class indices.
 
@@ -86,22 +90,37 @@ def preprocess_labels(
         labels: the mask as read, `[1, I, J, K]`.
         spec: the model's preprocessing.
         label_values: values in class order, background first.
+        ignore_label: value of voxels that nobody labelled.
 
     Returns:
-        Class indices `[R, A, S]`, int16.
+        Class indices `[R, A, S]`, int16; −1 where the label is to be ignored, which takes part in
+        the vote of a new voxel like a class.
 
     Raises:
-        DataError: a value that is not among `label_values`.
+        DataError: a value that is neither among `label_values` nor `ignore_label`.
     """
     grid = Grid.of(labels.geometry, spec)
-    indices = class_indices(labels.array[0], label_values, source=str(labels.path or "labels"))
+    indices = class_indices(
+        labels.array[0],
+        label_values,
+        ignore_label=ignore_label,
+        source=str(labels.path or "labels"),
+    )
     oriented = torch.from_numpy(np.ascontiguousarray(grid.axes.apply(indices)))
     return resample_labels(oriented, grid.shape, num_classes=len(label_values))
 
 
-def class_indices(array: np.ndarray, label_values: tuple[int, ...], *, source: str) -> np.ndarray:
-    """Label values → positions in `label_values`, int16."""
-    values = np.asarray(label_values, dtype=np.int64)
+def class_indices(
+    array: np.ndarray,
+    label_values: tuple[int, ...],
+    *,
+    ignore_label: int | None = None,
+    source: str,
+) -> np.ndarray:
+    """Label values → positions in `label_values`, −1 for `ignore_label`; int16."""
+    ignored = () if ignore_label is None else (ignore_label,)
+    indices = np.array([*range(len(label_values)), *(-1 for _ in ignored)], dtype=np.int16)
+    values = np.array((*label_values, *ignored), dtype=np.int64)
     order = np.argsort(values)
     found = np.searchsorted(values[order], array)
     found = np.clip(found, 0, len(values) - 1)
@@ -111,4 +130,4 @@ def class_indices(array: np.ndarray, label_values: tuple[int, ...], *, source: s
             f"{source}: label value {array[~known].flat[0]} is not one of {list(label_values)}; "
             "correct the mask or declare the value"
         )
-    return order[found].astype(np.int16)
+    return indices[order][found]

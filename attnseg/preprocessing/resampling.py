@@ -59,7 +59,7 @@ def resample(volume: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def resample_labels(labels: Tensor, shape: tuple[int, ...], *, num_classes: int) -> Tensor:
-    """Resample class indices `[*S]` to `[*shape]` by a linear vote of the classes.
+    """Resample class indices `[*S]`, −1 for ignored, to `[*shape]` by a linear vote of the classes.
 
     Each class's share of a new voxel is its linearly resampled membership; the largest wins, the
     lower index where two are equal. Classes are taken one after another: memory stays at three
@@ -69,7 +69,7 @@ def resample_labels(labels: Tensor, shape: tuple[int, ...], *, num_classes: int)
         return labels
     best = torch.zeros(shape, dtype=torch.float32, device=labels.device)
     winner = torch.zeros(shape, dtype=labels.dtype, device=labels.device)
-    for index in range(num_classes):
+    for index in range(-1, num_classes):
         member = labels == index
         if not member.any():
             continue

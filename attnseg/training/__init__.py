@@ -1,6 +1,8 @@
-"""Training: plan, cache, MONAI pipeline, loop, run folder."""
+"""From a folder of scans and masks to a model file."""
 
+from attnseg.training.plan import load_plan
+from attnseg.training.plan_dataset import plan_dataset
 from attnseg.training.run import Run, resumed_config
 from attnseg.training.train import train
 
-__all__ = ["Run", "resumed_config", "train"]
+__all__ = ["Run", "load_plan", "plan_dataset", "resumed_config", "train"]

@@ -1,8 +1,13 @@
 """Every case preprocessed once, kept as plain `.npy` files that are mapped, not loaded.
 
-A patch reads only its own part of the file. The format is open and holds no pickles.
+A patch reads only its own part of the file. The format is open and holds no pickles. A case's files
+are named after a hash of its content and of all settings that shape it: whatever changes is made
+anew, whatever is the same is shared by folds and runs, and a run that was cut short goes on.
 """
 
+import errno
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.datasets import Case
+from attnseg.errors import RunError
 from attnseg.files import atomic_path
 from attnseg.images import read_case, read_labels
 from attnseg.preprocessing import preprocess, preprocess_labels
@@ -17,6 +23,9 @@ from attnseg.spec import ModelSpec
 
 # Voxels remembered per class: enough for every patch of a run to differ.
 _VOXELS_PER_CLASS = 2000
+# To be raised when the same files and settings would give other arrays.
+_VERSION = 1
+_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -24,14 +33,18 @@ class CachedCase:
     """A preprocessed case on disk.
 
     Args:
+        name: of the case.
         image: `[C, R, A, S]` float32, normalised, on the model's spacing.
-        label: `[R, A, S]` int16, class indices.
+        label: `[R, A, S]` int16, class indices, −1 where voxels are to be ignored.
         foreground: `[n, 4]` int32, rows of (class, r, a, s): a sample of labelled voxels.
+        present: class indices drawn in this case, the background included; None: all.
     """
 
+    name: str
     image: Path
     label: Path
     foreground: Path
+    present: tuple[int, ...] | None = None
 
     def load(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image and label as memory maps, the foreground sample in memory."""
@@ -47,32 +60,79 @@ def cache_cases(
     spec: ModelSpec,
     folder: Path,
     *,
+    ignore_label: int | None = None,
     on_case: Callable[[str], None] = lambda name: None,
 ) -> list[CachedCase]:
-    """Preprocess cases into `folder`; those that are there already are taken as they are.
+    """Preprocess cases into `folder`, one after another; those that are there stay as they are.
 
     Raises:
         DataError: a case that cannot be read or used.
+        RunError: the disk is full. In both cases what is done is kept.
     """
-    cached = []
+    cached: list[CachedCase] = []
     for case in cases:
+        stem = f"{case.name}-{case_key(case, spec, ignore_label=ignore_label)[:16]}"
         files = CachedCase(
-            *(folder / f"{case.name}_{part}.npy" for part in ("image", "label", "foreground"))
+            case.name,
+            image=folder / f"{stem}_image.npy",
+            label=folder / f"{stem}_label.npy",
+            foreground=folder / f"{stem}_foreground.npy",
+            present=_present(case, spec),
         )
         # The foreground is written last: where it exists the case is complete.
         if not files.foreground.exists():
-            _preprocess_case(case, spec, files)
+            try:
+                _preprocess_case(case, spec, files, ignore_label=ignore_label)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise RunError(
+                    f"{folder}: the disk is full after {len(cached)} of {len(cases)} cases; free "
+                    "some space or give another folder with --set data.cache=FOLDER, then "
+                    "--resume: what is done is kept"
+                ) from error
         cached.append(files)
         on_case(case.name)
     return cached
 
 
-def _preprocess_case(case: Case, spec: ModelSpec, files: CachedCase) -> None:
+def case_key(case: Case, spec: ModelSpec, *, ignore_label: int | None) -> str:
+    """Hash of the case's files and of the settings that decide what becomes of them."""
+    settings = {
+        "version": _VERSION,
+        "preprocessing": spec.preprocessing.model_dump(mode="json"),
+        "channels": spec.architecture.in_channels,
+        "labels": spec.label_values,
+        "ignore": ignore_label,
+    }
+    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode())
+    for path in (*case.images, *([case.label] if case.label else [])):
+        digest.update(path.name.encode())
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _present(case: Case, spec: ModelSpec) -> tuple[int, ...] | None:
+    if case.labels_present is None:
+        return None
+    drawn = {0, *case.labels_present}
+    return tuple(index for index, value in enumerate(spec.label_values) if value in drawn)
+
+
+def _preprocess_case(
+    case: Case, spec: ModelSpec, files: CachedCase, *, ignore_label: int | None
+) -> None:
     assert case.label is not None, case.name
+    ignored = () if ignore_label is None else (ignore_label,)
     image = read_case(case.images, num_channels=spec.architecture.in_channels)
     volume, _ = preprocess(image, spec.preprocessing)
     labels = preprocess_labels(
-        read_labels(case.label), spec.preprocessing, label_values=spec.label_values
+        read_labels(case.label, label_values=(*spec.label_values, *ignored)),
+        spec.preprocessing,
+        label_values=spec.label_values,
+        ignore_label=ignore_label,
     ).numpy()
     _save(files.image, volume.numpy())
     _save(files.label, labels)

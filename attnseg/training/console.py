@@ -15,10 +15,10 @@ _LINE_EVERY = 60.0
 
 
 class Display:
-    """Messages and progress of one run."""
+    """Messages and progress of one run; of several processes only the first one talks."""
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
 
     def say(self, text: str) -> None:
         """A plain message."""
@@ -32,14 +32,8 @@ class Display:
 
     def plan(self, plan: Plan) -> None:
         """The plan's numbers and why."""
-        net, spec = plan.spec.architecture, plan.spec
-        spacing = " × ".join(f"{mm:g}" for mm in spec.preprocessing.spacing_mm)
-        self.say(
-            f"plan: patch {'×'.join(map(str, spec.patch))} at {spacing} mm, channels "
-            f"{', '.join(map(str, net.channels))}, gates {net.gate}"
-        )
-        for number, reason in plan.reasons.items():
-            self.say(f"  {number}: {reason}")
+        for line in plan_lines(plan):
+            self.say(line)
 
     @contextmanager
     def checking(self, total: int) -> Iterator[Callable[[], None]]:
@@ -83,6 +77,27 @@ class Display:
         with self._progress(*columns) as progress:
             task = progress.add_task(name, total=total)
             yield lambda: progress.advance(task)
+
+
+def plan_lines(plan: Plan, *, explain: bool = True) -> list[str]:
+    """The plan for the user: its numbers in a few lines, then each reason."""
+    net, spec = plan.spec.architecture, plan.spec
+    spacing = " × ".join(f"{mm:g}" for mm in spec.preprocessing.spacing_mm)
+    lines = [
+        f"plan: {net.spatial_dims}D, patch {'×'.join(map(str, spec.patch))} at {spacing} mm, batch "
+        f"{plan.batch_size}, channels {', '.join(map(str, net.channels))}, gates {net.gate}, "
+        f"{plan.disk_mb:,.0f} MB of preprocessed cases"
+    ]
+    if plan.probe:
+        lines.append(
+            f"  measured on {plan.probe.device}: {plan.probe.seconds_per_step:.3f} s a step, peak "
+            f"memory {plan.probe.peak_memory_mb:,.0f} MB"
+        )
+    if plan.epochs:
+        lines.append(f"  epochs that fit: {plan.epochs}")
+    if explain:
+        lines += [f"  {number}: {reason}" for number, reason in plan.reasons.items()]
+    return lines
 
 
 def _line(report: Report, dice: float) -> str:

@@ -2,29 +2,29 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnseg.config import TrainingConfig
 from attnseg.errors import RunError
-from attnseg.models import channels_last
-from attnseg.training.losses import DeepSupervisionLoss, mean_openness
+from attnseg.models import AttentionUNet, channels_last
+from attnseg.training.engine import Engine
+from attnseg.training.losses import SegmentationLoss, mean_openness
 from attnseg.training.schedule import Clock, learning_rate
 from attnseg.training.signals import StopRequest
-from attnseg.training.state import (
-    TrainingState,
-    clip_gradient,
-    set_learning_rate,
-    update_average,
-)
+from attnseg.training.state import TrainingState, set_learning_rate, update_average
+
+Batch = dict[str, Tensor]
+# Reading the loss waits for a GPU: done this often, and at the end of an epoch.
+_LOOK_EVERY = 10
 
 
 @dataclass(frozen=True)
 class Report:
-    """Where a run stands; made after every step, `epoch_done` on the last of an epoch."""
+    """Where a run stands; `epoch_done` on the last step of an epoch."""
 
     step: int
     epoch: int
@@ -33,7 +33,7 @@ class Report:
     learning_rate: float
     gradient_norm: float
     samples_per_second: float
-    """Over the epoch so far, validation not counted."""
+    """Over the epoch so far and all processes, validation not counted."""
     progress: float
     seconds: float
     """Of training so far, those before a resume included."""
@@ -41,88 +41,125 @@ class Report:
     epoch_done: bool
 
 
+class Heads(nn.Module):
+    """The network with all its outputs as `forward`, the one call that DDP can see."""
+
+    def __init__(self, network: AttentionUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """As `AttentionUNet.forward_all`."""
+        return self.network.forward_all(images)
+
+
 def fit(
     state: TrainingState,
-    batches: Iterable[dict[str, Tensor]],
+    batches: Iterable[Batch],
     settings: TrainingConfig,
     *,
-    device: torch.device,
+    engine: Engine,
+    loss_of: SegmentationLoss,
+    batch_size: int,
     stop: StopRequest,
-    on_step: Callable[[Report], None],
+    on_step: Callable[[Report], bool],
 ) -> bool:
-    """Train until the schedule ends or a stop is requested.
+    """Train until the schedule ends, `on_step` has seen enough, or a stop is requested.
 
     Args:
         state: network, average, optimiser; changed in place, `step` and `seconds` included.
-        batches: endless; `{"image": [N, C, *patch], "label": [N, 1, *patch]}`.
+        batches: endless; this process's part of each batch, as `make_loader` gives it.
         settings: the run's.
-        device: where `state` lives.
+        engine: device, precision, processes.
+        loss_of: of all heads.
+        batch_size: samples a step over all processes.
         stop: looked at after each step.
-        on_step: called after each step; it may take its time (validation, checkpoints).
+        on_step: called in the first process every few steps and at the end of each epoch; it may
+            take its time (validation, checkpoints). True ends the run.
 
     Returns:
-        Whether the schedule was completed.
+        Whether the run is complete; False after a requested stop.
 
     Raises:
         RunError: the loss is no longer a number.
     """
-    loss_of = DeepSupervisionLoss()
+    model, optimizer = engine.prepare(Heads(state.network), state.optimizer)
     clock = Clock(settings, step=state.step, seconds=state.seconds)
-    if clock.progress >= 1:  # stopped after its last step, before the model was written
+    progress, over, stopped = engine.agree([clock.progress, clock.progress >= 1, False])
+    if over:  # stopped after its last step, before the model was written
         return True
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
     # Of the epoch so far: summed loss, steps, and seconds in them (validation left out).
-    losses, in_epoch, busy = 0.0, 0, 0.0
+    losses, in_epoch, busy = torch.zeros((), device=engine.device), 0, 0.0
     begin = time.perf_counter()
     for batch in batches:
-        rate = learning_rate(settings, clock.progress)
+        rate = learning_rate(settings, progress)
         set_learning_rate(state.optimizer, rate)
-        images, labels = _placed(batch["image"], device), batch["label"].to(device)
-        state.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-            logits, attention = state.network.forward_all(images)
-        loss = loss_of(logits, labels)
-        if attention and settings.gate_price > 0:
-            loss = loss + settings.gate_price * mean_openness(attention.values())
-        loss.backward()
-        norm = clip_gradient(state.network, clip=settings.gradient_clip)
-        state.optimizer.step()
+        norm: Tensor | None = None
+        for part in _parts(batch, settings.accumulate):
+            with engine.accumulate(model):
+                logits, attention = model(_placed(part["image"], engine.device))
+                loss = loss_of(
+                    logits, part["label"].to(engine.device), part["present"].to(engine.device)
+                )
+                if attention and settings.gate_price > 0:
+                    loss = loss + settings.gate_price * mean_openness(attention.values())
+                engine.backward(loss)
+                norm = engine.clip(model, settings.gradient_clip)
+                optimizer.step()
+                optimizer.zero_grad()
+                losses += loss.detach() / settings.accumulate
         update_average(state.average, state.network, decay=settings.ema_decay, step=state.step)
 
         state.step += 1
         clock.step = state.step
         state.seconds = clock.elapsed
-        value = float(loss.detach())
-        losses += value
         in_epoch += 1
-        busy += time.perf_counter() - begin
-        if not math.isfinite(value):
-            raise RunError(
-                f"the loss is {value} at step {state.step}; start again with a "
-                f"lower --set training.learning_rate (now {settings.learning_rate:g})"
-            )
-        over = clock.progress >= 1
-        epoch_done = state.step % settings.steps_per_epoch == 0 or over or stop.requested
-        on_step(
-            Report(
-                step=state.step,
-                epoch=-(-state.step // settings.steps_per_epoch),
-                loss=losses / in_epoch,
-                learning_rate=rate,
-                gradient_norm=float(norm),
-                samples_per_second=in_epoch * settings.batch_size / busy,
-                progress=min(clock.progress, 1.0),
-                seconds=state.seconds,
-                seconds_left=clock.seconds_left,
-                epoch_done=epoch_done,
-            )
+        progress, over, stopped = engine.agree(
+            [clock.progress, clock.progress >= 1, stop.requested]
         )
+        epoch_done = bool(state.step % settings.steps_per_epoch == 0 or over or stopped)
+        enough = 0.0
+        if epoch_done or state.step % _LOOK_EVERY == 0:
+            mean = float(losses) / in_epoch
+            busy += time.perf_counter() - begin
+            if not math.isfinite(mean):
+                raise RunError(
+                    f"the loss is {mean} at step {state.step}; start again with a "
+                    f"lower --set training.learning_rate (now {settings.learning_rate:g})"
+                )
+            if engine.is_main:
+                enough = on_step(
+                    Report(
+                        step=state.step,
+                        epoch=-(-state.step // settings.steps_per_epoch),
+                        loss=mean,
+                        learning_rate=rate,
+                        gradient_norm=float("nan") if norm is None else float(norm),
+                        samples_per_second=in_epoch * batch_size / busy,
+                        progress=min(progress, 1.0),
+                        seconds=state.seconds,
+                        seconds_left=clock.seconds_left,
+                        epoch_done=epoch_done,
+                    )
+                )
+            (enough,) = engine.agree([enough])
+            begin = time.perf_counter()
         if epoch_done:
-            losses, in_epoch, busy = 0.0, 0, 0.0
-        if over or stop.requested:
-            return over
-        begin = time.perf_counter()
+            losses.zero_()
+            in_epoch, busy = 0, 0.0
+        if over or enough or stopped:
+            return not stopped or bool(over)
     raise AssertionError("batches must not end")
+
+
+def _parts(batch: Batch, count: int) -> Iterator[Batch]:
+    """The batch in `count` parts along its samples."""
+    if count == 1:
+        yield batch
+        return
+    pieces = {name: value.chunk(count) for name, value in batch.items()}
+    for index in range(count):
+        yield {name: chunks[index] for name, chunks in pieces.items()}
 
 
 def _placed(images: Tensor, device: torch.device) -> Tensor:

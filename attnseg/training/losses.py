@@ -1,36 +1,209 @@
-"""Dice + cross-entropy, with deep supervision."""
+"""What training minimises: overlap + voxelwise loss at every head, from sums over all processes.
+
+Shapes: N samples, K outputs (classes or regions), V voxels of one sample, H heads. Every loss here
+is a function of a few sums over voxels: those are added up over the processes and nothing else is,
+so that W processes minimise exactly what one process does with the same batch.
+"""
 
 from collections.abc import Collection, Sequence
+from itertools import accumulate
+from typing import Any
 
+import torch
+import torch.distributed as dist
 import torch.nn.functional as F
-from monai.losses import DiceCELoss
 from torch import Tensor, nn
 
+from attnseg.config import TrainingConfig
+from attnseg.spec import ModelSpec
 
-class DeepSupervisionLoss(nn.Module):
-    """Soft Dice plus cross-entropy, summed over the network's heads.
+# Where a structure is neither there nor predicted its overlap counts as perfect.
+_SMOOTH = 1e-5
+# Tversky: false negatives cost more, since small structures are missed rather than invented.
+_FALSE_POSITIVES, _FALSE_NEGATIVES = 0.3, 0.7
 
-    Head i (0 the finest) weighs 2^-i, the weights adding to 1, as in nnU-Net. Coarser heads are
-    compared with the labels of the voxels at their grid's positions.
+
+class SegmentationLoss(nn.Module):
+    """Overlap without the background, plus cross-entropy or focal loss, over the network's heads.
+
+    Head i (0 the finest) weighs 2^-i, the weights adding to 1, as in nnU-Net; it is compared with
+    the labels of the voxels on which its grid lies.
+
+    Args:
+        kind: "dice_ce", "dice_focal" (γ = 2), "tversky" or "generalized_dice" (both with
+            cross-entropy).
+        strides: downsampling per axis from the input to each head, finest first.
+        membership: `[regions, classes]` bool for a network of sigmoid regions; None for softmax.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, kind: str, *, strides: Sequence[Sequence[int]], membership: Tensor | None = None
+    ) -> None:
         super().__init__()
-        # Dice over the whole batch: a class absent from one patch then does not count as a failure.
-        self.loss = DiceCELoss(
-            include_background=False, to_onehot_y=True, softmax=True, batch=True, smooth_dr=1e-5
-        )
+        self.kind = kind
+        self.strides = strides
+        self.register_buffer("membership", membership, persistent=False)
+        self.membership: Tensor | None
 
-    def forward(self, logits: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """Logits of each head `[N, K, *S_i]`, labels `[N, 1, *S]` → a scalar."""
-        total = sum(2.0**-i for i in range(len(logits)))
-        result = logits[0].new_zeros(())
-        for i, head in enumerate(logits):
-            target = (
-                labels if i == 0 else F.interpolate(labels, size=head.shape[2:], mode="nearest")
-            )
-            result = result + 2.0**-i / total * self.loss(head.float(), target)
-        return result
+    def forward(self, logits: Sequence[Tensor], labels: Tensor, present: Tensor) -> Tensor:
+        """The loss of one batch, in float32 or better whatever the logits' type.
+
+        Args:
+            logits: of each head, finest first, `[N, K, *S_i]`, two or three spatial axes.
+            labels: `[N, 1, *S]` int64 class indices; voxels of -1 count in nothing.
+            present: `[N, classes]` bool: drawn in the sample's case (the background always is).
+                What is background there may be any class that is not; see `merge_absent` and
+                `known_regions`. A class that no sample has drawn is left out of the overlap. Best
+                left on the CPU: a look at it then does not wait for the GPU.
+
+        Returns:
+            A scalar; the same on every process.
+        """
+        partial = not present.all()
+        present = present.to(labels.device)
+        with torch.autocast(labels.device.type, enabled=False):
+            sums = []
+            for head, stride in zip(logits, self.strides, strict=True):
+                target = labels[:, :, *(slice(None, None, step) for step in stride)]
+                precise = head.to(torch.promote_types(head.dtype, torch.float32))
+                sums.append(self._sums(precise.flatten(2), target.flatten(2), present, partial))
+            of_heads = self._losses(_sum_over_processes(torch.stack(sums)))
+            weights = of_heads.new_tensor([2.0**-i for i in range(len(sums))])
+            return (weights * of_heads).sum() / weights.sum()
+
+    def _sums(self, logits: Tensor, labels: Tensor, present: Tensor, partial: bool) -> Tensor:
+        """`[N, K, V]`, `[N, 1, V]`, `[N, classes]` → `[4 K + 2]`, as `_losses` reads them."""
+        counted = (labels >= 0).to(logits.dtype)
+        index = labels.clamp(min=0)
+        if self.membership is None:
+            if partial:
+                logits = merge_absent(logits, present)
+            log_p = logits.log_softmax(1)
+            probability = log_p.exp()
+            truth = torch.zeros_like(probability).scatter_(1, index, counted)
+            voxelwise = -log_p.gather(1, index)
+            probability, truth, seen = probability[:, 1:], truth[:, 1:], present[:, 1:].sum(0)
+        else:
+            membership = self.membership.to(labels.device)
+            known = known_regions(membership, present)
+            table = membership.to(logits.dtype).expand(len(logits), -1, -1)
+            truth = table.gather(2, index.expand_as(logits))
+            probability, seen = logits.sigmoid(), known.sum(0)
+            voxelwise = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+            counted = counted * known[:, :, None]
+            truth = truth * counted
+        if self.kind == "dice_focal":
+            voxelwise = voxelwise * (1 - (-voxelwise).exp()) ** 2
+        both = torch.linalg.vecdot(probability, truth).sum(0)
+        predicted = torch.linalg.vecdot(probability, counted).sum(0)
+        scalars = torch.stack([(voxelwise * counted).sum(), counted.sum()])
+        return torch.cat([both, predicted, truth.sum((0, 2)), seen.to(both), scalars])
+
+    def _losses(self, sums: Tensor) -> Tensor:
+        """`[H, 4 K + 2]` → loss of each head `[H]`."""
+        both, predicted, actual, seen = sums[:, :-2].unflatten(1, (4, -1)).unbind(1)
+        voxelwise, count = sums[:, -2:].unbind(1)
+        lack_of_overlap = _lack_of_overlap(self.kind, both, predicted, actual, seen > 0)
+        return lack_of_overlap + voxelwise / count.clamp(min=1)
+
+
+def make_loss(spec: ModelSpec, settings: TrainingConfig) -> SegmentationLoss:
+    """The loss that `settings.loss` names, for the heads and the labels or regions of a model."""
+    net = spec.architecture
+    finest = (1,) * net.spatial_dims
+    strides = accumulate(
+        net.strides[: net.deep_supervision],
+        lambda total, step: tuple(a * b for a, b in zip(total, step, strict=True)),
+        initial=finest,
+    )
+    membership = None
+    if spec.regions:
+        membership = torch.tensor(
+            [[value in region.members for value in spec.label_values] for region in spec.regions]
+        )
+    return SegmentationLoss(settings.loss, strides=list(strides), membership=membership)
+
+
+def merge_absent(logits: Tensor, present: Tensor) -> Tensor:
+    """Let the background stand for the classes that were not drawn: the marginal loss.
+
+    Where a class was not drawn its voxels are among the background's. Their probabilities are
+    added there and the class itself gets none, so that finding it costs nothing (Fang & Yan 2020,
+    Shi et al. 2021).
+
+    Args:
+        logits: `[N, K, V]`.
+        present: `[N, K]` bool, True for the background.
+
+    Returns:
+        `[N, K, V]`, -inf for absent classes.
+    """
+    absent = ~present[:, :, None]
+    united = absent.clone()
+    united[:, 0] = True
+    background = logits.masked_fill(~united, -torch.inf).logsumexp(1, keepdim=True)
+    return torch.cat([background, logits[:, 1:].masked_fill(absent[:, 1:], -torch.inf)], dim=1)
+
+
+def known_regions(membership: Tensor, present: Tensor) -> Tensor:
+    """Regions whose extent the labels of a sample tell: `[N, regions]` bool.
+
+    A voxel of background may be of any absent class. That leaves a region known only where every
+    absent class belongs to it just as the background does; where it is not, the region counts in
+    nothing. (To keep its labelled voxels would show the network a region with hardly an outside.)
+
+    Args:
+        membership: `[regions, classes]` bool.
+        present: `[N, classes]` bool.
+    """
+    unlike_background = membership != membership[:, :1]
+    return ~(~present[:, None] & unlike_background).any(-1)
+
+
+def _lack_of_overlap(
+    kind: str, both: Tensor, predicted: Tensor, actual: Tensor, seen: Tensor
+) -> Tensor:
+    """1 - soft overlap, from sums `[H, K]` → `[H]`; over the outputs that were seen."""
+    if kind == "generalized_dice":
+        # Sudre et al. 2017: weights 1 / size², here relative to the smallest structure's, whose
+        # weight those that are not in the batch take as well.
+        huge = torch.finfo(actual.dtype).max
+        smallest = actual.where(actual > 0, huge).amin(1, keepdim=True)
+        weight = (smallest / actual.maximum(smallest)) ** 2
+        numerator, denominator = (weight * both).sum(1), (weight * (predicted + actual)).sum(1)
+        return 1 - (2 * numerator + _SMOOTH) / (denominator + _SMOOTH)
+    if kind == "tversky":
+        invented, missed = predicted - both, actual - both
+        errors = _FALSE_POSITIVES * invented + _FALSE_NEGATIVES * missed
+        scores = (both + _SMOOTH) / (both + errors + _SMOOTH)
+    else:
+        scores = (2 * both + _SMOOTH) / (predicted + actual + _SMOOTH)
+    return ((1 - scores) * seen).sum(1) / seen.sum(1).clamp(min=1)
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over processes, with a gradient that fits DDP.
+
+    Every process computes the same loss L of the sum, so each owes its own voxels dL/dsum. DDP then
+    averages over the W processes where the gradient of L is the sum: hence the factor W.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, local: Tensor) -> Tensor:
+        total = local.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0] * dist.get_world_size()
+
+
+def _sum_over_processes(local: Tensor) -> Tensor:
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return local
+    total: Tensor = _Sum.apply(local)
+    return total
 
 
 def mean_openness(attention: Collection[Tensor]) -> Tensor:

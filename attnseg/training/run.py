@@ -14,7 +14,7 @@ from attnseg.inference import MODEL_NAME
 
 @dataclass(frozen=True)
 class Run:
-    """Paths of one run and one of its folds ("0" … "4", or "all")."""
+    """Paths of one run and one of its folds ("0" … "4", or "none": no case held out)."""
 
     folder: Path
     fold: str
@@ -30,24 +30,34 @@ class Run:
         return self.folder / "splits.json"
 
     @property
-    def fold_folder(self) -> Path:
-        """Everything that belongs to this fold alone."""
-        return self.folder / (f"fold{self.fold}" if self.fold != "all" else "fold_all")
+    def plan(self) -> Path:
+        """What the data led to, shared by the folds, so that their models make an ensemble."""
+        return self.folder / "plan.json"
 
     @property
-    def plan(self) -> Path:
-        """What the fold's training cases led to."""
-        return self.fold_folder / "plan.json"
+    def cross_validation(self) -> Path:
+        """Scores of all folds together, each case by the model that has not seen it."""
+        return self.folder / "crossvalidation.json"
 
     @property
     def cache(self) -> Path:
-        """Preprocessed cases."""
-        return self.fold_folder / "cache"
+        """Preprocessed cases, where the configuration names no other folder."""
+        return self.folder / "cache"
+
+    @property
+    def fold_folder(self) -> Path:
+        """Everything that belongs to this fold alone."""
+        return self.folder / (f"fold{self.fold}" if self.fold != "none" else "fold_none")
 
     @property
     def checkpoint(self) -> Path:
-        """Training state of the last finished epoch."""
+        """Training state of the last finished epoch, or of ten minutes ago."""
         return self.fold_folder / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The averaged weights with the highest validation Dice so far."""
+        return self.fold_folder / "best.safetensors"
 
     @property
     def model(self) -> Path:
@@ -60,14 +70,29 @@ class Run:
         return self.fold_folder / "metrics.jsonl"
 
     @property
+    def predictions(self) -> Path:
+        """Masks of the fold's held-out cases."""
+        return self.fold_folder / "validation"
+
+    @property
     def validation(self) -> Path:
-        """Scores of the finished model on the fold's validation cases."""
+        """Their scores."""
         return self.fold_folder / "validation.json"
 
     @property
-    def exists(self) -> bool:
-        """Whether this fold was started before."""
-        return self.plan.exists() or self.checkpoint.exists() or self.model.exists()
+    def summary(self) -> Path:
+        """What was planned, trained and reached, as text."""
+        return self.fold_folder / "summary.txt"
+
+    @property
+    def all_folds(self) -> list[str]:
+        """Folders of the folds that were started."""
+        return sorted(path.name for path in self.folder.glob("fold*"))
+
+    @property
+    def other_folds(self) -> list[str]:
+        """Those beside this one."""
+        return [name for name in self.all_folds if name != self.fold_folder.name]
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add one line to `metrics.jsonl`."""
@@ -75,51 +100,65 @@ class Run:
         with self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop lines of steps that a resumed run will do again, and a line that was cut short."""
+        if not self.metrics.exists():
+            return
+        kept = []
+        for text in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                continue
+            if line["step"] <= step:
+                kept.append(text + "\n")
+        write_text(self.metrics, "".join(kept))
 
-def start(run: Run, config: Config, *, overwrite: bool) -> None:
-    """Make the folder of a new run, or of another fold of a run with the same configuration.
+
+def check_startable(run: Run, config: Config, *, overwrite: bool) -> None:
+    """Whether a new run, or another fold of one with the same configuration, may begin here.
 
     Raises:
         RunError: the fold exists, or the folder belongs to another experiment.
     """
-    if run.exists and not overwrite:
+    if run.fold_folder.exists() and not overwrite:
         raise RunError(
             f"{run.fold_folder}: this run exists; continue it with --resume, replace it with "
             "--overwrite, or give another folder with -o"
         )
-    if run.fold_folder.exists() and overwrite:
+    if run.config.exists() and run.other_folds and load_config(run.config) != config:
+        raise RunError(
+            f"{run.folder}: {', '.join(run.other_folds)} was trained with another "
+            "configuration; give another folder with -o"
+        )
+
+
+def start(run: Run) -> None:
+    """Make the folder of a new fold, in the place of a former one."""
+    if run.fold_folder.exists():
         shutil.rmtree(run.fold_folder)
-    if run.config.exists() and load_config(run.config) != config:
-        others = [path.name for path in run.folder.glob("fold*") if path != run.fold_folder]
-        if others:
-            raise RunError(
-                f"{run.folder}: {', '.join(sorted(others))} was trained with another "
-                "configuration; give another folder with -o"
-            )
+    run.fold_folder.mkdir(parents=True)
+
+
+def save_config(run: Run, config: Config) -> None:
+    """Write the resolved configuration."""
     write_text(run.config, dump_config(config))
 
 
-def resumed_config(run: Run, *, epochs: int | None, max_minutes: float | None) -> Config:
+def resumed_config(folder: Path, *, epochs: int | None, max_minutes: float | None) -> Config | None:
     """The configuration of a run that is continued; only its length may change.
 
-    Raises:
-        RunError: nothing to resume, or the run is finished.
+    Returns:
+        None where no run was started yet.
     """
+    run = Run(folder, "0")
     if not run.config.exists() or not run.plan.exists():
-        raise RunError(f"{run.fold_folder}: no run to resume; start it without --resume")
+        return None
     config = load_config(run.config)
     length: dict[str, Any] = {}
     if epochs is not None:
         length = {"epochs": epochs, "max_minutes": None}
     if max_minutes is not None:
         length["max_minutes"] = max_minutes
-    if run.model.exists() and not length:
-        raise RunError(
-            f"{run.fold_folder}: this run is finished ({MODEL_NAME} is there); lengthen it with "
-            "--epochs or --max-minutes"
-        )
-    if length:
-        training = config.training.model_copy(update=length)
-        config = config.model_copy(update={"training": training})
-        write_text(run.config, dump_config(config))
-    return config
+    training = config.training.model_copy(update=length)
+    return config.model_copy(update={"training": training})

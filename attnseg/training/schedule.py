@@ -47,8 +47,10 @@ class Clock:
 
 
 def learning_rate(settings: TrainingConfig, progress: float) -> float:
-    """Linear warm-up, then half a cosine down to zero."""
+    """Linear warm-up, then down to zero: half a cosine, or nnU-Net's polynomial of power 0.9."""
     if progress < settings.warmup:
         return settings.learning_rate * max(progress, 1e-3) / settings.warmup
     decay = min(1.0, (progress - settings.warmup) / (1 - settings.warmup))
+    if settings.schedule == "poly":
+        return settings.learning_rate * (1 - decay) ** 0.9
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * decay))

@@ -1,7 +1,7 @@
 """What a run is made of between two steps, and its checkpoint."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from attnseg.models import AttentionUNet
 # gradient, and a gate's sum over a hundred inputs then jumps so far that its ReLUs die: after 15
 # minutes on hippocampus one gate of two was constant.
 GATE_PACE = 0.25
+_COUNTERS = {"step", "seconds", "best", "stale"}
 
 
 @dataclass
@@ -29,6 +30,12 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
+    best: float = -1.0
+    """Highest validation Dice so far."""
+    stale: int = 0
+    """Validations since then."""
+    loss_scale: dict[str, float] = field(default_factory=dict)
+    """Of fp16; see `Engine.loss_scale`."""
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all: plain tensors, in safetensors, no pickle."""
@@ -50,7 +57,7 @@ class TrainingState:
             ) from None
         wanted = {name: value.shape for name, value in self._modules().items()}
         found = {name: value.shape for name, value in tensors.items() if name in wanted}
-        if found != wanted or "step" not in tensors or "seconds" not in tensors:
+        if found != wanted or not tensors.keys() >= _COUNTERS:
             raise RunError(f"{path}: a checkpoint of another network; start again with --overwrite")
         for name, value in self._modules().items():
             value.copy_(tensors[name])
@@ -64,6 +71,12 @@ class TrainingState:
                 for name, value in mine.items()
             }
         self.step, self.seconds = int(tensors["step"]), float(tensors["seconds"])
+        self.best, self.stale = float(tensors["best"]), int(tensors["stale"])
+        self.loss_scale = {
+            name.removeprefix("loss_scale."): float(value)
+            for name, value in tensors.items()
+            if name.startswith("loss_scale.")
+        }
 
     def _modules(self) -> dict[str, Tensor]:
         """Tensors of network and average, not copied."""
@@ -85,8 +98,11 @@ class TrainingState:
         counters = {
             "step": torch.tensor(self.step),
             "seconds": torch.tensor(self.seconds, dtype=torch.float64),
+            "best": torch.tensor(self.best, dtype=torch.float64),
+            "stale": torch.tensor(self.stale),
         }
-        everything = self._modules() | optimizer | counters
+        scale = {f"loss_scale.{k}": torch.tensor(v) for k, v in self.loss_scale.items()}
+        everything = self._modules() | optimizer | counters | scale
         return {name: value.detach().contiguous() for name, value in everything.items()}
 
 
@@ -131,8 +147,3 @@ def update_average(average: nn.Module, network: nn.Module, *, decay: float, step
     mine = [value for value in average.state_dict().values() if value.is_floating_point()]
     theirs = [value for value in network.state_dict().values() if value.is_floating_point()]
     torch._foreach_lerp_(mine, theirs, 1 - keep)
-
-
-def clip_gradient(network: nn.Module, *, clip: float) -> Tensor:
-    """Clip the norm of the gradient to `clip`; returns what it was before."""
-    return torch.nn.utils.clip_grad_norm_(network.parameters(), clip)

@@ -7,10 +7,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class Board:
-    """Scalars and image panels of one run."""
+    """Scalars, pictures, settings and a closing text of one run.
 
-    def __init__(self, folder: Path) -> None:
-        self._writer = SummaryWriter(str(folder))
+    Args:
+        folder: of the event files.
+        first_step: of a resumed run; what an earlier process wrote beyond it is hidden.
+    """
+
+    def __init__(self, folder: Path, *, first_step: int = 0) -> None:
+        self._writer = SummaryWriter(str(folder), purge_step=first_step or None)
 
     def scalars(self, values: dict[str, float], *, step: int) -> None:
         """One point on each curve."""
@@ -20,6 +25,15 @@ class Board:
     def panel(self, name: str, picture: np.ndarray, *, step: int) -> None:
         """A picture `[H, W, 3]`, uint8."""
         self._writer.add_image(name, picture, step, dataformats="HWC")
+
+    def settings(self, values: dict[str, str | float | bool], scores: dict[str, float]) -> None:
+        """Settings beside what they led to, for TensorBoard's table of runs."""
+        self._writer.add_hparams(values, scores, run_name=".")
+
+    def text(self, name: str, lines: str) -> None:
+        """A text, shown as it is."""
+        indented = "\n".join("    " + line for line in lines.splitlines())
+        self._writer.add_text(name, indented)
 
     def close(self) -> None:
         """Write what is pending."""

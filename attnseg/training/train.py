@@ -1,46 +1,34 @@
-"""`attnseg train`: from a folder of scans and masks to a model file."""
+"""`attnseg train`: from a folder of scans and masks to model files."""
 
 import datetime
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from attnseg.config import Config
-from attnseg.datasets import (
-    Case,
-    CaseFacts,
-    Dataset,
-    Splits,
-    find_dataset,
-    find_problems,
-    fingerprint,
-    fold_cases,
-    inspect_dataset,
-    load_splits,
-    make_splits,
-    raise_if_fatal,
-    save_splits,
-)
+from attnseg.config import Config, TrainingConfig
 from attnseg.errors import UsageError
-from attnseg.evaluation import Evaluation, print_table
+from attnseg.evaluation import Evaluation
 from attnseg.inference import Predictor
-from attnseg.inference.backends import resolve_device
 from attnseg.memory import keep_freed_memory
-from attnseg.models import build_network, model_id, save_model
+from attnseg.models import build_network, load_model, model_id, save_model
 from attnseg.spec import ModelSpec
-from attnseg.training import run as run_folder
-from attnseg.training.cache import cache_cases
+from attnseg.training.adapt import adapt_weights, summary
+from attnseg.training.cache import CachedCase, cache_cases
 from attnseg.training.console import Display
+from attnseg.training.engine import Engine
 from attnseg.training.loop import fit
+from attnseg.training.losses import make_loss
 from attnseg.training.pipeline import make_loader
-from attnseg.training.plan import load_plan, make_plan, save_plan
+from attnseg.training.prepare import Prepared, load_prepared, prepare
 from attnseg.training.run import Run
+from attnseg.training.schedule import Clock
 from attnseg.training.signals import stop_on_signals
 from attnseg.training.state import TrainingState, new_state
 from attnseg.training.tensorboard import Board
-from attnseg.training.validation import validate_fold
+from attnseg.training.validation import report_fold, report_folds, validate_fold
 from attnseg.training.watch import Watch
 
 
@@ -52,119 +40,196 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     device: str = "auto",
+    init: Path | None = None,
+    plan: Path | None = None,
 ) -> Evaluation | None:
-    """Train one fold and validate it.
+    """Train one fold or all of them, and validate.
 
     Args:
         config: the experiment; for a resumed run the one of its folder (`resumed_config`).
         output: run folder.
-        fold: number of the fold whose cases are held out, or "all" to hold none out.
-        resume: continue the run that is there.
+        fold: number of the fold whose cases are held out; "all": one fold after another, then the
+            scores of every case by the model that has not seen it; "none": hold no case out.
+        resume: continue what is there; what is not there is started, what is finished is left.
         overwrite: replace it.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        init: model file to start from; channels and labels may differ.
+        plan: `plan.json` to use instead of planning.
 
     Returns:
-        Scores of the held-out cases; None for "all".
+        Scores of the held-out cases; None for "none", and in all processes but the first.
 
     Raises:
         AttnsegError: data, configuration or run folder that cannot be used.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    if fold != "all" and not fold.isdigit():
-        raise UsageError(f"--fold {fold}: must be a number from 0, or `all`")
-    keep_freed_memory()
-    place = resolve_device(device)
-    run = Run(output, fold)
-    display = Display()
-    dataset = _find(config, display)
-    facts = [] if resume else _check(dataset, display)
-    splits = _splits(config, dataset, run)
-    training, held_out = _fold_cases(dataset, splits, fold)
-    if resume:
-        plan = load_plan(run.plan)
-    else:
-        run_folder.start(run, config, overwrite=overwrite)
-        # Planned from the training cases alone: the held-out ones stay unseen.
-        names = {case.name for case in training}
-        figures = fingerprint([each for each in facts if each.name in names])
-        plan = make_plan(config, dataset, figures, device=place.type)
-        save_plan(run.plan, plan)
-    save_splits(run.splits, splits)
-    display.plan(plan)
+    folds = _folds(fold, config)
     settings = config.training
-    if settings.deterministic:
-        torch.use_deterministic_algorithms(True)
-    state = _new_state(plan.spec, config, place)
-    if resume and run.checkpoint.exists():
+    if settings.deterministic and settings.max_minutes is not None:
+        raise UsageError(
+            "--deterministic and a length in minutes exclude each other: a schedule bound to the "
+            "clock cannot repeat; give --epochs"
+        )
+    keep_freed_memory()
+    engine = Engine(settings, device=device)
+    display = Display(quiet=not engine.is_main)
+    prepared = None
+    if engine.is_main:
+        prepared = prepare(
+            config, output, folds, resume=resume, overwrite=overwrite, device=engine.device,
+            display=display, parts=engine.processes * settings.accumulate, init=init,
+            plan_file=plan,
+        )  # fmt: skip
+    engine.wait()
+    prepared = prepared or load_prepared(config, output)
+    evaluation = None
+    with _deterministic(settings.deterministic):
+        for each in folds:
+            run = Run(output, each)
+            if len(folds) > 1:
+                display.say(f"fold {each}")
+            evaluation = _train_fold(config, run, prepared, engine, display, init)
+    if fold == "all" and engine.is_main:
+        evaluation = report_folds([Run(output, each) for each in folds], prepared, display)
+    return evaluation
+
+
+def _folds(fold: str, config: Config) -> list[str]:
+    if fold == "all":
+        return [str(number) for number in range(config.data.num_folds)]
+    if fold != "none" and not fold.isdigit():
+        raise UsageError(f"--fold {fold}: must be a number from 0, `all` or `none`")
+    return [fold]
+
+
+def _train_fold(
+    config: Config,
+    run: Run,
+    prepared: Prepared,
+    engine: Engine,
+    display: Display,
+    init: Path | None,
+) -> Evaluation | None:
+    """Train one fold to its end, then write and validate its model."""
+    settings, spec = config.training, prepared.plan.spec
+    training, held_out = prepared.cases(run.fold)
+    state = _new_state(spec, config, engine, init, display)
+    if run.checkpoint.exists():
         state.load(run.checkpoint)
+        if _over(state, settings) and _done(run):
+            display.say(
+                f"{run.fold_folder} is finished; lengthen it with --epochs or --max-minutes"
+            )
+            return None
         display.say(f"resuming after step {state.step}, {state.seconds / 60:.1f} min")
-    with display.caching(len(training)) as advance:
-        cached = cache_cases(training, plan.spec, run.cache, on_case=lambda name: advance())
-    loader = make_loader(cached, plan.spec.patch, settings, first=state.step * settings.batch_size)
-    board = Board(run.fold_folder / "tensorboard")
+    if engine.is_main:
+        run.forget_metrics_after(state.step)
+    folder = config.data.cache or run.cache
+    cached = _cached(prepared, training, spec, folder, engine, display)
+    if init is not None:
+        spec = _with_provenance(spec, init=model_id(init))
+    loader = make_loader(
+        cached,
+        spec,
+        settings,
+        batch_size=prepared.plan.batch_size,
+        first=state.step * prepared.plan.batch_size,
+        process=engine.process,
+        processes=engine.processes,
+        device=engine.device,
+    )
+    predictor = Predictor(
+        state.average, spec, device=str(engine.device), overlap=config.inference.overlap
+    )
+    board = (
+        Board(run.fold_folder / "tensorboard", first_step=state.step) if engine.is_main else None
+    )
     with stop_on_signals() as stop, display.training() as show:
-        watch = Watch(state, plan.spec, config, run, board, held_out, place, stop)
+        on_step = (
+            Watch(
+                state, predictor, settings, run, board, prepared.dataset, held_out, stop,
+                show=show, loss_scale=lambda: engine.loss_scale,
+            )
+            if board
+            else lambda report: False
+        )  # fmt: skip
+        engine.loss_scale = state.loss_scale
         finished = fit(
             state,
             loader,
             settings,
-            device=place,
+            engine=engine,
+            loss_of=make_loss(spec, settings),
+            batch_size=prepared.plan.batch_size,
             stop=stop,
-            on_step=lambda report: show(report, watch(report)),
+            on_step=on_step,
         )
-    board.close()
     if not finished:
-        display.say(f"stopped after step {state.step}; --resume -o {output} continues it")
+        if board:
+            board.close()
+        display.say(f"stopped after step {state.step}; --resume -o {run.folder} continues it")
         raise KeyboardInterrupt
-    return _finish(state, plan.spec, config, run, held_out, place, display)
+    evaluation = None
+    if board:
+        if _exhausted(state, settings):
+            display.say(
+                f"no better Dice in {settings.patience} validations; the best weights are kept"
+            )
+            best, _ = load_model(run.best)
+            state.average.load_state_dict(best.state_dict())
+        evaluation = _finish(state, spec, config, run, prepared, display, board, engine)
+        board.close()
+    engine.wait()
+    return evaluation
 
 
-def _find(config: Config, display: Display) -> Dataset:
-    root = config.data.root
-    if root is None:
-        raise UsageError(
-            "no data set: give its folder, as in `attnseg train DATA`, or data.root in the "
-            "configuration (attnseg.yaml of this folder is read when --config is not given)"
+def _over(state: TrainingState, settings: TrainingConfig) -> bool:
+    """Whether the schedule is complete, or patience exhausted."""
+    progress = Clock(settings, step=state.step, seconds=state.seconds).progress
+    return progress >= 1 or _exhausted(state, settings)
+
+
+def _exhausted(state: TrainingState, settings: TrainingConfig) -> bool:
+    return settings.patience is not None and state.stale >= settings.patience
+
+
+def _done(run: Run) -> bool:
+    return run.model.exists() and (run.validation.exists() or run.fold == "none")
+
+
+def _cached(
+    prepared: Prepared,
+    cases: list,
+    spec: ModelSpec,
+    folder: Path,
+    engine: Engine,
+    display: Display,
+) -> list[CachedCase]:
+    """Every process preprocesses its share; then all are there."""
+    ignore = prepared.dataset.ignore_label
+    mine = cases[engine.process :: engine.processes]
+    with display.caching(len(mine)) as advance:
+        cached = cache_cases(
+            mine, spec, folder, ignore_label=ignore, on_case=lambda name: advance()
         )
-    dataset = find_dataset(root, layout=config.data.layout)
-    display.say(dataset.describe())
-    return dataset
+    if engine.processes == 1:
+        return cached
+    engine.wait()
+    return cache_cases(cases, spec, folder, ignore_label=ignore)
 
 
-def _check(dataset: Dataset, display: Display) -> list[CaseFacts]:
-    """Look into every file; all that is wrong is told at once, before anything is written."""
-    with display.checking(len(dataset.cases)) as advance:
-        facts = inspect_dataset(dataset, on_progress=lambda done, total: advance())
-    findings = find_problems(dataset, facts)
-    display.findings(findings)
-    raise_if_fatal(findings)
-    return facts
-
-
-def _splits(config: Config, dataset: Dataset, run: Run) -> Splits:
-    """Folds; cases that the run folder has placed before stay where they are."""
-    return make_splits(
-        [case.name for case in dataset.cases],
-        num_folds=config.data.num_folds,
-        existing=load_splits(run.splits) if run.splits.exists() else None,
-        patient_pattern=config.data.patient_pattern,
-    )
-
-
-def _fold_cases(dataset: Dataset, splits: Splits, fold: str) -> tuple[list[Case], list[Case]]:
-    """Training and held-out cases."""
-    if fold == "all":
-        return list(dataset.cases), []
-    names = [case.name for case in dataset.cases]
-    training, held_out = fold_cases(splits, names, int(fold))
-    by_name = {case.name: case for case in dataset.cases}
-    return [by_name[name] for name in training], [by_name[name] for name in held_out]
-
-
-def _new_state(spec: ModelSpec, config: Config, device: torch.device) -> TrainingState:
+def _new_state(
+    spec: ModelSpec, config: Config, engine: Engine, init: Path | None, display: Display
+) -> TrainingState:
     torch.manual_seed(config.training.seed)
-    network = build_network(spec.architecture).to(device)
-    if device.type == "cpu":
+    network = build_network(spec.architecture)
+    if init is not None:
+        source, source_spec = load_model(init)
+        display.say(f"starting from {init}")
+        for line in summary(adapt_weights(network, spec, source, source_spec)):
+            display.say(line)
+    network = network.to(engine.device)
+    if engine.device.type == "cpu":
         network = network.channels_last()
     return new_state(network, config.training)
 
@@ -174,37 +239,48 @@ def _finish(
     spec: ModelSpec,
     config: Config,
     run: Run,
-    held_out: Sequence[Case],
-    device: torch.device,
+    prepared: Prepared,
     display: Display,
+    board: Board,
+    engine: Engine,
 ) -> Evaluation | None:
     """Write the model of the averaged weights, then score it on every held-out case."""
-    provenance = {
-        **spec.provenance,
-        **_versions(),
-        "fold": run.fold,
-        "steps": state.step,
-        "minutes": round(state.seconds / 60, 2),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    spec = spec.model_copy(update={"provenance": provenance})
+    import attnseg
+
+    spec = _with_provenance(
+        spec,
+        attnseg=attnseg.__version__,
+        torch=torch.__version__,
+        python=".".join(map(str, sys.version_info[:3])),
+        fold=run.fold,
+        steps=state.step,
+        minutes=round(state.seconds / 60, 2),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
     save_model(run.model, state.average, spec)
     display.say(f"model: {run.model}")
+    _, held_out = prepared.cases(run.fold)
     if not held_out:
         return None
-    predictor = Predictor(state.average, spec, device=str(device), overlap=config.inference.overlap)
-    folder = run.fold_folder / "validation"
-    evaluation = validate_fold(predictor, held_out, folder, model_id=model_id(run.model))
-    evaluation.save_json(run.validation)
-    print_table(evaluation, display.console)
+    predictor = Predictor(
+        state.average, spec, device=str(engine.device), overlap=config.inference.overlap
+    )
+    evaluation = validate_fold(
+        predictor, held_out, run.predictions, prepared.dataset, model_id=model_id(run.model)
+    )
+    report_fold(evaluation, run, prepared.plan, config, state, board, display)
     return evaluation
 
 
-def _versions() -> dict[str, str]:
-    import attnseg
+def _with_provenance(spec: ModelSpec, **entries: object) -> ModelSpec:
+    return spec.model_copy(update={"provenance": {**spec.provenance, **entries}})
 
-    return {
-        "attnseg": attnseg.__version__,
-        "torch": torch.__version__,
-        "python": ".".join(map(str, sys.version_info[:3])),
-    }
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

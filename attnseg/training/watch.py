@@ -1,14 +1,12 @@
 """What happens beside the steps: validation, metrics, panels, checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
-from attnseg.config import Config
-from attnseg.datasets import Case
+from attnseg.config import TrainingConfig
+from attnseg.datasets import Case, Dataset
 from attnseg.inference import Predictor
-from attnseg.spec import ModelSpec
+from attnseg.models import save_model
 from attnseg.training.loop import Report
 from attnseg.training.run import Run
 from attnseg.training.signals import StopRequest
@@ -16,46 +14,58 @@ from attnseg.training.state import TrainingState
 from attnseg.training.tensorboard import Board
 from attnseg.training.validation import peek
 
+# Epochs may be long: a kill costs at most one of them, or this many seconds.
+_SAVE_EVERY = 600.0
+
 
 class Watch:
-    """Called after each step; acts at the end of each epoch.
+    """Called by the loop; acts at the end of each epoch, and saves every ten minutes.
 
     Args:
         state: of the run; saved, and its average validated.
-        spec: of the model.
-        config: of the experiment.
+        predictor: of the averaged weights.
+        settings: how often to validate, and when to give up.
         run: where metrics and checkpoints go.
         board: where curves and pictures go.
+        dataset: tells how masks are to be read.
         held_out: cases of which the first few are predicted now and then.
-        device: where the network lives.
         stop: a requested stop is not kept waiting by a validation.
+        show: the live line.
+        loss_scale: reads the engine's.
     """
 
     def __init__(
         self,
         state: TrainingState,
-        spec: ModelSpec,
-        config: Config,
+        predictor: Predictor,
+        settings: TrainingConfig,
         run: Run,
         board: Board,
+        dataset: Dataset,
         held_out: Sequence[Case],
-        device: torch.device,
         stop: StopRequest,
+        *,
+        show: Callable[[Report, float], None],
+        loss_scale: Callable[[], dict[str, float]],
     ) -> None:
-        self.state, self.run, self.board, self.stop = state, run, board, stop
-        self.every = 60 * config.training.validation_every_minutes
-        self.cases = held_out[: config.training.validation_cases]
-        self.predictor = Predictor(
-            state.average, spec, device=str(device), overlap=config.inference.overlap
-        )
-        self.names = {label.value: label.name for label in spec.labels}
-        self.last = state.seconds
+        self.state, self.predictor, self.settings, self.run = state, predictor, settings, run
+        self.board, self.dataset, self.stop = board, dataset, stop
+        self.show, self.loss_scale = show, loss_scale
+        self.cases = held_out[: settings.validation_cases]
+        self.saved = state.seconds
         self.dice = float("nan")
 
-    def __call__(self, report: Report) -> float:
-        """Called after each step; returns the latest validation Dice."""
-        if not report.epoch_done:
-            return self.dice
+    def __call__(self, report: Report) -> bool:
+        """Returns whether patience is exhausted."""
+        if report.epoch_done:
+            self._end_epoch(report)
+        elif self.state.seconds - self.saved >= _SAVE_EVERY:
+            self._save()
+        self.show(report, self.dice)
+        patience = self.settings.patience
+        return patience is not None and self.state.stale >= patience
+
+    def _end_epoch(self, report: Report) -> None:
         line: dict[str, Any] = {
             "step": report.step,
             "epoch": report.epoch,
@@ -65,22 +75,37 @@ class Watch:
             "gradient_norm": round(report.gradient_norm, 4),
             "samples_per_second": round(report.samples_per_second, 3),
         }
-        due = self.state.seconds - self.last >= self.every or report.progress >= 1
+        due = report.epoch % self.settings.validation_every_epochs == 0 or report.progress >= 1
         if self.cases and due and not self.stop.requested:
-            self.last = self.state.seconds
             line |= self._validate(report.step)
         scalars = {k: v for k, v in line.items() if isinstance(v, float) and v == v}
         self.board.scalars(scalars, step=report.step)
         self.run.append_metrics(line)
+        self._save()
+
+    def _save(self) -> None:
+        self.saved = self.state.seconds
+        self.state.loss_scale = self.loss_scale()
         self.state.save(self.run.checkpoint)
-        return self.dice
 
     def _validate(self, step: int) -> dict[str, Any]:
         from attnseg.visualization import figure_to_array, overlay_figure
 
-        seen = peek(self.predictor, self.cases)
+        seen = peek(self.predictor, self.cases, self.dataset)
         self.dice = seen.mean_dice
-        figure = overlay_figure(seen.image, seen.labels, names=self.names, reference=seen.reference)
+        names = self.predictor.spec.output_names
+        figure = overlay_figure(
+            seen.image,
+            seen.labels,
+            names=names,
+            reference=seen.reference,
+            attention=seen.attention,
+        )
         self.board.panel("validation", figure_to_array(figure), step=step)
-        each = {f"dice/{self.names[value]}": round(dice, 4) for value, dice in seen.dice.items()}
+        if self.dice > self.state.best:
+            self.state.best, self.state.stale = self.dice, 0
+            save_model(self.run.best, self.state.average, self.predictor.spec)
+        else:
+            self.state.stale += 1
+        each = {f"dice/{names[value]}": round(dice, 4) for value, dice in seen.dice.items()}
         return {"dice": round(self.dice, 4), **each}

@@ -35,13 +35,21 @@ def test_empty_folder(attnseg, predict, tmp_path):
     one_line(attnseg("train", "empty"), 1, "empty")
 
 
-def test_a_folder_of_pngs(attnseg, predict, tmp_path):
-    (tmp_path / "pngs" / "images").mkdir(parents=True)
+def test_a_folder_of_gifs(attnseg, predict, tmp_path):
+    (tmp_path / "gifs" / "images").mkdir(parents=True)
     for number in range(3):
-        (tmp_path / "pngs" / f"{number}.png").write_bytes(b"\x89PNG")
-        (tmp_path / "pngs" / "images" / f"{number}.png").write_bytes(b"\x89PNG")
-    assert len(one_line(predict("pngs"), 1, "3 .png", "3D NIfTI")) == 1
-    one_line(attnseg("train", "pngs"), 1, "png")
+        (tmp_path / "gifs" / f"{number}.gif").write_bytes(b"GIF89a")
+        (tmp_path / "gifs" / "images" / f"{number}.gif").write_bytes(b"GIF89a")
+    assert len(one_line(predict("gifs"), 1, "3 .gif", ".nii.gz", ".png")) == 1
+    one_line(attnseg("train", "gifs"), 1, "gif")
+
+
+def test_pictures_for_a_model_of_volumes(predict, tmp_path):
+    (tmp_path / "pngs").mkdir()
+    (tmp_path / "pngs" / "a.png").write_bytes(b"\x89PNG")
+    result = predict("pngs")
+    assert result.code == 3
+    assert "a.png: a picture, and this model segments volumes" in result.err.replace("\n", " ")
 
 
 def test_truncated_scan(predict, dataset):

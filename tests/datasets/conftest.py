@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from attnseg.images import Geometry, Image, write_image
@@ -41,5 +42,17 @@ def write_metadata() -> Callable[..., None]:
 
     def write(root: Path, **content: object) -> None:
         (root / "dataset.json").write_text(json.dumps(content))
+
+    return write
+
+
+@pytest.fixture
+def save_picture() -> Callable[..., Path]:
+    """Write `[rows, columns]` or `[rows, columns, 3]` uint8 pixels in the format of the suffix."""
+
+    def write(path: Path, pixels: np.ndarray) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(pixels).save(path)
+        return path
 
     return write

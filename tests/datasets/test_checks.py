@@ -16,6 +16,7 @@ from attnseg.datasets import (
     raise_if_fatal,
 )
 from attnseg.errors import DataError
+from attnseg.spec import Region
 
 
 def facts(name: str, *values: int, digest: str = "", findings: tuple[Finding, ...] = ()):
@@ -23,9 +24,19 @@ def facts(name: str, *values: int, digest: str = "", findings: tuple[Finding, ..
     return CaseFacts(name, findings, label_counts=counts, label_digest=digest or name)
 
 
-def dataset(names: dict[int, str], problems: tuple[Finding, ...] = ()) -> Dataset:
-    cases = (Case("a", (Path("a.nii"),), None),)
-    return Dataset(Path("root"), "msd", cases, ("CT",), names, problems)
+def dataset(
+    names: dict[int, str],
+    problems: tuple[Finding, ...] = (),
+    *,
+    present: dict[str, tuple[int, ...]] | None = None,
+    regions: tuple[Region, ...] = (),
+) -> Dataset:
+    names_of_cases = ["a", *(present or {})]
+    cases = tuple(
+        Case(name, (Path(f"{name}.nii"),), None, (present or {}).get(name))
+        for name in dict.fromkeys(names_of_cases)
+    )
+    return Dataset(Path("root"), "msd", cases, ("CT",), names, problems, regions=regions)
 
 
 def found(names: dict[int, str], *cases: CaseFacts) -> list[tuple[str, str, str]]:
@@ -66,6 +77,37 @@ def test_a_declared_value_that_no_mask_has_is_a_warning():
 def test_masks_without_any_foreground_are_fatal():
     problem = "no mask has any voxel that is not 0"
     assert found({1: "x"}, facts("a"), facts("b")) == [("dataset", "fatal", problem)]
+
+
+def test_a_value_in_no_region_is_fatal():
+    region = Region(name="whole", members=(1, 2), value=1)
+    cases = [facts("a", 1, 2, 4), facts("b", 1, 2, 4)]
+    data = dataset({1: "x", 2: "y"}, regions=(region,))
+    assert [(f.case, f.severity, f.problem) for f in find_problems(data, cases)] == [
+        ("dataset", "fatal", "label value(s) 4 occur in the masks but in no region")
+    ]
+
+
+def test_a_label_that_labels_present_does_not_list_is_fatal():
+    data = dataset({1: "x", 2: "y"}, present={"a": (1,), "b": (1, 2), "c": (2,)})
+    cases = [facts("a", 1, 2), facts("b", 1, 2), facts("c", 2), facts("d", 1, 2)]
+    assert [(f.case, f.severity, f.problem) for f in find_problems(data, cases)] == [
+        ("a", "fatal", "its mask has label value(s) 2, not in its labels_present")
+    ]
+
+
+def test_a_label_that_few_masks_lack_may_not_have_been_drawn():
+    names = {1: "x", 2: "y"}
+    some = [facts(name, 1, 2) for name in "abcdefg"]
+    problem = "2 of 9 masks, such as that of v, lack the label 2 (y)"
+    assert found(names, *some, facts("v", 1), facts("w", 1)) == [("dataset", "warning", problem)]
+    (finding,) = find_problems(dataset(names), [*some, facts("v", 1)])
+    assert "list the labels that were under `labels_present`" in finding.remedy
+    # A label that a quarter lacks is one that patients may lack; an empty mask says so itself.
+    assert found(names, *some[:6], facts("v", 1), facts("w", 1)) == []
+    assert found(names, *some, facts("v")) == []
+    listed = dataset(names, present={"v": (1,), "w": (1,)})
+    assert find_problems(listed, [*some, facts("v", 1), facts("w", 1)]) == []
 
 
 def test_identical_labels_are_a_warning_unless_they_are_empty():

@@ -129,6 +129,24 @@ def test_an_empty_label_is_a_warning(make_case):
     assert facts.usable
 
 
+def test_the_ignore_label_is_counted_nowhere(make_case):
+    image, label = volume(), mask()
+    facts = inspect_case(make_case(image, label), num_channels=1, ignore_label=7)
+    assert facts.label_counts == {0: 107, 2: 12}
+    assert facts.findings == ()
+    np.testing.assert_array_equal(facts.foreground_sample, image[label == 2][None])
+
+
+@pytest.mark.parametrize("values", [(0, 7), (7, 7)])
+def test_masks_without_any_label_but_the_ignored_are_empty(make_case, values):
+    label = np.where(mask() == 7, values[0], values[1]).astype(np.uint8)
+    facts = inspect_case(make_case(volume(), label), num_channels=1, ignore_label=7)
+    assert only_finding(facts).problem == "empty label: every voxel is 0 or 7 (ignored)"
+    assert not any(facts.label_counts)
+    assert facts.usable
+    assert facts.foreground_sample.shape == (1, 0)
+
+
 def test_an_image_of_one_value_is_a_warning(make_case):
     facts = inspect_case(make_case(0 * volume(), mask()), num_channels=1)
     assert str(only_finding(facts)).startswith("case: channel 0 is 0 everywhere; check")

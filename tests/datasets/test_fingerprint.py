@@ -63,6 +63,7 @@ def test_figures_by_hand():
     assert figures.median_shape == (12, 20, 40)
     assert figures.median_spacing_mm == (1, 1, 2)
     assert figures.min_spacing_mm == (1, 1, 2)
+    assert figures.percentile_10_spacing_mm == (1, 1, 2)
     assert figures.max_spacing_mm == (1, 1.5, 3)
     assert figures.orientations == {"RAS": 2, "other": 1}
     assert figures.label_values == (-1, 1, 5)
@@ -73,6 +74,12 @@ def test_figures_by_hand():
     assert intensity.percentile_00_5 == pytest.approx(low)
     assert intensity.percentile_99_5 == pytest.approx(high)
     assert (intensity.min, intensity.max) == (-5, 9)
+
+
+def test_the_tenth_percentile_lies_between_the_finest_cases():
+    figures = fingerprint([facts(str(n), spacing_mm=(1.0, 2.0, 3.0 + n)) for n in range(6)])
+    assert figures.percentile_10_spacing_mm == (1, 2, 3.5)
+    assert figures.min_spacing_mm == (1, 2, 3)
 
 
 def test_unusable_cases_do_not_count():

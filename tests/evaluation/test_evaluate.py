@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,15 @@ import pytest
 from rich.console import Console
 
 from attnseg.errors import DataError
-from attnseg.evaluation import evaluate, find_label_names, match_files, print_table
+from attnseg.evaluation import (
+    bootstrap_interval,
+    evaluate,
+    find_label_names,
+    find_label_scheme,
+    match_files,
+    print_table,
+    table_lines,
+)
 from attnseg.images import Geometry, Image, read_labels, write_image
 
 SPACING_MM = (1.0, 2.0, 5.0)
@@ -51,24 +60,26 @@ def test_statistics_are_over_cases_that_have_the_label(folders: tuple[Path, Path
     result = evaluate(*folders)
     assert [case.name for case in result.cases] == ["a", "b", "c"]
     three, far = result.labels
-    assert (three.value, three.mean, three.median, three.std, three.min) == (
-        3,
-        0.75,
-        0.75,
-        0.25,
-        0.5,
-    )
+    assert (three.value, three.mean, three.median, three.min) == (3, 0.75, 0.75, 0.5)
+    assert three.sd == pytest.approx(math.sqrt(2 * 0.25**2))
+    assert three.ci95 == (0.5, 1.0)
     assert (three.cases, three.both_empty) == (2, 1)
     assert (far.value, far.mean, far.cases, far.both_empty) == (500, 0.0, 1, 2)
+    assert np.isnan([far.sd, *far.ci95]).all()
     assert result.mean_dice == 0.375
     assert math.isnan(result.cases[0].scores[500].dice)
     assert [case.mean_dice for case in result.cases] == [0.5, 1.0, 0.0]
+    assert result.sd == pytest.approx(0.5)
+    assert result.ci95 == bootstrap_interval(
+        np.array([[0.5, np.nan], [1.0, np.nan], [np.nan, 0.0]])
+    )
     assert result.not_predicted == ("extra",)
     assert result.failed == {}
 
 
 def test_volumes_in_millilitres(folders: tuple[Path, Path]) -> None:
     score = evaluate(*folders).cases[2].scores[500]
+    assert (score.predicted_voxels, score.reference_voxels) == (4 * 6 * 4, 0)
     assert score.predicted_ml == pytest.approx(4 * 6 * 4 * 10 / 1000)
     assert score.reference_ml == 0.0
 
@@ -148,8 +159,17 @@ def test_json_holds_everything_and_says_what_it_means(
     assert "2|A∩B|/(|A|+|B|)" in content["definitions"]["dice"]
     assert content["mean_dice"] == 0.375
     assert content["labels"][0]["both_empty"] == 1
+    assert content["labels"][0]["ci95"] == [0.5, 1.0]
+    assert content["labels"][1]["ci95"] is content["labels"][1]["sd"] is None
+    assert content["ci95"] == list(result.ci95)
+    assert content["sd"] == pytest.approx(0.5)
+    named = {word for key in content["definitions"] for word in key.split(", ")}
+    assert content["labels"][0].keys() - {"value", "name"} <= named
+    assert content["cases"][0]["labels"]["3"].keys() <= named
     assert content["cases"][0]["labels"]["500"] == {
         "dice": None,
+        "predicted_voxels": 0,
+        "reference_voxels": 0,
         "predicted_ml": 0.0,
         "reference_ml": 0.0,
     }
@@ -160,7 +180,7 @@ def test_json_holds_everything_and_says_what_it_means(
     "labels",
     [
         {"0": "background", "1": "Anterior", "2": "Posterior"},
-        {"background": 0, "Anterior": 1, "Posterior": 2, "whole": [1, 2]},
+        {"background": 0, "Anterior": 1, "Posterior": 2},
     ],
 )
 @pytest.mark.parametrize("place", [".", "labelsTr"])
@@ -169,25 +189,30 @@ def test_label_names_from_either_layout(tmp_path: Path, labels: dict, place: str
     path = write_mask(folder / "a.nii.gz", mask(l2=0))
     (tmp_path / place / "dataset.json").write_text(json.dumps({"labels": labels}))
     assert find_label_names(folder) == {1: "Anterior", 2: "Posterior"}
-    assert find_label_names(path) == {1: "Anterior", 2: "Posterior"}
+    assert find_label_scheme(path).names == {1: "Anterior", 2: "Posterior"}
     assert evaluate(path, path).labels[0].name == "Posterior"
     assert evaluate(path, path, label_names={2: "tail"}).labels[0].name == "tail"
 
 
 def test_label_names_are_optional_but_never_half_read(tmp_path: Path) -> None:
     path = write_mask(tmp_path / "masks" / "a.nii.gz", mask(l2=0))
-    assert find_label_names(path) == {}
+    assert find_label_scheme(path).names == {}
     assert evaluate(path, path).labels[0].name == "2"
     (tmp_path / "dataset.json").write_text('{"labels": {"one": "two"}}')
-    with pytest.raises(DataError, match=r"dataset\.json.*cannot be read.*correct or remove it"):
-        find_label_names(path)
+    with pytest.raises(DataError, match=r"dataset\.json: label 'one' is 'two'; each label needs"):
+        find_label_scheme(path)
+    (tmp_path / "dataset.json").write_text("[]")
+    with pytest.raises(DataError, match=r"dataset\.json: holds a list; it must be a JSON object"):
+        evaluate(path, path)
     (tmp_path / "dataset.json").write_text('{"name": "no labels here"}')
-    assert find_label_names(path) == {}
+    assert find_label_scheme(path).names == {}
 
 
 def printed(ours: Path, theirs: Path, **names: dict[int, str]) -> str:
     stream = io.StringIO()
-    print_table(evaluate(ours, theirs, **names), Console(file=stream, width=120))
+    found = evaluate(ours, theirs, **names)
+    print_table(found, Console(file=stream, width=100))
+    assert table_lines(found) == [line.rstrip() for line in stream.getvalue().splitlines()]
     return stream.getvalue()
 
 
@@ -196,9 +221,23 @@ def test_table_of_a_few_cases(folders: tuple[Path, Path]) -> None:
     row = {line.split()[0]: line.split() for line in lines if line.strip()}
     assert row["a"] == ["a", "0.5000", "0.5000", "–"]
     assert row["c"] == ["c", "0.0000", "–", "0.0000"]
-    assert row["cord"] == ["cord", "[left]", "0.7500", "0.7500", "0.2500", "0.5000", "2", "1"]
-    assert row["mean"] == ["mean", "over", "labels", "0.3750"]
+    interval = "0.5000–1.0000"
+    numbers = ["0.7500", interval, "0.3536", "0.7500", "0.5000", "2", "1"]
+    assert row["cord"] == ["cord", "[left]", *numbers]
+    assert row["500"] == ["500", "0.0000", "–", "–", "0.0000", "0.0000", "1", "2"]
+    assert row["mean"][:4] == ["mean", "over", "labels", "0.3750"]
+    assert row["mean"][5] == "0.5000"
     assert "not predicted: 1 (extra)" in lines
+
+
+def test_tables_fit_into_100_columns(folders: tuple[Path, Path]) -> None:
+    names = {3: "right parotid gland", 500: "left optic nerve, proximal"}
+    text = printed(*folders, label_names=names)
+    assert all(name in text for name in names.values())
+    assert "…" not in text
+    headings = next(line for line in text.splitlines() if "95 %" in line)
+    columns = ["label", "mean", "95 % interval", "sd", "median", "min", "cases", "both empty"]
+    assert re.split(r"\s{2,}", headings.strip()) == columns
 
 
 def test_table_of_many_cases_shows_the_worst_five(tmp_path: Path) -> None:

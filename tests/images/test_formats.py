@@ -8,7 +8,7 @@ import pytest
 
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
-from attnseg.images import is_scan, read_case, strip_suffix
+from attnseg.images import is_picture, is_scan, read_case, split_channel, strip_suffix
 
 CHANNELS = [
     np.full((4, 3, 2), value, dtype="i2") + np.eye(4, 3, dtype="i2")[..., None]
@@ -22,6 +22,15 @@ CHANNELS = [
         ("a.nii", True),
         ("a.nii.gz", True),
         ("a.b_0000.nii.gz", True),
+        ("a.png", True),
+        ("a_0000.PNG", True),
+        ("a.jpg", True),
+        ("a.JPEG", True),
+        ("a.Tif", True),
+        ("a.tiff", True),
+        ("a.gif", False),
+        ("a.png.txt", False),
+        (".partial-1-a.png", False),
         ("a.nrrd", False),
         ("a.gz", False),
         ("a.nii.gz.txt", False),
@@ -34,7 +43,7 @@ def test_is_scan(name: str, expected: bool) -> None:
     assert is_scan(Path("folder.nii") / name) is expected
 
 
-@pytest.mark.parametrize("name", ["mask.nii", "mask.nii.gz", "a.b.nii.gz"])
+@pytest.mark.parametrize("name", ["mask.nii", "mask.nii.gz", "a.b.nii.gz", "mask.png"])
 def test_a_temporary_file_is_never_a_scan(tmp_path: Path, name: str) -> None:
     with atomic_path(tmp_path / name) as temporary:
         temporary.write_bytes(b"half a mask")
@@ -51,10 +60,28 @@ def test_a_temporary_file_is_never_a_scan(tmp_path: Path, name: str) -> None:
         ("case.v2.nii.gz", "case.v2"),
         ("case_01", "case_01"),
         ("nii.nii.nii.gz", "nii.nii"),
+        ("case_01.png", "case_01"),
+        ("case.v2.TIFF", "case.v2"),
+        ("a.nii.jpg", "a.nii"),
+        ("png", "png"),
     ],
 )
 def test_strip_suffix(name: str, expected: str) -> None:
     assert strip_suffix(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.png", True), ("a.JPG", True), (".partial-1-a.png", True), ("a.nii", False), ("a", False)],
+)
+def test_is_picture(name: str, expected: bool) -> None:
+    assert is_picture(Path(name)) is expected
+
+
+def test_channels_of_pictures_are_named_like_those_of_volumes() -> None:
+    assert split_channel(strip_suffix("case_0001.png")) == ("case", 1)
+    assert split_channel(strip_suffix("case_0001.nii.gz")) == ("case", 1)
+    assert split_channel(strip_suffix("case_01.png")) is None
 
 
 def channel_files(folder: Path, nifti: Any) -> tuple[Path, ...]:

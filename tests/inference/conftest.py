@@ -1,8 +1,9 @@
-"""A tiny trained-looking model, and scans with awkward geometry."""
+"""Tiny trained-looking models in 3D and 2D, and scans with awkward geometry."""
 
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -13,11 +14,25 @@ from attnseg.spec import ModelSpec
 
 @pytest.fixture
 def make_model(tmp_path):
-    def make(*, spacing=(1.0, 1.0, 1.0), values=(0, 1, 2), channels=1, name="model", **changes):
-        torch.manual_seed(0)
-        net = AttentionUNet(
-            3, channels, len(values), channels=(4, 6), strides=(2,), gate_finest=True, **changes
-        )
+    """Write a model file; with `slice_axis` the network is 2D and its patch 1 along that axis."""
+
+    def make(
+        *,
+        spacing=(1.0, 1.0, 1.0),
+        values=(0, 1, 2),
+        channels=1,
+        name="model",
+        seed=0,
+        slice_axis=None,
+        patch=(12, 16, 8),
+        regions=(),
+        mirror_axes=(),
+        **changes,
+    ):
+        torch.manual_seed(seed)
+        dims = 3 if slice_axis is None else 2
+        settings = {"channels": (4, 6), "strides": (2,), "gate_finest": True} | changes
+        net = AttentionUNet(dims, channels, len(regions or values), **settings)
         # Louder heads: random weights alone would call everything the same class.
         torch.nn.init.normal_(net.heads[0].weight, std=3.0)
         spec = ModelSpec.model_validate(
@@ -29,7 +44,9 @@ def make_model(tmp_path):
                 },
                 "channel_names": [f"channel {i}" for i in range(channels)],
                 "labels": [{"value": v, "name": f"organ {v}"} for v in values],
-                "patch": (12, 16, 8),
+                "regions": regions,
+                "patch": tuple(1 if axis == slice_axis else n for axis, n in enumerate(patch)),
+                "mirror_axes": mirror_axes,
             }
         )
         path = tmp_path / f"{name}.safetensors"
@@ -51,6 +68,21 @@ def make_scan(tmp_path):
         array = generator.normal(100, 20, (channels, *shape)).astype(np.float32)
         path = Path(tmp_path / folder / f"{name}.nii.gz")
         write_image(path, Image(array, Geometry(shape, affine)))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def make_picture(tmp_path):
+    """Write noise as a picture, grey or in colour."""
+
+    def make(name="picture.png", *, rows=23, columns=31, colour=False, seed=0, folder="pictures"):
+        generator = np.random.default_rng(seed)
+        shape = (rows, columns, 3) if colour else (rows, columns)
+        path = tmp_path / folder / name
+        path.parent.mkdir(exist_ok=True)
+        PIL.Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(path)
         return path
 
     return make

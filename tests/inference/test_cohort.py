@@ -1,13 +1,16 @@
 """Many scans: failures are isolated, done work is kept, the manifest tells all."""
 
+import hashlib
 import json
 
 import nibabel as nib
 import numpy as np
+import PIL.Image
 import pytest
 
 from attnseg.errors import UsageError
 from attnseg.inference import Predictor, Scan, find_scans, predict_cohort
+from attnseg.inference.predict import models_id, predict
 from attnseg.models import model_id
 
 
@@ -88,3 +91,72 @@ def test_a_scan_is_never_overwritten(make_model, make_scan, tmp_path):
             [Scan("a", (path,))], Predictor.load(make_model()), path.parent, model_id="x"
         )
     assert path.read_bytes() == before
+
+
+def test_pictures_and_volumes_and_what_is_neither(make_model, make_picture, make_scan, tmp_path):
+    """A bad picture is a failed line; each mask has its source's format, grid and name."""
+    for name in ("a.png", "b.jpg", "c.TIF"):
+        make_picture(name, folder="scans")
+    make_scan("d")
+    (tmp_path / "scans" / "bad.png").write_bytes((tmp_path / "scans" / "a.png").read_bytes()[:90])
+    model = make_model(slice_axis=2, values=(0, 1, 300))
+    outcomes = predict([tmp_path / "scans"], tmp_path / "out", model=model, device="cpu")
+    assert {outcome.name: outcome.mask for outcome in outcomes} == {
+        "a": "a.png", "b": "b.png", "bad": "", "c": "c.png", "d": "d.nii.gz",
+    }  # fmt: skip
+    reasons = {outcome.name: outcome.reason for outcome in outcomes if outcome.state == "failed"}
+    assert list(reasons) == ["bad"]
+    assert "bad.png: cut short" in reasons["bad"]
+    for source, mask in (("a.png", "a.png"), ("b.jpg", "b.png"), ("c.TIF", "c.png")):
+        with PIL.Image.open(tmp_path / "scans" / source) as picture:
+            size = picture.size
+        with PIL.Image.open(tmp_path / "out" / mask) as picture:
+            assert picture.size == size
+            assert np.asarray(picture).dtype == np.uint16
+            assert set(np.unique(np.asarray(picture))) <= {0, 1, 300}
+    states = {o.state for o in predict([tmp_path / "scans"], tmp_path / "out", model=model)}
+    assert states == {"skipped", "failed"}
+
+
+def test_a_picture_is_never_overwritten(make_model, make_picture):
+    path = make_picture("a.png")
+    before = path.read_bytes()
+    model = make_model(slice_axis=2)
+    with pytest.raises(UsageError, match=r"a\.png: this mask would overwrite its scan"):
+        predict([path], path.parent, model=model)
+    assert path.read_bytes() == before
+
+
+def test_labels_that_png_cannot_hold_fail_that_scan(make_model, make_picture, tmp_path):
+    model = make_model(slice_axis=2, values=(0, -1, 2))
+    (outcome,) = predict([make_picture()], tmp_path / "out", model=model)
+    assert outcome.state == "failed"
+    assert "as NIfTI" in outcome.reason
+
+
+def test_an_ensemble_has_an_id_of_its_own(make_model, make_scan, tmp_path, capsys):
+    models = [make_model(seed=seed, name=f"m{seed}") for seed in (0, 1)]
+    single = [model_id(model) for model in models]
+    assert [models_id([model]) for model in models] == single
+    expected = hashlib.sha256("\n".join(sorted(single)).encode()).hexdigest()
+    assert models_id(models) == models_id(models[::-1]) == expected
+    make_scan("a")
+    predict([tmp_path / "scans"], tmp_path / "out", model=models)
+    assert manifest(tmp_path)[-1]["model"] == expected
+    assert f"2 models ({models[0]}, {models[1]}) averaged" in capsys.readouterr().err
+    assert predict([tmp_path / "scans"], tmp_path / "out", model=models[::-1])[0].state == "skipped"
+    assert predict([tmp_path / "scans"], tmp_path / "out", model=models[0])[0].state == "done"
+
+
+def test_the_folds_of_a_run_are_averaged(make_model, make_scan, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed in (0, 1):
+        model = make_model(seed=seed, mirror_axes=(1,))
+        (tmp_path / "runs" / "x" / f"fold{seed}").mkdir(parents=True)
+        model.rename(tmp_path / "runs" / "x" / f"fold{seed}" / "model.safetensors")
+    (outcome,) = predict([make_scan("a")], tmp_path / "out", mirror=True)
+    assert outcome.state == "done"
+    assert "2 models of runs/x averaged · " in (said := capsys.readouterr().err)
+    assert " · mirrored · 1 scan(s)" in said
+    predict([make_scan("a")], tmp_path / "out", model=tmp_path / "runs" / "x" / "fold1")
+    assert "fold1/model.safetensors · " in capsys.readouterr().err

@@ -98,7 +98,7 @@ def test_attention_on_the_scans_grid(make_model, make_scan):
     assert alpha.shape == image.geometry.shape
     assert 0 < alpha.min() < alpha.max() < 1
     # A gate forced to one number gives that number everywhere, whatever windows and resampling do.
-    gate = predictor.network.gates["0"]
+    gate = predictor.networks[0].gates["0"]
     torch.nn.init.zeros_(gate.psi_weight)
     torch.nn.init.constant_(gate.psi_bias, 0.3)
     constant = predictor.attention(image)["0"]

@@ -138,6 +138,43 @@ def test_an_unknown_label_is_refused() -> None:
         preprocess_labels(labels, spec(1.0, 1.0, 1.0), label_values=VALUES)
 
 
+def test_ignored_voxels_are_minus_one_and_vote_like_a_class() -> None:
+    place = geometry((6, 1, 1), (1.0, 1.0, 1.0))
+    labels = Image(np.array([500, 500, 255, 255, 0, 255]).reshape(1, 6, 1, 1), place)
+    values = (0, 1, 500)
+    same = preprocess_labels(labels, spec(1.0, 1.0, 1.0), label_values=values, ignore_label=255)
+    assert same.dtype == torch.int16
+    assert same.flatten().tolist() == [2, 2, -1, -1, 0, -1]
+    coarse = preprocess_labels(labels, spec(2.0, 1.0, 1.0), label_values=values, ignore_label=255)
+    assert coarse.flatten().tolist() == [2, -1, -1]  # of equal shares the lower index wins
+    fine = preprocess_labels(labels, spec(0.5, 1.0, 1.0), label_values=values, ignore_label=255)
+    assert fine.flatten().tolist() == [2, 2, 2, 2, -1, -1, -1, -1, 0, 0, -1, -1]
+    with pytest.raises(DataError, match=r"label value 255 is not one of \[0, 1, 500\]"):
+        preprocess_labels(labels, spec(1.0, 1.0, 1.0), label_values=values)
+
+
+def test_ignoring_is_resampling_with_one_more_class() -> None:
+    rng = np.random.default_rng(1)
+    place = geometry((9, 7, 5), (1.0, 2.0, 3.0), SIR)
+    values = rng.choice([0, 3, -9], place.shape)
+    wanted = spec(1.7, 0.9, 2.0)
+    labels = Image(values[None], place)
+    found = preprocess_labels(labels, wanted, label_values=(0, 3), ignore_label=-9)
+    as_class = preprocess_labels(labels, wanted, label_values=(-9, 0, 3))
+    torch.testing.assert_close(found, as_class - 1)
+
+
+def test_a_picture_is_not_resampled() -> None:
+    place = Geometry((9, 7, 1), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    image = scan(place, channels=3)
+    volume, grid = preprocess(image, spec(1.0, 1.0, 1.0, channels=3))
+    assert grid.matrices_back() == (None, None, None)
+    assert tuple(volume.shape) == (3, 9, 7, 1)
+    # x points to the left and y to the back, the network's axes to the right and to the front.
+    normalized = normalize(image.array[1], ZScore(), source="a")
+    np.testing.assert_array_equal(volume[1], normalized[::-1, ::-1])
+
+
 @st.composite
 def places(draw: st.DrawFn) -> Geometry:
     """Any orientation and rotation, anisotropic up to 1 : 30, sheared a little, often thin."""

@@ -45,7 +45,7 @@ def small_config(toy):
             "training.steps_per_epoch": 3,
             "training.batch_size": 1,
             "training.validation_cases": 1,
-            "training.validation_every_minutes": 0,
+            "training.validation_every_epochs": 1,
         }
         return load_config(None, settings | {k.replace("__", "."): v for k, v in changes.items()})
 

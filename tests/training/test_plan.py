@@ -1,27 +1,29 @@
 """The plan against hand-derived numbers, and its file."""
 
+from math import prod
 from pathlib import Path
 
 import pytest
 
 from attnseg.config import load_config
-from attnseg.datasets import Dataset, Fingerprint, Intensity
-from attnseg.errors import DataError
-from attnseg.spec import ClipZScore, ZScore
-from attnseg.training.plan import load_plan, make_plan, save_plan
+from attnseg.datasets import Case, Dataset, Fingerprint, Intensity
+from attnseg.errors import ConfigError, DataError
+from attnseg.spec import ClipZScore, Region, ZScore
+from attnseg.training.plan import check_plan, load_plan, make_plan, save_plan
 
 INTENSITY = Intensity(
     mean=100.0, std=25.0, percentile_00_5=-50.0, percentile_99_5=200.0, min=-1000.0, max=3000.0
 )
 
 
-def figures(shape, spacing, *, channels=1, values=(1, 2)):
+def figures(shape, spacing, *, channels=1, values=(1, 2), finest=None):
     return Fingerprint(
         num_cases=10,
         median_shape=shape,
         median_spacing_mm=spacing,
         min_spacing_mm=spacing,
         max_spacing_mm=spacing,
+        percentile_10_spacing_mm=finest or spacing,
         orientations={"RAS": 10},
         label_values=values,
         label_volumes_mm3=(1000.0,) * len(values),
@@ -29,10 +31,14 @@ def figures(shape, spacing, *, channels=1, values=(1, 2)):
     )
 
 
-def plan_for(shape, spacing, *, names=("MRI",), device="cpu", **settings):
-    data = Dataset(Path("/data/toy"), "msd", (), names, {1: "front"})
+def plan_for(
+    shape, spacing, *, names=("MRI",), device="cpu", data=None, finest=None, gpu_bytes=None,
+    base=None, **settings
+):  # fmt: skip
+    data = data or Dataset(Path("/data/toy"), "msd", (), names, {1: "front"})
     config = load_config(None, {k.replace("__", "."): v for k, v in settings.items()})
-    return make_plan(config, data, figures(shape, spacing, channels=len(names)), device=device)
+    found = figures(shape, spacing, channels=len(data.channel_names), finest=finest)
+    return make_plan(config, data, found, device=device, gpu_bytes=gpu_bytes, base=base)
 
 
 def test_hippocampus_sized_scans():
@@ -97,11 +103,96 @@ def test_labels_get_their_names():
     ]  # fmt: skip
 
 
+def test_thick_slices_are_brought_to_the_finer_scans():
+    """nnU-Net's rule: slices over three times as thick as pixels, and few of them."""
+    thick = plan_for((256, 256, 20), (1.0, 1.0, 8.0), finest=(0.8, 0.8, 5.0))
+    assert thick.spec.preprocessing.spacing_mm == (1.0, 1.0, 5.0)
+    assert "10th percentile" in thick.reasons["spacing_mm"]
+    many = plan_for((256, 256, 200), (1.0, 1.0, 8.0), finest=(0.8, 0.8, 5.0))
+    assert many.spec.preprocessing.spacing_mm == (1.0, 1.0, 8.0)
+    mild = plan_for((256, 256, 60), (1.0, 1.0, 3.0), finest=(0.8, 0.8, 1.0))
+    assert mild.spec.preprocessing.spacing_mm == (1.0, 1.0, 3.0)
+
+
+def test_slices_lie_across_the_coarsest_axis():
+    spec = plan_for((12, 256, 200), (6.0, 1.0, 1.2), model__dim="2d").spec
+    assert spec.architecture.spatial_dims == 2
+    assert spec.slice_axis == 0
+    assert spec.patch[0] == 1
+    assert min(spec.patch[1:]) > 100
+    assert all(len(step) == 2 for step in spec.architecture.strides)
+    with pytest.raises(ConfigError, match="must be 1 there"):
+        plan_for((12, 64, 64), (6.0, 1.0, 1.0), model__dim="2d", model__patch=[8, 32, 32])
+
+
+def test_pictures_are_2d():
+    cases = (Case("a", (Path("a.png"),), Path("a_mask.png")),)
+    data = Dataset(Path("/data"), "paired", cases, ("red", "green", "blue"), {1: "nucleus"})
+    plan = plan_for((320, 256, 1), (1.0, 1.0, 1.0), data=data)
+    assert plan.spec.patch[2] == 1
+    assert plan.spec.architecture.in_channels == 3
+    assert plan.batch_size == 8
+    with pytest.raises(ConfigError, match="these are pictures"):
+        plan_for((320, 256, 1), (1.0, 1.0, 1.0), data=data, model__dim="3d")
+
+
+def test_regions_have_one_channel_each_and_no_background():
+    regions = (
+        Region(name="whole", members=(1, 2), value=1),
+        Region(name="core", members=(2,), value=2),
+    )
+    data = Dataset(Path("/d"), "msd", (), ("MRI",), {}, (), None, regions)
+    spec = plan_for((40, 40, 40), (1, 1, 1), data=data).spec
+    assert spec.architecture.out_channels == 2
+    assert spec.regions == regions
+    assert spec.label_values == (0, 1, 2)
+
+
+def test_more_gpu_memory_gives_a_larger_patch_and_then_a_larger_batch():
+    voxels = {
+        size: prod(plan_for((400, 400, 300), (1, 1, 1), device="cuda", gpu_bytes=size << 30)
+                   .spec.patch)
+        for size in (4, 8, 24)
+    }  # fmt: skip
+    assert voxels[4] < voxels[8] < voxels[24]
+    small, large = (
+        plan_for((40, 56, 40), (1, 1, 1), device="cuda", gpu_bytes=size << 20).batch_size
+        for size in (256, 8192)
+    )
+    assert small < large == 16
+
+
+def test_a_model_to_start_from_lends_its_network_and_grid():
+    base = plan_for((64, 64, 64), (2.0, 2.0, 2.0), model__base_channels=8).spec
+    spec = plan_for((35, 51, 35), (1.0, 1.0, 1.0), names=("MRI", "T2"), base=base).spec
+    assert spec.architecture.channels == base.architecture.channels
+    assert spec.architecture.in_channels == 2
+    assert spec.patch == base.patch
+    assert spec.preprocessing.spacing_mm == (2.0, 2.0, 2.0)
+
+
+def test_left_and_right_forbid_mirroring_across_them():
+    pair = Dataset(Path("/d"), "msd", (), ("CT",), {1: "RightParotid", 2: "LeftParotid"})
+    assert plan_for((40, 40, 40), (1, 1, 1), data=pair).spec.mirror_axes == (1, 2)
+    assert plan_for((40, 40, 40), (1, 1, 1)).spec.mirror_axes == (0, 1, 2)
+    off = plan_for((40, 40, 40), (1, 1, 1), training__augmentation={"mirror": "none"})
+    assert off.spec.mirror_axes == ()
+
+
+def test_a_plan_for_other_data_is_refused(tmp_path):
+    plan = plan_for((40, 40, 40), (1, 1, 1))
+    data = Dataset(Path("/data/toy"), "msd", (), ("MRI",), {1: "front"})
+    check_plan(plan, data, figures((40, 40, 40), (1, 1, 1)), source="plan.json")
+    with pytest.raises(ConfigError, match=r"plan.json: its labels are .*front"):
+        check_plan(plan, data, figures((40, 40, 40), (1, 1, 1), values=(1,)), source="plan.json")
+
+
 def test_every_number_has_a_reason_and_the_file_comes_back(tmp_path):
     plan = plan_for((35, 51, 35), (1.0, 1.0, 1.0))
-    assert {"spacing_mm", "patch", "levels", "channels"} <= set(plan.reasons)
+    assert {"spacing_mm", "patch", "levels", "channels", "batch_size", "dim"} <= set(plan.reasons)
+    assert plan.disk_mb == pytest.approx(10 * 35 * 51 * 35 * 6 / 1e6, abs=0.1)
     save_plan(tmp_path / "plan.json", plan)
     assert load_plan(tmp_path / "plan.json") == plan
     (tmp_path / "plan.json").write_text("{")
-    with pytest.raises(DataError, match="start the run again"):
+    with pytest.raises(DataError, match="attnseg plan DATA"):
         load_plan(tmp_path / "plan.json")

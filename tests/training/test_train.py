@@ -14,7 +14,7 @@ import torch
 from attnseg.errors import ConfigError, DataError, RunError, UsageError
 from attnseg.inference import Predictor
 from attnseg.models import load_model
-from attnseg.training import Run, resumed_config, train
+from attnseg.training import Run, loop, resumed_config, train
 
 
 def weights(run):
@@ -29,10 +29,12 @@ def same(ours, theirs):
 def test_a_run_leaves_what_it_promises(small_config, tmp_path):
     run = tmp_path / "run"
     scores = train(small_config(), run)
-    assert {path.name for path in run.iterdir()} == {"config.yaml", "splits.json", "fold0"}
+    assert {path.name for path in run.iterdir()} == {
+        "cache", "config.yaml", "fold0", "plan.json", "splits.json"
+    }  # fmt: skip
     assert {path.name for path in (run / "fold0").iterdir()} == {
-        "cache", "last.ckpt", "metrics.jsonl", "model.safetensors", "plan.json", "tensorboard",
-        "validation", "validation.json",
+        "best.safetensors", "last.ckpt", "metrics.jsonl", "model.safetensors", "summary.txt",
+        "tensorboard", "validation", "validation.json",
     }  # fmt: skip
     lines = [
         json.loads(line) for line in (run / "fold0" / "metrics.jsonl").read_text().splitlines()
@@ -48,9 +50,14 @@ def test_a_run_leaves_what_it_promises(small_config, tmp_path):
     assert spec.label_values == (0, 1, 7)
     assert spec.provenance["steps"] == 6
     events = list((run / "fold0" / "tensorboard").iterdir())
-    content = events[0].read_bytes()
-    assert b"loss" in content
+    content = b"".join(file.read_bytes() for file in events)
+    for tag in (b"loss", b"learning_rate", b"gradient_norm", b"samples_per_second"):
+        assert tag in content
     assert b"validation" in content, "the image panel"
+    assert b"hparams" in content
+    text = (run / "fold0" / "summary.txt").read_text()
+    assert "6 steps" in text
+    assert f"{scores.mean_dice:.4f}" in text
 
 
 @pytest.mark.slow
@@ -69,14 +76,12 @@ def test_it_learns_the_boxes(small_config, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_equals_an_unbroken_one(small_config, tmp_path):
+def test_a_resumed_run_equals_an_unbroken_one(small_config, tmp_path, monkeypatch):
     train(small_config(training__epochs=3), tmp_path / "unbroken")
 
     # The same run, thrown out of its second epoch by an error, then continued.
     run = Run(tmp_path / "broken", "0")
-    from attnseg.training import loop
-
-    plain, calls = loop.clip_gradient, []
+    plain, calls = loop.update_average, []
 
     def failing(*args, **kwargs):
         calls.append(1)
@@ -84,15 +89,13 @@ def test_a_resumed_run_equals_an_unbroken_one(small_config, tmp_path):
             raise OSError("power cut")
         return plain(*args, **kwargs)
 
-    loop.clip_gradient = failing
-    try:
-        with pytest.raises(OSError, match="power cut"):
-            train(small_config(training__epochs=3), run.folder)
-    finally:
-        loop.clip_gradient = plain
+    monkeypatch.setattr(loop, "update_average", failing)
+    with pytest.raises(OSError, match="power cut"):
+        train(small_config(training__epochs=3), run.folder)
+    monkeypatch.undo()
     assert run.checkpoint.exists()
     assert not run.model.exists()
-    config = resumed_config(run, epochs=None, max_minutes=None)
+    config = resumed_config(run.folder, epochs=None, max_minutes=None)
     assert config == small_config(training__epochs=3)
     train(config, run.folder, resume=True)
     assert same(weights(tmp_path / "unbroken"), weights(run.folder))
@@ -109,22 +112,20 @@ def test_the_seed_decides(small_config, tmp_path):
 @pytest.mark.slow
 def test_existing_runs_are_safe(small_config, tmp_path):
     config, run = small_config(training__epochs=1), tmp_path / "run"
-    with pytest.raises(RunError, match="no run to resume"):
-        resumed_config(Run(run, "0"), epochs=None, max_minutes=None)
-    train(config, run)
+    assert resumed_config(run, epochs=None, max_minutes=None) is None, "nothing there yet"
+    train(config, run, resume=True)
     before = (run / "fold0" / "model.safetensors").read_bytes()
     with pytest.raises(RunError, match=r"--resume.*--overwrite"):
         train(config, run)
-    with pytest.raises(RunError, match="is finished"):
-        resumed_config(Run(run, "0"), epochs=None, max_minutes=None)
+    assert train(config, run, resume=True) is None, "finished: left as it is"
     assert (run / "fold0" / "model.safetensors").read_bytes() == before
     with pytest.raises(RunError, match="fold0 was trained with another configuration"):
         train(small_config(training__epochs=1, training__seed=9), run, fold="1")
     train(config, run, fold="1")
     assert (run / "fold1" / "model.safetensors").exists()
-    assert train(config, run, fold="all") is None
-    assert (run / "fold_all" / "model.safetensors").exists()
-    longer = resumed_config(Run(run, "0"), epochs=2, max_minutes=None)
+    assert train(config, run, fold="none") is None
+    assert (run / "fold_none" / "model.safetensors").exists()
+    longer = resumed_config(run, epochs=2, max_minutes=None)
     train(longer, run, resume=True)
     assert load_model(run / "fold0" / "model.safetensors")[1].provenance["steps"] == 6
 
@@ -149,6 +150,13 @@ def test_a_fold_that_is_not_there_writes_nothing(small_config, tmp_path):
 def test_usage_errors(small_config, tmp_path):
     with pytest.raises(UsageError, match="--fold x"):
         train(small_config(), tmp_path / "run", fold="x")
+    with pytest.raises(UsageError, match="bound to the clock"):
+        train(
+            small_config(training__deterministic=True, training__max_minutes=1.0),
+            tmp_path / "run",
+        )
+    with pytest.raises(UsageError, match="batch of 1: must be a multiple of 2"):
+        train(small_config(training__accumulate=2), tmp_path / "run")
     with pytest.raises(UsageError, match="no data set"):
         train(small_config(data__root=None), tmp_path / "run")
 

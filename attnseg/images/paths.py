@@ -1,0 +1,59 @@
+"""What a file's name and its first bytes tell, before any format is opened."""
+
+import re
+from pathlib import Path
+
+from attnseg.errors import DataError
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *PICTURE_SUFFIXES)
+
+
+def scan_suffix(name: str) -> str:
+    """The part of a file name that says how to read it, as spelled there; empty for other names."""
+    for suffix in SCAN_SUFFIXES:
+        # Cameras and Windows write .PNG and .JPG.
+        if (name if suffix in NIFTI_SUFFIXES else name.lower()).endswith(suffix):
+            return name[len(name) - len(suffix) :]
+    return ""
+
+
+def strip_suffix(name: str) -> str:
+    """`case_01.nii.gz` → `case_01`; names that are not of a scan stay."""
+    return name.removesuffix(scan_suffix(name))
+
+
+def split_channel(name: str) -> tuple[str, int] | None:
+    """`case_0001` → (`case`, 1), as nnU-Net names the channels of a case; None for other names."""
+    match = re.fullmatch(r"(.+)_(\d{4})", name)
+    return (match[1], int(match[2])) if match else None
+
+
+def is_scan(path: Path) -> bool:
+    """Whether the file name says that it is an image attnseg reads; hidden files never are."""
+    return bool(scan_suffix(path.name)) and not path.name.startswith(".")
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the file name says that it is a 2D picture: PNG, JPEG or TIFF."""
+    return scan_suffix(path.name).lower() in PICTURE_SUFFIXES
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first 24 bytes of a file, by which its format is known.
+
+    Raises:
+        DataError: no such file, an empty one, or a git-LFS pointer in its place.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; check the path")
+    with path.open("rb") as stream:
+        start = stream.read(24)
+    if not start:
+        raise DataError(f"{path}: the file is empty; copy it again from its source")
+    if start.startswith(b"version https://git-lfs"):
+        raise DataError(
+            f"{path}: this is a git-LFS pointer, not the image itself; fetch it with `git lfs pull`"
+        )
+    return start

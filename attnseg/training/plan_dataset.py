@@ -1,0 +1,81 @@
+"""`attnseg plan`: what a training on this data would be, before it is one."""
+
+from pathlib import Path
+
+import torch
+
+from attnseg.config import Config
+from attnseg.errors import UsageError
+from attnseg.inference.backends import resolve_device
+from attnseg.training.console import Display, plan_lines
+from attnseg.training.plan import Plan, save_plan
+from attnseg.training.prepare import check, find, settle_plan
+from attnseg.training.probe import probe
+
+
+def plan_dataset(
+    config: Config,
+    output: Path,
+    *,
+    gpu_bytes: int | None = None,
+    hours: float | None = None,
+    explain: bool = False,
+    measure: bool = True,
+    device: str = "auto",
+) -> list[str]:
+    """Check the data, plan, measure a few steps, write the plan; returns what to tell the user.
+
+    Args:
+        config: the experiment.
+        output: path of the plan.
+        gpu_bytes: plan for a GPU of this memory, which need not be here.
+        hours: time that the training may take; the epochs that fit are measured, so it needs the
+            machine that will train.
+        explain: tell the reason of every number.
+        measure: time the planned steps on this machine.
+        device: where they are timed.
+
+    Raises:
+        AttnsegError: data or configuration that cannot be used.
+        UsageError: hours without a measurement, or too few for one epoch.
+    """
+    place = resolve_device(device)
+    display = Display()
+    dataset = find(config, display)
+    facts = check(dataset, display)
+    planned_for = torch.device("cuda") if gpu_bytes else place
+    plan = settle_plan(config, dataset, facts, device=planned_for, gpu_bytes=gpu_bytes)
+    # Planned for a GPU that is not here, a measurement on the CPU would say nothing.
+    here = planned_for.type == place.type
+    if measure and here:
+        plan = plan.model_copy(update={"probe": probe(plan, config.training, device=place)})
+    if hours is not None:
+        plan = _fitted(plan, config, hours)
+    save_plan(output, plan)
+    lines = plan_lines(plan, explain=explain)
+    if measure and not here:
+        lines.append("  not measured: it is planned for a GPU and there is none here")
+    return [
+        *lines,
+        f"{output} written; train it with: attnseg train {config.data.root} --plan {output}",
+    ]
+
+
+def _fitted(plan: Plan, config: Config, hours: float) -> Plan:
+    if plan.probe is None:
+        raise UsageError(
+            "--hours needs a measurement of the planned steps: run it on the machine that will "
+            "train, without --no-probe"
+        )
+    epoch = plan.probe.seconds_per_step * config.training.steps_per_epoch
+    epochs = int(hours * 3600 / epoch)
+    if epochs < 1:
+        raise UsageError(
+            f"--hours {hours:g}: one epoch takes {epoch / 3600:.2f} h here; allow more, or give "
+            "fewer --set training.steps_per_epoch"
+        )
+    reason = (
+        f"{hours:g} h at {plan.probe.seconds_per_step:.3f} s a step and "
+        f"{config.training.steps_per_epoch} steps an epoch"
+    )
+    return plan.model_copy(update={"epochs": epochs, "reasons": {**plan.reasons, "epochs": reason}})

@@ -1,0 +1,209 @@
+"""Data sets of pictures: found, described, inspected, and their faults named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attnseg.datasets import (
+    find_dataset,
+    find_problems,
+    fingerprint,
+    inspect_dataset,
+)
+from attnseg.errors import DataError
+from attnseg.images import read_labels
+
+RNG = np.random.default_rng(0)
+
+
+def grey(rows: int = 9, columns: int = 7) -> np.ndarray:
+    return RNG.integers(0, 255, (rows, columns), dtype=np.uint8)
+
+
+def colour(rows: int = 9, columns: int = 7) -> np.ndarray:
+    return RNG.integers(0, 255, (rows, columns, 3), dtype=np.uint8)
+
+
+def mask(value: int = 1, *, rows: int = 9, columns: int = 7, size: int = 3) -> np.ndarray:
+    labels = np.zeros((rows, columns), np.uint8)
+    labels[2 : 2 + size, 1:5] = value
+    return labels
+
+
+@pytest.fixture
+def paired(tmp_path, save_picture):
+    """Paired folders of grey PNG images and the given masks."""
+
+    def make(*masks: np.ndarray) -> Path:
+        for number, labels in enumerate(masks):
+            save_picture(tmp_path / "images" / f"{number}.png", grey(*labels.shape[:2]))
+            save_picture(tmp_path / "labels" / f"{number}.png", labels)
+        return tmp_path
+
+    return make
+
+
+def found(root: Path):
+    data = find_dataset(root)
+    facts = inspect_dataset(data)
+    return data, facts, [(f.case, f.severity, f.problem) for f in find_problems(data, facts)]
+
+
+@pytest.mark.slow
+def test_real_pictures_of_many_sizes_have_no_findings(real_data):
+    data, facts, problems = found(real_data / "nuclei")
+    assert problems == []
+    assert data.pictures
+    assert len(data.cases) == 400
+    assert data.channel_names == ("red", "green", "blue")
+    figures = fingerprint(facts)
+    assert figures.num_cases == 400
+    assert figures.label_values == (1,)
+    assert figures.median_spacing_mm == figures.percentile_10_spacing_mm == (1, 1, 1)
+    assert figures.median_shape == (256, 256, 1)
+    assert figures.orientations == {"LPS": 400}
+    assert len(figures.intensity) == 3
+
+
+def test_image_and_mask_may_differ_in_format(tmp_path, save_picture):
+    for name in "ab":
+        save_picture(tmp_path / "images" / f"{name}.jpg", colour())
+        save_picture(tmp_path / "labels" / f"{name}.png", mask(size=2 + (name == "a")))
+    data, facts, problems = found(tmp_path)
+    assert data.layout == "paired"
+    assert problems == []
+    assert "channels: 3 (red, green, blue)" in data.describe()
+    assert facts[0].shape == (7, 9, 1)
+    assert facts[0].label_counts == {0: 63 - 12, 1: 12}
+
+
+@pytest.mark.parametrize(
+    ("first", "names", "expected"),
+    [
+        (grey, None, ("image",)),
+        (colour, None, ("red", "green", "blue")),
+        (grey, ["photo"], ("photo",)),
+        (colour, ["RGB"], ("red", "green", "blue")),
+        (colour, ["R", "G", "B"], ("R", "G", "B")),
+        (grey, ["R", "G", "B"], ("R", "G", "B")),
+    ],
+)
+def test_names_of_the_channels(tmp_path, save_picture, write_metadata, first, names, expected):
+    save_picture(tmp_path / "images" / "a.png", grey())
+    save_picture(tmp_path / "images" / "b.tif", first())
+    for name in "ab":
+        save_picture(tmp_path / "labels" / f"{name}.png", mask(size=2 + (name == "a")))
+    if names:
+        write_metadata(tmp_path, channel_names={str(n): name for n, name in enumerate(names)})
+    data, facts, problems = found(tmp_path)
+    assert data.channel_names == expected
+    assert problems == []
+    assert [len(case.intensity) for case in facts] == [len(expected)] * 2
+
+
+def test_nnunet_and_decathlon_folders_of_pictures(tmp_path, save_picture, write_metadata):
+    for name in "ab":
+        save_picture(tmp_path / "imagesTr" / f"{name}_0000.png", colour())
+        save_picture(tmp_path / "labelsTr" / f"{name}.png", mask(size=2 + (name == "a")))
+    write_metadata(tmp_path, channel_names={"0": "RGB"}, labels={"background": 0, "x": 1})
+    data, _, problems = found(tmp_path)
+    assert (data.layout, data.num_channels, problems) == ("nnunet", 3, [])
+    write_metadata(
+        tmp_path,
+        labels={"0": "background", "1": "x"},
+        training=[
+            {"image": f"imagesTr/{name}_0000.png", "label": f"labelsTr/{name}.png"} for name in "ab"
+        ],
+    )
+    data, _, problems = found(tmp_path)
+    assert (data.layout, data.num_channels, problems) == ("msd", 3, [])
+
+
+def test_one_grey_picture_for_each_channel(tmp_path, save_picture, write_metadata):
+    for name in "ab":
+        for channel in range(2):
+            save_picture(tmp_path / "imagesTr" / f"{name}_000{channel}.png", grey())
+        save_picture(tmp_path / "labelsTr" / f"{name}.png", mask(size=2 + (name == "a")))
+    write_metadata(tmp_path, channel_names={"0": "dapi", "1": "gfp"}, labels={"x": 1})
+    data, facts, problems = found(tmp_path)
+    assert (data.channel_names, problems) == (("dapi", "gfp"), [])
+    assert len(facts[0].intensity) == 2
+
+
+def test_volumes_and_pictures_do_not_mix(tmp_path, touch):
+    touch(tmp_path, "images/a.nii.gz", "labels/a.nii.gz", "preview.png", "images/notes.txt")
+    assert not find_dataset(tmp_path).pictures
+    touch(tmp_path, "images/b.png")
+    message = r"images: 1 NIfTI file\(s\) such as a\.nii\.gz beside 1 picture\(s\) such as b\.png"
+    with pytest.raises(DataError, match=message):
+        find_dataset(tmp_path)
+    (tmp_path / "images" / "a.nii.gz").unlink()
+    touch(tmp_path, "labels/b.nii.gz")
+    with pytest.raises(DataError, match=r"a data set holds one kind: move the others out"):
+        find_dataset(tmp_path)
+
+
+def test_masks_of_255_alone_keep_their_value(paired):
+    _, facts, problems = found(paired(mask(255), mask(255, size=2)))
+    assert problems == []
+    assert fingerprint(facts).label_values == (255,)
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_masks_of_255_among_masks_of_1(paired, write_metadata, declared: bool):
+    masks = [mask(255), mask(255 if declared else 1, size=2), mask(0), mask(255, size=4)]
+    root = paired(*masks)
+    if declared:
+        write_metadata(root, labels={"background": 0, "nucleus": 1})
+    data, facts, problems = found(root)
+    count = 3 if declared else 2
+    assert problems == [
+        ("2", "warning", "empty label: every voxel is 0"),
+        (
+            "dataset",
+            "warning",
+            f"{count} mask(s), such as that of 0, hold 255 where others hold 1",
+        ),
+    ]
+    values = fingerprint(facts).label_values
+    assert values == (1,)
+    for case, each in zip(data.cases, facts, strict=True):
+        read = read_labels(case.label, label_values=(0, *values)).array
+        assert {int(v): int((read == v).sum()) for v in np.unique(read)} == each.label_counts
+
+
+def test_255_beside_other_labels_is_not_1(paired):
+    both = mask(1)
+    both[0] = 255
+    _, facts, problems = found(paired(both, mask(255), mask(1, size=2)))
+    assert fingerprint(facts).label_values == (1, 255)
+    assert problems == []
+
+
+def test_255_that_is_to_be_ignored_is_not_1(paired, write_metadata):
+    root = paired(mask(255), mask(1), mask(1, size=2))
+    write_metadata(root, labels={"background": 0, "nucleus": 1, "ignore": 255})
+    _, facts, problems = found(root)
+    assert facts[0].label_counts == {0: 51}
+    assert problems == [("0", "warning", "empty label: every voxel is 0 or 255 (ignored)")]
+    assert fingerprint(facts).label_values == (1,)
+
+
+def test_faults_of_pictures_are_named(paired, save_picture):
+    root = paired(mask(), mask(size=2), mask(size=4), mask(size=1), mask(), mask(), mask())
+    save_picture(root / "labels" / "2.png", mask(rows=8))
+    save_picture(root / "labels" / "3.png", colour())
+    (root / "images" / "4.png").write_bytes(b"")
+    (root / "labels" / "5.png").unlink()
+    (root / "labels" / "6.png").unlink()
+    save_picture(root / "labels" / "6.jpg", mask())
+    _, facts, problems = found(root)
+    fatal = {case: problem for case, severity, problem in problems if severity == "fatal"}
+    assert fatal.keys() == {"2", "3", "4", "5", "6"}
+    assert fatal["2"] == "label has shape (7, 8, 1), the image (7, 9, 1)"
+    assert "3.png: a mask in colour" in fatal["3"]
+    assert "4.png: the file is empty" in fatal["4"]
+    assert fatal["5"] == "image 5.png has no label"
+    assert "6.jpg: JPEG does not keep pixel values" in fatal["6"]
+    assert [case.usable for case in facts] == [True, True, False, False, False, False, False]
