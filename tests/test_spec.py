@@ -150,7 +150,7 @@ def test_total_stride_in_2d() -> None:
         ),
         (
             {"patch": (32, 32)},
-            "patch has 2 entries where the architecture needs 3",
+            "patch.2: Field required",
         ),
         (
             {"patch": (32, 0, 32)},

@@ -211,20 +211,23 @@ def to_device(
 
 def _received(loader: DataLoader) -> Iterator[Any]:
     batches = iter(loader)
-    while True:
-        try:
+    try:
+        while True:
             batch = next(batches)
-        except RuntimeError as error:
-            if loader.num_workers == 0:
-                raise
-            # Errors of samples come as values: this is a worker that was killed.
-            raise RunError(
-                f"a loader process ended ({str(error).splitlines()[0]}); lower --set "
-                f"training.workers (now {loader.num_workers}), memory may be short"
-            ) from error
-        if isinstance(batch, DataError):
-            raise batch
-        yield batch
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if loader.num_workers == 0:
+            raise
+        # Errors of samples come as values: this is a worker that was killed.
+        raise RunError(
+            f"a loader process ended ({str(error).splitlines()[0]}); lower --set "
+            f"training.workers (now {loader.num_workers}), memory may be short"
+        ) from error
+    finally:
+        # Now, not with the garbage of the exception: the workers would take five seconds to end.
+        del batches
 
 
 def _collate(samples: list[Any]) -> Any:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter1d
+from small_patches import make_spec
 
 from attnseg.config import AugmentationConfig
-from attnseg.spec import Architecture, Label, ModelSpec, Preprocessing, ZScore
 from attnseg.training.augmentation import (
     Augmentation,
     Crop,
@@ -22,22 +22,9 @@ NAMES = ("background", "kidney_left", "liver", "kidney_right")
 ALL = {"spatial_probability": 0, "intensity_probability": 1, "mirror": "none"}
 
 
-def make_spec(*, patch=(12, 10, 8), spacing_mm=(1.0, 1.0, 1.0), names=NAMES) -> ModelSpec:
-    net = Architecture(
-        spatial_dims=3,
-        in_channels=1,
-        out_channels=len(names),
-        channels=(4, 8),
-        strides=((2, 2, 2),),
-        kernel_sizes=((3, 3, 3),) * 2,
-    )
-    return ModelSpec(
-        architecture=net,
-        preprocessing=Preprocessing(spacing_mm=spacing_mm, normalization=(ZScore(),)),
-        channel_names=("MRI",),
-        labels=tuple(Label(value=i, name=name) for i, name in enumerate(names)),
-        patch=patch,
-    )
+def make_augmentation(*, seed=0, **settings) -> Augmentation:
+    spec = make_spec((12, 10, 8), names=NAMES)
+    return Augmentation(AugmentationConfig(**settings), spec, seed=seed)
 
 
 def make_crop(number=0, *, present=(True, True, True, False)) -> Crop:
@@ -116,8 +103,7 @@ def test_axes_to_mirror(mirror, paired, patch, training, prediction):
 
 
 def test_mirrored_left_is_right():
-    settings = AugmentationConfig(spatial_probability=0, intensity_probability=0, mirror="swap")
-    augment = Augmentation(settings, make_spec(), seed=0)
+    augment = make_augmentation(spatial_probability=0, intensity_probability=0, mirror="swap")
     seen = set()
     for number in range(30):
         crop = make_crop(number)
@@ -141,8 +127,7 @@ def test_mirrored_left_is_right():
 
 
 def test_left_and_right_stay_where_labels_are_paired():
-    settings = AugmentationConfig(spatial_probability=0, intensity_probability=0, mirror="all")
-    augment = Augmentation(settings, make_spec(), seed=0)
+    augment = make_augmentation(spatial_probability=0, intensity_probability=0, mirror="all")
     changed = 0
     for number in range(10):
         crop = make_crop(number)
@@ -157,20 +142,20 @@ def test_each_change_has_draws_of_its_own():
 
     def labels(**settings):
         settings |= {"mirror": "all", "spatial_probability": 0}
-        augment = Augmentation(AugmentationConfig(**settings), make_spec(), seed=3)
+        augment = make_augmentation(seed=3, **settings)
         return [augment(make_crop(number))["label"] for number in range(8)]
 
     silent, loud = labels(intensity_probability=0), labels(intensity_probability=1)
     assert all(torch.equal(a, b) for a, b in zip(silent, loud, strict=True))
 
-    augment = Augmentation(AugmentationConfig(**ALL), make_spec(), seed=0)
+    augment = make_augmentation(**ALL)
     crop = make_crop(4)
     whole = augment(crop)["image"]
     augment.intensities = {Stream.NOISE: augment.intensities[Stream.NOISE]}
     noise = augment(crop)["image"] - crop.image
     augment.intensities = {}
     torch.testing.assert_close(augment(crop)["image"], crop.image)
-    again = Augmentation(AugmentationConfig(**ALL), make_spec(), seed=0)
+    again = make_augmentation(**ALL)
     again(make_crop(5))
     assert torch.equal(again(crop)["image"], whole), "what came before does not matter"
     del again.intensities[Stream.GAMMA], again.intensities[Stream.BLUR]
@@ -257,7 +242,7 @@ def test_nothing_is_mixed_across_coarse_axes(stream):
 
 @pytest.mark.parametrize("value", [0.0, -3.0])
 def test_constant_images_stay_finite(value):
-    augment = Augmentation(AugmentationConfig(**ALL), make_spec(), seed=0)
+    augment = make_augmentation(**ALL)
     for number in range(5):
         crop = make_crop(number)
         crop.image.fill_(value)
@@ -265,7 +250,7 @@ def test_constant_images_stay_finite(value):
 
 
 def test_channels_are_changed_one_by_one():
-    augment = Augmentation(AugmentationConfig(**ALL), make_spec(), seed=0)
+    augment = make_augmentation(**ALL)
     augment.intensities = {Stream.BRIGHTNESS: augment.intensities[Stream.BRIGHTNESS]}
     crop = make_crop()
     twice = Crop(0, crop.image.repeat(2, 1, 1, 1), crop.label, crop.present)

@@ -146,7 +146,7 @@ import sys
 asked = []
 sys.addaudithook(lambda event, _: asked.append(event) if event.startswith("socket.") else None)
 import {module}
-print(asked, sorted(name for name in ("albumentations", "cv2") if name in sys.modules))
+print(asked, "albumentations" in sys.modules)
 """
 
 
@@ -154,8 +154,8 @@ print(asked, sorted(name for name in ("albumentations", "cv2") if name in sys.mo
 @pytest.mark.parametrize(
     ("module", "loaded"),
     [
-        ("attnseg.training.pipeline", []),
-        ("attnseg.training.augmentation_2d", ["albumentations", "cv2"]),
+        ("attnseg.training.pipeline", False),
+        ("attnseg.training.augmentation_2d", True),
     ],
 )
 def test_importing_opens_no_socket_and_volumes_do_without(module, loaded):

@@ -1,11 +1,14 @@
 """Preprocessed cases on disk."""
 
+import errno
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from attnseg.datasets import find_dataset, fingerprint, inspect_dataset
-from attnseg.errors import DataError
+from attnseg.errors import DataError, RunError
 from attnseg.images import read_image, read_labels
 from attnseg.preprocessing import preprocess, preprocess_labels
 from attnseg.training.cache import cache_cases
@@ -54,3 +57,58 @@ def test_an_unreadable_case_is_named(planned, tmp_path):
     file.write_bytes(file.read_bytes()[:300])
     with pytest.raises(DataError, match="case0"):
         cache_cases(data.cases, spec, tmp_path)
+
+
+def test_the_same_content_is_shared_and_any_change_is_made_anew(planned, tmp_path):
+    data, spec = planned
+    first = cache_cases(data.cases[:1], spec, tmp_path)[0]
+    again = cache_cases(data.cases[:1], spec, tmp_path)[0]
+    assert again == first
+    finer = spec.model_copy(
+        update={"preprocessing": spec.preprocessing.model_copy(update={"spacing_mm": (1, 1, 1)})}
+    )
+    assert cache_cases(data.cases[:1], finer, tmp_path)[0].image != first.image
+    assert cache_cases(data.cases[:1], spec, tmp_path, ignore_label=7)[0].label != first.label
+    # Weights, patch and names shape nothing in the cache.
+    renamed = spec.model_copy(update={"patch": (8, 8, 8), "channel_names": ("other",)})
+    assert cache_cases(data.cases[:1], renamed, tmp_path)[0] == first
+    label = data.cases[0].label
+    label.write_bytes(data.cases[1].label.read_bytes())
+    assert cache_cases(data.cases[:1], spec, tmp_path)[0].label != first.label
+
+
+def test_ignored_voxels_are_minus_one(planned, tmp_path):
+    data, spec = planned
+    known = spec.model_copy(update={"labels": spec.labels[:2]})
+    _, label, foreground = cache_cases(data.cases[:1], known, tmp_path, ignore_label=7)[0].load()
+    assert set(np.unique(label)) == {-1, 0, 1}
+    assert set(foreground[:, 0]) == {1}
+
+
+def test_labels_present_become_class_indices(planned, tmp_path):
+    data, spec = planned
+    case = replace(data.cases[0], labels_present=(7,))
+    assert cache_cases([case], spec, tmp_path)[0].present == (0, 2)
+
+
+def test_a_full_disk_stops_cleanly_and_goes_on_later(planned, tmp_path, monkeypatch):
+    data, spec = planned
+    save, written = np.save, []
+
+    def full(path, array, **options):
+        written.append(path)
+        if len(written) == 5:
+            path.write_bytes(b"as far as it went")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(path, array, **options)
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(RunError, match=r"disk is full after 1 of 6 cases.*data.cache.*--resume"):
+        cache_cases(data.cases, spec, tmp_path / "cache")
+    monkeypatch.undo()
+    left = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert not any(name.startswith(".partial") for name in left)
+    first = next(path for path in (tmp_path / "cache").glob("case0*image*"))
+    stamp = first.stat().st_mtime_ns
+    assert len(cache_cases(data.cases, spec, tmp_path / "cache")) == 6
+    assert first.stat().st_mtime_ns == stamp, "what was done is kept"

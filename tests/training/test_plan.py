@@ -131,7 +131,7 @@ def test_pictures_are_2d():
     plan = plan_for((320, 256, 1), (1.0, 1.0, 1.0), data=data)
     assert plan.spec.patch[2] == 1
     assert plan.spec.architecture.in_channels == 3
-    assert plan.batch_size == 8
+    assert plan.batch_size == 4
     with pytest.raises(ConfigError, match="these are pictures"):
         plan_for((320, 256, 1), (1.0, 1.0, 1.0), data=data, model__dim="3d")
 
@@ -173,10 +173,11 @@ def test_a_model_to_start_from_lends_its_network_and_grid():
 
 def test_left_and_right_forbid_mirroring_across_them():
     pair = Dataset(Path("/d"), "msd", (), ("CT",), {1: "RightParotid", 2: "LeftParotid"})
-    assert plan_for((40, 40, 40), (1, 1, 1), data=pair).spec.mirror_axes == (1, 2)
-    assert plan_for((40, 40, 40), (1, 1, 1)).spec.mirror_axes == (0, 1, 2)
-    off = plan_for((40, 40, 40), (1, 1, 1), training__augmentation={"mirror": "none"})
-    assert off.spec.mirror_axes == ()
+    everywhere = {"training__augmentation": {"mirror": "all"}}
+    assert plan_for((40, 40, 40), (1, 1, 1), data=pair, **everywhere).spec.mirror_axes == (1, 2)
+    assert plan_for((40, 40, 40), (1, 1, 1), **everywhere).spec.mirror_axes == (0, 1, 2)
+    assert plan_for((40, 40, 40), (1, 1, 1)).spec.mirror_axes == (), "3D: anatomy lies one way"
+    assert plan_for((40, 40, 40), (1, 1, 1), model__dim="2d").spec.mirror_axes == (0, 1)
 
 
 def test_a_plan_for_other_data_is_refused(tmp_path):
