@@ -60,15 +60,18 @@ def _case_table(evaluation: Evaluation, cases: list[CaseResult], title: str) -> 
 
 def _label_table(evaluation: Evaluation) -> "Table":
     table = _table(f"Dice per label, {len(evaluation.cases)} case(s)", "label")
-    for column in ("mean", "95 % interval", "sd", "median", "min", "cases", "both empty"):
-        table.add_column(column, justify="right")
+    # Eighty columns: what is rarely other than zero is shown only then.
+    empty = any(label.both_empty for label in evaluation.labels)
+    columns = ["mean", "95 % interval", "sd", "median", "min", "cases", *["empty"] * empty]
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
     for label in evaluation.labels:
         table.add_row(
             _safe(label.name),
             _number(label.mean),
             _interval(label.ci95),
             *map(_number, (label.sd, label.median, label.min)),
-            *map(str, (label.cases, label.both_empty)),
+            *map(str, (label.cases, *[label.both_empty] * empty)),
         )
     table.add_section()
     table.add_row(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attnseg.config import TrainingConfig
 from attnseg.errors import RunError
-from attnseg.models import AttentionUNet, channels_last
+from attnseg.models import AttentionUNet
 from attnseg.training.engine import Engine
 from attnseg.training.losses import SegmentationLoss, mean_openness
 from attnseg.training.schedule import Clock, learning_rate
@@ -97,10 +97,9 @@ def fit(
         norm: Tensor | None = None
         for part in _parts(batch, settings.accumulate):
             with engine.accumulate(model):
-                logits, attention = model(_placed(part["image"], engine.device))
-                loss = loss_of(
-                    logits, part["label"].to(engine.device), part["present"].to(engine.device)
-                )
+                logits, attention = model(part["image"].to(engine.device, non_blocking=True))
+                # `present` stays on the CPU: to look at it there waits for no GPU.
+                loss = loss_of(logits, part["label"].to(engine.device), part["present"])
                 if attention and settings.gate_price > 0:
                     loss = loss + settings.gate_price * mean_openness(attention.values())
                 engine.backward(loss)
@@ -160,10 +159,3 @@ def _parts(batch: Batch, count: int) -> Iterator[Batch]:
     pieces = {name: value.chunk(count) for name, value in batch.items()}
     for index in range(count):
         yield {name: chunks[index] for name, chunks in pieces.items()}
-
-
-def _placed(images: Tensor, device: torch.device) -> Tensor:
-    """On the device; channels-last on a CPU, where convolutions are faster with it."""
-    if device.type == "cpu":
-        return channels_last(images)
-    return images.to(device, non_blocking=True)

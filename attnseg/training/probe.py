@@ -7,7 +7,7 @@ import time
 import torch
 
 from attnseg.config import TrainingConfig
-from attnseg.models import build_network, channels_last
+from attnseg.models import build_network
 from attnseg.training.engine import choose_precision
 from attnseg.training.losses import make_loss, mean_openness
 from attnseg.training.plan import Plan, Probe
@@ -29,9 +29,7 @@ def probe(plan: Plan, settings: TrainingConfig, *, device: torch.device) -> Prob
     images = torch.randn(shape, generator=generator).to(device)
     labels = torch.randint(len(spec.labels), (plan.batch_size, 1, *size), generator=generator)
     present = torch.ones(plan.batch_size, len(spec.labels), dtype=torch.bool)
-    labels, present = labels.to(device), present.to(device)
-    if device.type == "cpu":
-        network, images = network.channels_last(), channels_last(images)
+    labels = labels.to(device)
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(
         choose_precision(settings.precision, device)
     )

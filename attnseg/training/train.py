@@ -138,17 +138,14 @@ def _train_fold(
         processes=engine.processes,
         device=engine.device,
     )
-    predictor = Predictor(
-        state.average, spec, device=str(engine.device), overlap=config.inference.overlap
-    )
     board = (
         Board(run.fold_folder / "tensorboard", first_step=state.step) if engine.is_main else None
     )
     with stop_on_signals() as stop, display.training() as show:
         on_step = (
             Watch(
-                state, predictor, settings, run, board, prepared.dataset, held_out, stop,
-                show=show, loss_scale=lambda: engine.loss_scale,
+                state, spec, config, run, board, prepared.dataset, held_out, stop,
+                show=show, engine=engine,
             )
             if board
             else lambda report: False
@@ -228,10 +225,9 @@ def _new_state(
         display.say(f"starting from {init}")
         for line in summary(adapt_weights(network, spec, source, source_spec)):
             display.say(line)
-    network = network.to(engine.device)
-    if engine.device.type == "cpu":
-        network = network.channels_last()
-    return new_state(network, config.training)
+    # Contiguous, on a CPU too: channels-last, the faster layout of a forward pass, makes a training
+    # step slower by 5 % on two threads and by 20 % on one.
+    return new_state(network.to(engine.device), config.training)
 
 
 def _finish(

@@ -1,12 +1,15 @@
 """What happens beside the steps: validation, metrics, panels, checkpoints."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attnseg.config import TrainingConfig
+from attnseg.config import Config
 from attnseg.datasets import Case, Dataset
 from attnseg.inference import Predictor
 from attnseg.models import save_model
+from attnseg.spec import ModelSpec
+from attnseg.training.engine import Engine
 from attnseg.training.loop import Report
 from attnseg.training.run import Run
 from attnseg.training.signals import StopRequest
@@ -23,22 +26,22 @@ class Watch:
 
     Args:
         state: of the run; saved, and its average validated.
-        predictor: of the averaged weights.
-        settings: how often to validate, and when to give up.
+        spec: of the model.
+        config: how often to validate, and when to give up.
         run: where metrics and checkpoints go.
         board: where curves and pictures go.
         dataset: tells how masks are to be read.
         held_out: cases of which the first few are predicted now and then.
         stop: a requested stop is not kept waiting by a validation.
         show: the live line.
-        loss_scale: reads the engine's.
+        engine: device and loss scale.
     """
 
     def __init__(
         self,
         state: TrainingState,
-        predictor: Predictor,
-        settings: TrainingConfig,
+        spec: ModelSpec,
+        config: Config,
         run: Run,
         board: Board,
         dataset: Dataset,
@@ -46,12 +49,13 @@ class Watch:
         stop: StopRequest,
         *,
         show: Callable[[Report, float], None],
-        loss_scale: Callable[[], dict[str, float]],
+        engine: Engine,
     ) -> None:
-        self.state, self.predictor, self.settings, self.run = state, predictor, settings, run
+        self.state, self.spec, self.config, self.run = state, spec, config, run
         self.board, self.dataset, self.stop = board, dataset, stop
-        self.show, self.loss_scale = show, loss_scale
-        self.cases = held_out[: settings.validation_cases]
+        self.show, self.engine = show, engine
+        self.settings = config.training
+        self.cases = held_out[: config.training.validation_cases]
         self.saved = state.seconds
         self.dice = float("nan")
 
@@ -85,15 +89,22 @@ class Watch:
 
     def _save(self) -> None:
         self.saved = self.state.seconds
-        self.state.loss_scale = self.loss_scale()
+        self.state.loss_scale = self.engine.loss_scale
         self.state.save(self.run.checkpoint)
 
     def _validate(self, step: int) -> dict[str, Any]:
         from attnseg.visualization import figure_to_array, overlay_figure
 
-        seen = peek(self.predictor, self.cases, self.dataset)
+        # A copy: a predictor lays its weights out for itself.
+        predictor = Predictor(
+            copy.deepcopy(self.state.average),
+            self.spec,
+            device=str(self.engine.device),
+            overlap=self.config.inference.overlap,
+        )
+        seen = peek(predictor, self.cases, self.dataset)
         self.dice = seen.mean_dice
-        names = self.predictor.spec.output_names
+        names = self.spec.output_names
         figure = overlay_figure(
             seen.image,
             seen.labels,
@@ -104,7 +115,7 @@ class Watch:
         self.board.panel("validation", figure_to_array(figure), step=step)
         if self.dice > self.state.best:
             self.state.best, self.state.stale = self.dice, 0
-            save_model(self.run.best, self.state.average, self.predictor.spec)
+            save_model(self.run.best, self.state.average, self.spec)
         else:
             self.state.stale += 1
         each = {f"dice/{names[value]}": round(dice, 4) for value, dice in seen.dice.items()}

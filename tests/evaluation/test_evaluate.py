@@ -236,7 +236,7 @@ def test_tables_fit_into_100_columns(folders: tuple[Path, Path]) -> None:
     assert all(name in text for name in names.values())
     assert "…" not in text
     headings = next(line for line in text.splitlines() if "95 %" in line)
-    columns = ["label", "mean", "95 % interval", "sd", "median", "min", "cases", "both empty"]
+    columns = ["label", "mean", "95 % interval", "sd", "median", "min", "cases", "empty"]
     assert re.split(r"\s{2,}", headings.strip()) == columns
 
 
