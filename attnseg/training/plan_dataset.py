@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from attnseg.config import Config
+from attnseg.datasets import Fingerprint, fingerprint
 from attnseg.errors import UsageError
 from attnseg.inference.backends import resolve_device
 from attnseg.training.console import Display, plan_lines
@@ -52,12 +53,39 @@ def plan_dataset(
     if hours is not None:
         plan = _fitted(plan, config, hours)
     save_plan(output, plan)
-    lines = plan_lines(plan, explain=explain)
+    lines = [
+        *(_data_lines(fingerprint(facts)) if explain else []),
+        *plan_lines(plan, explain=explain),
+    ]
     if measure and not here:
         lines.append("  not measured: it is planned for a GPU and there is none here")
     return [
         *lines,
         f"{output} written; train it with: attnseg train {config.data.root} --plan {output}",
+    ]
+
+
+def _data_lines(figures: Fingerprint) -> list[str]:
+    """What the plan was made from."""
+    shape = "×".join(map(str, figures.median_shape))
+    median, low, high = (
+        " × ".join(f"{mm:g}" for mm in spacing)
+        for spacing in (figures.median_spacing_mm, figures.min_spacing_mm, figures.max_spacing_mm)
+    )
+    stored = ", ".join(f"{code} {count}" for code, count in figures.orientations.items())
+    volumes = ", ".join(
+        f"{value}: {volume / 1000:.3g} ml"
+        for value, volume in zip(figures.label_values, figures.label_volumes_mm3, strict=True)
+    )
+    foreground = ", ".join(
+        f"{each.mean:.4g} ± {each.std:.3g} ({each.percentile_00_5:.4g} to {each.percentile_99_5:.4g})"
+        for each in figures.intensity
+    )
+    return [
+        f"data: {figures.num_cases} cases, median {shape} voxels of {median} mm ({low} to {high})",
+        f"  stored as: {stored}",
+        f"  median volume of each label: {volumes}",
+        f"  intensity of labelled voxels, per channel: {foreground}",
     ]
 
 

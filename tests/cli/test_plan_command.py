@@ -9,6 +9,9 @@ def test_a_plan_is_told_measured_and_written(attnseg, dataset):
     result = attnseg("plan", dataset, "--explain", "--set", "model.channels=[4,8]")
     assert result.code == 0, result.err
     assert "plan: 3D, patch" in result.out
+    assert "data: 3 cases, median 18×16×10 voxels of 1 × 1 × 1.5 mm" in result.out
+    assert "stored as: LPS 3" in result.out
+    assert f"1: {8 * 8 * 6 * 1.5 / 1000:.3g} ml" in result.out
     assert "s a step, peak memory" in result.out
     assert "spacing_mm: median of 3 cases" in result.out
     assert "plan.json written; train it with: attnseg train" in result.out

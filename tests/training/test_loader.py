@@ -115,6 +115,7 @@ def test_workers_that_start_from_nothing_can_be_sent_the_data(cases, patch, dims
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("patch", "dims"), [((8, 9, 6), 3), ((8, 9, 1), 2)])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # where one core is allowed
 def test_workers_give_the_same_samples_in_the_same_order(cases, patch, dims):
     spec = make_spec(patch, spatial_dims=dims)
     here, there = (
