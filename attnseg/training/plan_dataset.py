@@ -77,8 +77,8 @@ def _data_lines(figures: Fingerprint) -> list[str]:
         f"{value}: {volume / 1000:.3g} ml"
         for value, volume in zip(figures.label_values, figures.label_volumes_mm3, strict=True)
     )
-    foreground = ", ".join(
-        f"{each.mean:.4g} ± {each.std:.3g} ({each.percentile_00_5:.4g} to {each.percentile_99_5:.4g})"
+    foreground = "; ".join(
+        f"mean {each.mean:.4g}, {each.percentile_00_5:.4g} to {each.percentile_99_5:.4g}"
         for each in figures.intensity
     )
     return [
