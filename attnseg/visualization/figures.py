@@ -229,7 +229,7 @@ def _annotate(page: Axes, panel: Panel, top: float) -> None:
     bar = Line2D((x - length, x), (y, y), color=_TEXT, lw=2.5, solid_capstyle="butt")
     bar.set_path_effects([withStroke(linewidth=5, foreground=_SHADE)])
     page.add_line(bar)
-    text = f"{length_mm:g} mm"
+    text = f"{length_mm:g} {panel.plane.unit}"
     _write(page, x - length / 2, y - 6, text, ha="center", va="bottom", path_effects=_HALO)
 
 

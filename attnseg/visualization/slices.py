@@ -6,11 +6,11 @@ display axis therefore runs from the positive to the negative end of its RAS+ wo
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attnseg.images import Geometry, Image
+from attnseg.images import Geometry, Image, is_picture
 
 # Name, world axis across the slice, world axis of the rows, world axis of the columns.
 _PLANES = (("axial", 2, 1, 0), ("coronal", 1, 2, 0), ("sagittal", 0, 2, 1))
@@ -32,7 +32,8 @@ class Plane:
         flip_rows, flip_columns: whether the voxel axis runs against the display axis.
         transpose: whether the columns come before the rows in the array.
         spacing_mm: between rows, between columns.
-        letters: patient directions at the left, right, top and bottom edge.
+        letters: patient directions at the left, right, top and bottom edge; empty for a picture.
+        unit: of `spacing_mm` as shown: mm, or px for a picture, whose pixels have no known size.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Plane:
     transpose: bool
     spacing_mm: tuple[float, float]
     letters: tuple[str, str, str, str]
+    unit: str = "mm"
 
     def cut(self, volume: np.ndarray) -> np.ndarray:
         """`[I, J, K]` on the plane's grid → `[rows, columns]` as displayed, first row on top."""
@@ -64,7 +66,7 @@ def display_planes(image: Image, labels: np.ndarray) -> tuple[Plane, ...]:
     is a single slice, are left out.
 
     Args:
-        image: the scan; only its geometry is used.
+        image: the scan; only its geometry is used, and whether it is a picture.
         labels: `[I, J, K]`; where all are 0 the middle slices are taken.
     """
     assert labels.shape == image.geometry.shape, (labels.shape, image.geometry.shape)
@@ -72,8 +74,10 @@ def display_planes(image: Image, labels: np.ndarray) -> tuple[Plane, ...]:
         _plane(name, image.geometry, labels, across=across, rows=rows, columns=columns)
         for name, across, rows, columns in _PLANES
     )
-    flat = tuple(plane for plane in planes if min(plane.cut(labels).shape) > 1)
-    return flat or planes[:1]
+    flat = tuple(plane for plane in planes if min(plane.cut(labels).shape) > 1) or planes[:1]
+    if image.path is not None and is_picture(image.path):
+        return tuple(replace(plane, name="", letters=("",) * 4, unit="px") for plane in flat)
+    return flat
 
 
 def labelled_region(

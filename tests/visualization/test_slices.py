@@ -1,6 +1,7 @@
 """Slices for display: the right slice, the right way round, for every orientation of the array."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,3 +126,15 @@ def test_window_of_a_large_scan_is_that_of_a_sample() -> None:
     rng = np.random.default_rng(0)
     large = rng.random((128, 128, 200), dtype=np.float32)
     assert window_of(large) == pytest.approx((0.01, 0.99), abs=1e-3)
+
+
+def test_a_picture_has_pixels_and_no_patient():
+    image = Image(
+        np.zeros((1, 9, 7, 1), np.float32),
+        Geometry((9, 7, 1), np.diag([-1.0, -1.0, 1.0, 1.0])),
+        path=Path("nuclei.png"),
+    )
+    (plane,) = display_planes(image, np.zeros((9, 7, 1), int))
+    assert (plane.name, plane.letters, plane.unit) == ("", ("",) * 4, "px")
+    pixels = np.arange(63).reshape(9, 7, 1)  # [x, y]
+    np.testing.assert_array_equal(plane.cut(pixels), pixels[:, :, 0].T)
