@@ -3,8 +3,8 @@
     python benchmarks/training.py [--data ../shared/data/hippocampus ../shared/data/nuclei]
 
 Steps: forward, loss, backward, clipping and AdamW on one batch in memory, with the same channels,
-patch and batch, in turns. attnseg runs as it always does (channels-last on a CPU); the peers as
-their own tools run them (contiguous), and channels-last in rows of their own. attnseg's and
+patch and batch, in turns. All train contiguous, as their own tools do, and channels-last in rows of
+their own. attnseg's and
 nnU-Net's losses cover all heads; MONAI's network has one.
 
 Pipeline: attnseg's own loop on a data set, with its loader and, block by block in turns, with one
@@ -138,14 +138,11 @@ def step_speed(
             continue
         loss_of = losses(labels, len(channels))[name]
         parameters[name] = sum(each.numel() for each in layouts[0].parameters())
-        # attnseg in its own layout only.
-        if name != "attnseg" or device.type != "cpu":
-            steps[name] = make_step(layouts[0], loss_of, images)
-        if name != "attnseg" or device.type == "cpu":
-            last = torch.channels_last_3d
-            layouts[1].to(memory_format=last)  # type: ignore[call-overload]
-            given = images.contiguous(memory_format=last)
-            steps[f"{name}, channels-last"] = make_step(layouts[1], loss_of, given)
+        steps[name] = make_step(layouts[0], loss_of, images)
+        last = torch.channels_last_3d
+        layouts[1].to(memory_format=last)  # type: ignore[call-overload]
+        given = images.contiguous(memory_format=last)
+        steps[f"{name}, channels-last"] = make_step(layouts[1], loss_of, given)
     seconds = common.in_turns(steps, rounds=rounds)
     return {
         row: {
@@ -191,10 +188,7 @@ def pipeline_speed(
     engine = Engine(settings, device=device)
     plan = settle_plan(config, dataset, inspect_dataset(dataset), device=engine.device)
     cached = cache_cases(chosen, plan.spec, folder, ignore_label=dataset.ignore_label)
-    network = build_network(plan.spec.architecture).to(engine.device)
-    if engine.device.type == "cpu":
-        network = network.channels_last()
-    state = new_state(network, settings)
+    state = new_state(build_network(plan.spec.architecture).to(engine.device), settings)
     loss_of = make_loss(plan.spec, settings)
     loader = make_loader(
         cached, plan.spec, settings, batch_size=plan.batch_size, first=0, device=engine.device
