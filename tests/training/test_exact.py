@@ -50,7 +50,7 @@ def test_killed_at_random_moments_and_resumed_the_weights_are_the_same_bits(
     toy, tmp_path, full, record_property
 ):
     wanted = max(2, full(20))
-    epochs = 2 * wanted + 4
+    epochs = 8 * wanted + 4
     exact = ("--deterministic", "--epochs", str(epochs))
     train(toy, tmp_path / "unbroken", *exact)
     broken = tmp_path / "broken"
