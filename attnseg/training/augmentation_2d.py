@@ -1,7 +1,7 @@
 """Sampling and intensity of 2D patches with albumentations: the only file that imports it.
 
 Its transforms of intensity clip to [0, 1]: a channel of any range is mapped there by its own
-extremes, and back. Noise is that of volumes (`augmentation`), since its own is measured by the
+extremes, and back. Noise is that of volumes (`intensity`), since its own is measured by the
 range of the image and clipped at both ends.
 """
 
@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnseg.training.augmentation import (
+from attnseg.training.draws import Stream
+from attnseg.training.intensity import (
     BLUR_SIGMA,
     GAMMA,
     INVERTED_GAMMA,
     LARGEST_FACTOR,
     Intensity,
-    Stream,
     noise,
     reduced_shape,
 )

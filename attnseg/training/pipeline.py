@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from attnseg.config import TrainingConfig
 from attnseg.errors import DataError, RunError
 from attnseg.spec import ModelSpec
-from attnseg.training.augmentation import Augmentation, Crop, Stream, generator
+from attnseg.training.augmentation import Augmentation, Crop
 from attnseg.training.cache import CachedCase
+from attnseg.training.draws import Stream, generator
 from attnseg.training.warp import Warp
 
 _CPU = torch.device("cpu")

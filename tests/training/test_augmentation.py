@@ -10,13 +10,12 @@ from attnseg.config import AugmentationConfig
 from attnseg.training.augmentation import (
     Augmentation,
     Crop,
-    Stream,
-    generator,
-    intensities,
     left_right_pairs,
     prediction_mirror_axes,
     training_mirror_axes,
 )
+from attnseg.training.draws import Stream, generator
+from attnseg.training.intensity import intensities
 
 NAMES = ("background", "kidney_left", "liver", "kidney_right")
 ALL = {"spatial_probability": 0, "intensity_probability": 1, "mirror": "none"}

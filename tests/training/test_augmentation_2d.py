@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from attnseg.config import AugmentationConfig
-from attnseg.training.augmentation import Stream, generator
 from attnseg.training.augmentation_2d import intensities, resample
+from attnseg.training.draws import Stream, generator
 from attnseg.training.warp import Warp, draw_warp
 from attnseg.training.warp import resample as resample_volume
 
@@ -65,7 +65,7 @@ def test_a_quarter_turn_is_numpys():
 
 
 def test_both_dimensions_have_the_same_changes():
-    from attnseg.training.augmentation import intensities as of_volumes
+    from attnseg.training.intensity import intensities as of_volumes
 
     assert set(intensities((0, 1))) == set(of_volumes((0, 1, 2)))
 
