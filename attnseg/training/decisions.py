@@ -23,7 +23,7 @@ from attnseg.training.topology import (
     cut_to_budget,
     levels_of,
     levels_reason,
-    round_up,
+    round_to_strides,
     step_bytes,
 )
 
@@ -176,8 +176,11 @@ def choose_network(
         net = build(size)
     else:
         whole = [shape[axis] for axis in axes]
+        # On a GPU rounding up is paid from the share of memory that is left free.
         budget = _CPU_PATCH if slice_axis is None else _CPU_SLICE
-        size = cut_to_budget(whole, spacing, budget if device == "cpu" else prod(whole))
+        if device != "cpu":
+            budget = 2 * prod(whole)
+        size = cut_to_budget(whole, spacing, budget)
         net = build(size)
         if device != "cpu":
             memory = _SHARE * (gpu_bytes or _DEFAULT_GPU_BYTES) / _SMALLEST_BATCH
@@ -191,10 +194,10 @@ def choose_network(
             else f"{(gpu_bytes or _DEFAULT_GPU_BYTES) / 2**30:g} GiB of GPU memory"
         )
         reasons["patch"] = (
-            f"the median scan of {'×'.join(map(str, whole))} voxels, {cut} {bound}, and rounded up "
-            "to the network's strides"
+            f"the median scan of {'×'.join(map(str, whole))} voxels, {cut} {bound}, and rounded to "
+            "the network's strides"
         )
-        size = round_up(size, net.strides)
+        size = round_to_strides(size, spacing, net.strides, budget=budget)
     reasons["levels"] = levels_reason(len(net.channels))
     patch = [1, 1, 1]
     for axis, n in zip(axes, size, strict=True):

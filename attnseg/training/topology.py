@@ -52,10 +52,22 @@ def levels_reason(levels: int) -> str:
     )
 
 
-def round_up(patch: Sequence[int], strides: Sequence[Ints]) -> list[int]:
-    """The patch with every axis a multiple of the network's total stride."""
+def round_to_strides(
+    patch: Sequence[int], spacing_mm: Sequence[float], strides: Sequence[Ints], *, budget: int
+) -> list[int]:
+    """The patch with every axis a multiple of the network's total stride, within the budget.
+
+    Rounded up; where that exceeds `budget` voxels the longest sides in mm give a stride back.
+    """
     totals = [prod(step[axis] for step in strides) for axis in range(len(patch))]
-    return [-(-n // total) * total for n, total in zip(patch, totals, strict=True)]
+    rounded = [-(-n // total) * total for n, total in zip(patch, totals, strict=True)]
+    while prod(rounded) > budget:
+        able = [axis for axis, n in enumerate(rounded) if n > totals[axis]]
+        if not able:
+            break
+        longest = max(able, key=lambda axis: rounded[axis] * spacing_mm[axis])
+        rounded[longest] -= totals[longest]
+    return rounded
 
 
 def cut_to_budget(shape: Sequence[int], spacing_mm: Sequence[float], budget: int) -> list[int]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from attnseg.models import AttentionUNet
-from attnseg.training.topology import cut_to_budget, levels_of, round_up, step_bytes
+from attnseg.training.topology import cut_to_budget, levels_of, round_to_strides, step_bytes
 
 
 def test_levels_stop_where_four_features_remain():
@@ -22,7 +22,15 @@ def test_two_axes():
 def test_the_budget_takes_from_the_longest_side_in_mm():
     assert cut_to_budget((10, 10, 10), (1.0, 1.0, 5.0), 800) == [10, 10, 8]
     assert cut_to_budget((10, 10, 10), (1.0, 1.0, 1.0), 1000) == [10, 10, 10]
-    assert round_up((33, 20, 8), ((2, 2, 1), (2, 2, 2))) == [36, 20, 8]
+
+
+def test_rounding_to_strides_stays_within_the_budget():
+    strides, cubic = ((2, 2, 1), (2, 2, 2)), (1.0, 1.0, 1.0)
+    assert round_to_strides((33, 20, 7), cubic, strides, budget=10**6) == [36, 20, 8]
+    assert round_to_strides((33, 20, 7), cubic, strides, budget=36 * 20 * 8 - 1) == [32, 20, 8]
+    thick = (1.0, 1.0, 9.0)
+    assert round_to_strides((33, 20, 7), thick, strides, budget=36 * 20 * 8 - 1) == [36, 20, 6]
+    assert round_to_strides((3, 3, 1), cubic, strides, budget=1) == [4, 4, 2], "one of each stride"
 
 
 @pytest.mark.parametrize("gate", ["grid", "none"])
