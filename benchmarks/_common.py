@@ -84,7 +84,10 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if isinstance(value, float) and math.isnan(value):
         return None
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Path):
+        # Where a folder lies on this machine is nobody's business.
+        return value.name if value.is_absolute() else str(value)
+    return value
 
 
 # Timing

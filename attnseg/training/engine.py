@@ -56,6 +56,7 @@ class Engine:
         self, network: nn.Module, optimizer: torch.optim.Optimizer
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Wrap both for the precision and for the exchange of gradients."""
+        self._accelerator.free_memory()  # it would go on scaling gradients of the fold before
         prepared = self._accelerator.prepare(network, optimizer)
         return prepared[0], prepared[1]
 
