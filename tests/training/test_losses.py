@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from monai.losses import DiceCELoss, DiceLoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss
+from monai.losses import DiceLoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss
 
 from attnseg.config import TrainingConfig
 from attnseg.spec import ModelSpec
@@ -42,14 +42,23 @@ def gradient(loss, logits, *arguments):
     return logits.grad
 
 
+def class_weights(labels, num_classes):
+    """1/√n of the n voxels of each class."""
+    counts = torch.bincount(labels[labels >= 0].flatten(), minlength=num_classes)
+    return counts.clamp(min=1).float().rsqrt()
+
+
 def monai_loss(kind, logits, labels):
     """The same loss from MONAI's parts. Its focal loss divides by the classes as well."""
-    cross_entropy = F.cross_entropy(logits, labels[:, 0])
+    weight = class_weights(labels, logits.shape[1])
+    cross_entropy = F.cross_entropy(logits, labels[:, 0], weight=weight)
     if kind == "dice_ce":
-        return DiceCELoss(smooth_dr=1e-5, **SOFTMAX)(logits, labels)
+        return DiceLoss(smooth_dr=1e-5, **SOFTMAX)(logits, labels) + cross_entropy
     if kind == "dice_focal":
-        focal = FocalLoss(gamma=2, use_softmax=True, to_onehot_y=True)(logits, labels)
-        return DiceLoss(**SOFTMAX)(logits, labels) + logits.shape[1] * focal
+        focal = FocalLoss(gamma=2, use_softmax=True, to_onehot_y=True, reduction="none")
+        of_voxels = weight[labels]
+        mean = (focal(logits, labels).sum(1, keepdim=True) * of_voxels).sum() / of_voxels.sum()
+        return DiceLoss(**SOFTMAX)(logits, labels) + mean
     if kind == "tversky":
         return TverskyLoss(alpha=0.3, beta=0.7, **SOFTMAX)(logits, labels) + cross_entropy
     # MONAI adds its smoothing to sums weighed by 1 / size², where it outweighs large structures.
@@ -136,7 +145,8 @@ def test_an_absent_class_is_background():
     truth = F.one_hot(labels[:, 0], 4).movedim(-1, 1)
     axes = (0, 2, 3, 4)
     dice = 2 * (p * truth).sum(axes) / (p.sum(axes) + truth.sum(axes))
-    cross_entropy = -p.gather(1, labels).log().mean()
+    of_voxels = class_weights(labels, 4)[labels]
+    cross_entropy = -(p.gather(1, labels).log() * of_voxels).sum() / of_voxels.sum()
     expected = 1 - dice[1:].mean() + cross_entropy
     torch.testing.assert_close(one_head()([logits], labels, present), expected)
 
