@@ -158,7 +158,9 @@ def passes(call: Callable[[], Tensor], owed: list[Tensor]) -> dict[str, Call]:
     return {"forward": forward, "backward": backward, "both": both}
 
 
-def timed(calls: Mapping[str, Call], *, rounds: int, device: torch.device) -> dict[str, list[float]]:
+def timed(
+    calls: Mapping[str, Call], *, rounds: int, device: torch.device
+) -> dict[str, list[float]]:
     """Seconds of each in turns; on a GPU between events, several calls at a time."""
     if device.type != "cuda":
         return common.in_turns(calls, rounds=rounds)
@@ -206,7 +208,13 @@ def peak_memory(call: Call, device: torch.device) -> int | None:
 
 
 def measure(
-    shape: Shape, form: str, dtype: torch.dtype, device: torch.device, *, rounds: int, compiled: bool
+    shape: Shape,
+    form: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    rounds: int,
+    compiled: bool,
 ) -> dict[str, Any]:
     """Everything about one shape and form."""
     rivals = contestants(shape, form, dtype, device, compiled=compiled)
@@ -218,7 +226,9 @@ def measure(
     }
     named = {f"{name}|{part}": run for (name, part), run in calls.items()}
     seconds = timed(named, rounds=rounds, device=device)
-    result: dict[str, Any] = {"copy_gb_per_s": round(copy_speed(shape, dtype, device, rounds=10), 1)}
+    result: dict[str, Any] = {
+        "copy_gb_per_s": round(copy_speed(shape, dtype, device, rounds=10), 1)
+    }
     element = torch.empty((), dtype=dtype).element_size()
     for (name, part), run in calls.items():
         values = np.array(seconds[f"{name}|{part}"])
@@ -246,7 +256,9 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(9, 0.45 * len(names) + 1.2), layout="constrained")
     height = 0.8 / len(rivals)
     for number, rival in enumerate(rivals):
-        values = [results[name][rival]["both"]["times_faster_than_eager"]["median"] for name in names]
+        values = [
+            results[name][rival]["both"]["times_faster_than_eager"]["median"] for name in names
+        ]
         places = [row + number * height for row in range(len(names))]
         axes.barh(places, values, height=height, label=rival)
     axes.axvline(1, color="black", linewidth=0.8)
@@ -264,9 +276,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: bf16 on a GPU")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), help="default: bf16 on a GPU"
+    )
     parser.add_argument("--forms", nargs="+", choices=("skip", "grid"), default=["skip", "grid"])
-    parser.add_argument("--network", nargs="+", help="parts of network names, as '96³'; default: all")
+    parser.add_argument(
+        "--network", nargs="+", help="parts of network names, as '96³'; default: all"
+    )
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--no-compile", action="store_true", help="leave the compiled rivals out")
     parser.add_argument("--plot", type=Path, help="also draw it")
@@ -292,7 +308,10 @@ def main() -> None:
             )  # fmt: skip
             results[f"{form} {shape}"] = found
             fused, both = found["fused"], found["fused"]["both"]
-            faster = [fused[p]["times_faster_than_eager"]["median"] for p in ("forward", "backward", "both")]
+            faster = [
+                fused[p]["times_faster_than_eager"]["median"]
+                for p in ("forward", "backward", "both")
+            ]
             rows.append([
                 f"{form} {shape}", str(found["eager"]["both"]["microseconds"]["median"]),
                 str(both["microseconds"]["median"]), *(f"{one:.2f}×" for one in faster),

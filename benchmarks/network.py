@@ -2,11 +2,11 @@
 
     python benchmarks/network.py                    # CPU or GPU, whichever there is
 
-Forward as `attnseg predict` runs it, and a whole training step with loss, deep supervision, clipping
-and AdamW as `attnseg train` does it. The networks take turns; every round gives one ratio to the
-network without gates, and the median of the ratios comes with a bootstrap interval. `skip` gates
-every level, the finest too; `grid` is the default. MONAI's network is measured against itself with
-its attention blocks taken out.
+Forward as `attnseg predict` runs it, and a whole training step with loss, deep supervision,
+clipping and AdamW as `attnseg train` does it. The networks take turns; every round gives one ratio
+to the network without gates, and the median of the ratios comes with a bootstrap interval. `skip`
+gates every level, the finest too; `grid` is the default. MONAI's network is measured against itself
+with its attention blocks taken out.
 """
 
 import argparse

@@ -86,6 +86,7 @@ def _folded(part: nn.Module) -> tuple[Tensor, Tensor]:
         )
     conv, norm = convs[0], norms[0]
     assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     bias = torch.zeros_like(norm.running_mean) if conv.bias is None else conv.bias
     weight = conv.weight * scale.reshape(-1, *[1] * (conv.weight.ndim - 1))

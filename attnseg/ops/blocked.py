@@ -52,7 +52,7 @@ def skip_forward(
 
 
 def _rows(phi: Tensor, start: int, stop: int, stride: int, mode: Mode) -> Tensor:
-    """φ of one sample `[F, s, …]` at the fine rows start to stop of its first axis: `[rows, F, …]`."""
+    """φ of one sample `[F, s, …]` at fine rows of its first axis: `[rows, F, …]`."""
     rows = torch.arange(start, stop)
     if mode == "nearest" or stride == 1:
         return phi.index_select(1, rows // stride).transpose(0, 1)

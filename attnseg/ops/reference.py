@@ -222,10 +222,12 @@ def _per_channel(vector: Tensor, ndim: int) -> Tensor:
     return vector.reshape(1, -1, *[1] * (ndim - 2))
 
 
-def _widen(*tensors: Tensor) -> tuple[Tensor, ...]:
+def _widen(
+    x: Tensor, phi: Tensor, theta: Tensor, psi: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Half precisions are computed in float32, float64 stays, so that gradcheck means something."""
-    dtype = torch.promote_types(tensors[0].dtype, torch.float32)
-    return tuple(tensor.to(dtype) for tensor in tensors)
+    to = torch.promote_types(x.dtype, torch.float32)
+    return x.to(to), phi.to(to), theta.to(to), psi.to(to), bias.to(to)
 
 
 def _like(

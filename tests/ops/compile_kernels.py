@@ -1,6 +1,6 @@
 """Compile every kernel for a GPU that need not be there, and print what ptxas says of each.
 
-    python tests/ops/compile_kernels.py 90 bfloat16 first
+python tests/ops/compile_kernels.py 90 bfloat16 first
 """
 
 import re
@@ -89,7 +89,8 @@ def _assembled(ptx: str, capability: int) -> tuple[int, int]:
         ).stderr
     registers = re.search(r"Used (\d+) registers", told)
     spilled = re.search(r"(\d+) bytes spill stores", told)
-    assert registers and spilled, told
+    assert registers, told
+    assert spilled, told
     return int(registers[1]), int(spilled[1])
 
 

@@ -19,16 +19,24 @@ TOLERANCE = {
     torch.bfloat16: {"rtol": 1.6e-2, "atol": 1.6e-2},
     torch.float16: {"rtol": 2e-3, "atol": 2e-3},
 }
-# size, stride, C, F, upsampling, type, layout
+# size, stride, C, F, upsampling, type, layout; the interpreter takes seconds where axes are many
 CASES = [
     ((1, 1), (1, 1), 1, 1, "linear", torch.float32, "first"),
     ((7, 7), (2, 2), 20, 40, "linear", torch.float32, "last"),
-    ((129, 2), (2, 1), 70, 33, "linear", torch.float32, "first"),
-    ((1, 7, 1), (2, 2, 2), 3, 2, "linear", torch.float32, "first"),
-    ((31, 5, 3), (2, 2, 2), 5, 3, "linear", torch.float32, "first"),
+    pytest.param(
+        (129, 2), (2, 1), 70, 33, "linear", torch.float32, "first", marks=pytest.mark.slow
+    ),
+    pytest.param(
+        (1, 7, 1), (2, 2, 2), 3, 2, "linear", torch.float32, "first", marks=pytest.mark.slow
+    ),
+    pytest.param(
+        (31, 5, 3), (2, 2, 2), 5, 3, "linear", torch.float32, "first", marks=pytest.mark.slow
+    ),
     ((31, 5, 3), (1, 1, 1), 16, 8, "linear", torch.float32, "last"),
     ((6, 5, 7), (1, 2, 2), 17, 9, "nearest", torch.float32, "first"),
-    ((5, 7, 4), (3, 2, 4), 4, 5, "linear", torch.float32, "last"),
+    pytest.param(
+        (5, 7, 4), (3, 2, 4), 4, 5, "linear", torch.float32, "last", marks=pytest.mark.slow
+    ),
     ((7, 5, 4), (1, 2, 2), 8, 4, "linear", torch.bfloat16, "last"),
     ((7, 5), (2, 2), 8, 4, "nearest", torch.float16, "first"),
 ]
@@ -87,6 +95,7 @@ def test_grid(size, stride, channels, inner, mode, dtype, layout, device):
     _same(found, expected, inputs, names=NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["skip", "grid"])
 def test_non_contiguous_inputs_and_gradients(form, device):
     grid = form == "grid"

@@ -95,9 +95,7 @@ def _apply(
         v // width // height, v // width % height, v % width, coarse_d, coarse_h, coarse_w,
         STEP_D, STEP_H, STEP_W, LINEAR,
     )  # fmt: skip
-    tl.store(
-        alpha + n * voxels + v[None, :] + one, a.to(alpha.dtype.element_ty), inside[None, :]
-    )
+    tl.store(alpha + n * voxels + v[None, :] + one, a.to(alpha.dtype.element_ty), inside[None, :])
     for start in range(0, C, BLOCK_C):
         c = start + tl.arange(0, BLOCK_C)
         where = n * C * voxels + c[:, None].to(tl.int64) * x_c + v[None, :] * x_v
@@ -148,9 +146,7 @@ def _backward(
             k, z_d, z_h, z_w, depth, height, width, coarse_d, coarse_h, coarse_w,
             STEP_D, STEP_H, STEP_W, REACH_D, REACH_H, REACH_W, LINEAR,
         )  # fmt: skip
-        d_coarse += share * tl.load(
-            d_alpha + n * voxels + v, inside & (share > 0.0), other=0.0
-        )
+        d_coarse += share * tl.load(d_alpha + n * voxels + v, inside & (share > 0.0), other=0.0)
     a = tl.load(coarse + n * cells + z, inside, other=0.0)
     d_q = d_coarse * a * (1.0 - a)
     tl.store(grad_q + n * cells + z, d_q, inside)
@@ -278,10 +274,9 @@ def grid_backward(
     size, coarse_size = launch.three_axes(x.shape[2:]), launch.three_axes(phi.shape[2:])
     voxels, cells = math.prod(size), math.prod(coarse_size)
     blocks = launch.launch_config(channels, inner, exact=launch.is_exact(x))
-    sums = {"dtype": torch.float32, "device": x.device}
     layout = launch.strides(source)
 
-    d_alpha = torch.empty((samples, voxels), **sums)
+    d_alpha = launch.partial_sums((samples, voxels), x)
     _grad_alpha[(triton.cdiv(voxels, 128), samples)](
         grad_y, grad_alpha.contiguous(), source, d_alpha, voxels, *layout,
         C=channels, BLOCK_V=128, BLOCK_C=blocks.channels, num_warps=4,
@@ -289,9 +284,9 @@ def grid_backward(
 
     grad_x = torch.empty_like(source)
     grad_phi = torch.empty(phi.shape, dtype=phi.dtype, device=x.device)
-    grad_q = torch.empty((samples, cells), **sums)
+    grad_q = launch.partial_sums((samples, cells), x)
     per_sample = triton.cdiv(cells, blocks.voxels)
-    psi_parts = torch.empty((samples * per_sample, inner), **sums)
+    psi_parts = launch.partial_sums((samples * per_sample, inner), x)
     _backward[(per_sample, samples)](
         grad_y, d_alpha, phi.contiguous(), coarse, active, _by_step(theta_weight), psi,
         grad_x, grad_phi, grad_q, psi_parts, *size, *coarse_size, *layout,
@@ -301,9 +296,12 @@ def grid_backward(
     )  # fmt: skip
 
     tiles = samples * triton.cdiv(cells, blocks.summed)
-    across = (number * triton.cdiv(inner, min(32, blocks.inner)), triton.cdiv(channels, blocks.channels))
+    across = (
+        number * triton.cdiv(inner, min(32, blocks.inner)),
+        triton.cdiv(channels, blocks.channels),
+    )
     parts = launch.splits(across[0] * across[1], tiles)
-    partial = torch.empty((parts, number, inner, channels), **sums)
+    partial = launch.partial_sums((parts, number, inner, channels), x)
     _products[(parts, *across)](
         grad_q, active, source, partial, *size, *coarse_size, tiles, *layout,
         C=channels, F=inner, **_without_mode(steps), BLOCK_Z=blocks.summed, BLOCK_C=blocks.channels,

@@ -74,6 +74,11 @@ def reaches(constants: dict[str, int | bool]) -> dict[str, int]:
     }
 
 
+def partial_sums(shape: tuple[int, ...], x: Tensor) -> Tensor:
+    """Room for sums, in float32 whatever x is."""
+    return torch.empty(shape, dtype=torch.float32, device=x.device)
+
+
 def laid_out(x: Tensor) -> Tensor:
     """x itself where it is contiguous or channels-last, a contiguous copy otherwise."""
     return x if x.is_contiguous() or is_channels_last(x) else x.contiguous()

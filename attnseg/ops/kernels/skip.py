@@ -211,8 +211,8 @@ def skip_forward(
         source, phi.contiguous(), theta_weight.contiguous(), psi_weight.contiguous(), psi_bias,
         y, alpha, voxels, height, width, *launch.three_axes(phi.shape[2:]),
         *launch.strides(source), C=x.shape[1], F=phi.shape[1], **launch.steps(stride, mode),
-        BLOCK_V=blocks.voxels, BLOCK_C=blocks.channels, BLOCK_F=blocks.inner, **launch.arithmetic(x),
-        num_warps=blocks.warps,
+        BLOCK_V=blocks.voxels, BLOCK_C=blocks.channels, BLOCK_F=blocks.inner,
+        **launch.arithmetic(x), num_warps=blocks.warps,
     )  # fmt: skip
     return (y if source is x else torch.empty_like(x).copy_(y)), alpha
 
@@ -239,12 +239,11 @@ def skip_backward(
     per_sample = triton.cdiv(voxels, blocks.voxels)
     steps, layout = launch.steps(stride, mode), launch.strides(source)
     few = min(32, blocks.inner)
-    sums = {"dtype": torch.float32, "device": x.device}
 
     grad_x = torch.empty_like(source)
-    grad_q = torch.empty((samples, voxels), **sums)
+    grad_q = launch.partial_sums((samples, voxels), x)
     active = torch.empty((samples, -(-inner // 32), voxels), dtype=torch.int32, device=x.device)
-    psi_parts = torch.empty((samples * per_sample, inner), **sums)
+    psi_parts = launch.partial_sums((samples * per_sample, inner), x)
     _backward[(per_sample, samples)](
         grad_y, grad_alpha.contiguous(), source, phi.contiguous(), theta, psi, psi_bias,
         grad_x, grad_q, active, psi_parts, voxels, height, width, *coarse, *layout,
@@ -261,7 +260,7 @@ def skip_backward(
     across = (triton.cdiv(inner, few), triton.cdiv(channels, blocks.channels))
     tiles = samples * triton.cdiv(voxels, blocks.summed)
     parts = launch.splits(across[0] * across[1], tiles)
-    partial = torch.empty((parts, inner, channels), **sums)
+    partial = launch.partial_sums((parts, inner, channels), x)
     _grad_theta[(parts, *across)](
         grad_q, active, source, partial, voxels, tiles, *layout, C=channels, F=inner,
         BLOCK_V=blocks.summed, BLOCK_C=blocks.channels, BLOCK_F=few, **launch.arithmetic(x),
@@ -276,4 +275,3 @@ def skip_backward(
         torch.empty_like(psi_weight).copy_(psi_parts.sum(0)),
         torch.empty_like(psi_bias).copy_(grad_q.sum()[None]),
     )
-
