@@ -53,7 +53,8 @@ def attention_gate(
     if torch.jit.is_tracing():
         return reference.skip_plain(*inputs, steps, mode)
     if not _registered(inputs):
-        return blocked.skip_forward(*inputs, steps, mode)
+        with torch.autocast("cpu", enabled=False):
+            return blocked.skip_forward(*inputs, steps, mode)
     from attnseg.ops import registration
 
     return registration.attention_gate(*inputs, steps, mode)
@@ -95,8 +96,11 @@ def grid_attention_gate(
     """
     _check(x, phi, theta_weight, psi_weight, psi_bias, list(theta_weight.shape[2:]), grid=True)
     inputs = (x, phi, theta_weight, psi_weight, psi_bias)
-    if torch.jit.is_tracing() or not _registered(inputs):
+    if torch.jit.is_tracing():
         return reference.grid_plain(*inputs, mode)
+    if not _registered(inputs):
+        with torch.autocast("cpu", enabled=False):
+            return blocked.grid_forward(*inputs, mode)
     from attnseg.ops import registration
 
     y, alpha, _, _ = registration.grid_attention_gate(*inputs, mode)

@@ -1,8 +1,8 @@
 """The gate on a CPU without gradients: block by block, so that what is in between stays in cache.
 
-The values of `reference.skip_forward`, without its full-size inner features and upsampled φ: blocks
-of x's first axis are multiplied, added onto their part of φ, cut and summed in place. The gate on
-g's grid has nothing of full size in between: `reference.grid_plain` serves as it is.
+The values of the reference, without its full-size inner features and upsampled φ: blocks of x's
+first axis are multiplied, added onto their part of φ, cut and summed in place. The gate on g's grid
+has nothing of full size in between.
 """
 
 import math
@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from attnseg.ops.reference import grid_plain, widen
 from attnseg.ops.upsampling import Mode, upsample
 
 # Voxels of a block: with 32 inner channels 2 MiB, about what one core's cache holds.
@@ -49,6 +50,19 @@ def skip_forward(
             else:
                 gated.copy_((block * score).reshape(gated.shape))
     return y, alpha
+
+
+def grid_forward(
+    x: Tensor,
+    phi: Tensor,
+    theta_weight: Tensor,
+    psi_weight: Tensor,
+    psi_bias: Tensor,
+    mode: Mode = "linear",
+) -> tuple[Tensor, Tensor]:
+    """y `[N, C, *S]` in x's type and layout, α `[N, 1, *S]` in x's type."""
+    y, alpha = grid_plain(*widen(x, phi, theta_weight, psi_weight, psi_bias), mode)
+    return y.to(x.dtype), alpha.to(x.dtype)
 
 
 def _rows(phi: Tensor, start: int, stop: int, stride: int, mode: Mode) -> Tensor:

@@ -60,7 +60,7 @@ def skip_forward(
     mode: Mode = "linear",
 ) -> tuple[Tensor, Tensor]:
     """Gate x on its own grid: y `[N, C, *S]` in x's type and layout, α `[N, 1, *S]`."""
-    wide = _widen(x, phi, theta_weight, psi_weight, psi_bias)
+    wide = widen(x, phi, theta_weight, psi_weight, psi_bias)
     y, alpha = skip_plain(*wide, stride, mode)
     return torch.empty_like(x).copy_(y), alpha.to(x.dtype, copy=True).contiguous()
 
@@ -78,7 +78,7 @@ def skip_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, φ, W_x, ψ and b_ψ; the forward is recomputed, nothing of it was kept."""
     inputs = (x, phi, theta_weight, psi_weight, psi_bias)
-    value, phi_, theta, psi, bias = _widen(*inputs)
+    value, phi_, theta, psi, bias = widen(*inputs)
     grad_y, grad_alpha = grad_y.to(value.dtype), grad_alpha.to(value.dtype)
     inner = _inner(value, phi_, theta, stride, mode)
     alpha = torch.sigmoid(_pointwise(inner, psi[None], bias))
@@ -107,7 +107,7 @@ def grid_forward(
         needs: α on g's grid `[N, 1, *s]` before it was rounded, and which inner channels the ReLU
         let pass, `pack`ed.
     """
-    wide = _widen(x, phi, theta_weight, psi_weight, psi_bias)
+    wide = widen(x, phi, theta_weight, psi_weight, psi_bias)
     alpha, coarse, inner = _grid_alpha(*wide, mode)
     y = torch.empty_like(x)
     if y.dtype == alpha.dtype:
@@ -138,7 +138,7 @@ def grid_backward(
     dψ = ⟨W_x, M⟩ + Σ d φ.
     """
     inputs = (x, phi, theta_weight, psi_weight, psi_bias)
-    value, phi_, theta, psi, _ = _widen(*inputs)
+    value, phi_, theta, psi, _ = widen(*inputs)
     grad_y, grad_alpha = grad_y.to(value.dtype), grad_alpha.to(value.dtype)
     stride = size_of(theta)
     size = size_of(x)
@@ -222,7 +222,7 @@ def _per_channel(vector: Tensor, ndim: int) -> Tensor:
     return vector.reshape(1, -1, *[1] * (ndim - 2))
 
 
-def _widen(
+def widen(
     x: Tensor, phi: Tensor, theta: Tensor, psi: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Half precisions are computed in float32, float64 stays, so that gradcheck means something."""

@@ -2,7 +2,8 @@
 
 Registered operators are opaque to the compiler and to export, run under autocast and DDP, and give
 one place where CUDA kernels stand beside plain PyTorch. `grid` has two outputs more than users see:
-what its backward needs.
+what its backward needs. Autocast ends at their door: it would round what is inside to half
+precision in eager mode, and not when compiled.
 """
 
 import torch
@@ -38,7 +39,8 @@ def attention_gate(
     stride: list[int],
     mode: str,
 ) -> tuple[Tensor, Tensor]:
-    return forward_on(x, "skip")(x, phi, theta_weight, psi_weight, psi_bias, stride, mode)
+    with torch.autocast(x.device.type, enabled=False):
+        return forward_on(x, "skip")(x, phi, theta_weight, psi_weight, psi_bias, stride, mode)
 
 
 @attention_gate.register_fake
@@ -59,10 +61,11 @@ def attention_gate_backward(
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     # Gradients may arrive expanded with stride 0, as from `y.sum().backward()`.
-    return _implementation(x).skip_backward(
-        grad_y.contiguous(), grad_alpha.contiguous(),
-        x, phi, theta_weight, psi_weight, psi_bias, stride, mode,
-    )  # fmt: skip
+    with torch.autocast(x.device.type, enabled=False):
+        return _implementation(x).skip_backward(
+            grad_y.contiguous(), grad_alpha.contiguous(),
+            x, phi, theta_weight, psi_weight, psi_bias, stride, mode,
+        )  # fmt: skip
 
 
 @attention_gate_backward.register_fake
@@ -80,7 +83,8 @@ def grid_attention_gate(
     psi_bias: Tensor,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return forward_on(x, "grid")(x, phi, theta_weight, psi_weight, psi_bias, mode)
+    with torch.autocast(x.device.type, enabled=False):
+        return forward_on(x, "grid")(x, phi, theta_weight, psi_weight, psi_bias, mode)
 
 
 @grid_attention_gate.register_fake
@@ -109,10 +113,11 @@ def grid_attention_gate_backward(
     psi_bias: Tensor,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _implementation(x).grid_backward(
-        grad_y.contiguous(), grad_alpha.contiguous(),
-        x, phi, coarse, active, theta_weight, psi_weight, psi_bias, mode,
-    )  # fmt: skip
+    with torch.autocast(x.device.type, enabled=False):
+        return _implementation(x).grid_backward(
+            grad_y.contiguous(), grad_alpha.contiguous(),
+            x, phi, coarse, active, theta_weight, psi_weight, psi_bias, mode,
+        )  # fmt: skip
 
 
 @grid_attention_gate_backward.register_fake
