@@ -93,6 +93,8 @@ class TrainingConfig(Frozen):
     """Parts that a batch is cut into, one after another, where it does not fit into memory."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 on a GPU that has it, fp16 on older ones, fp32 on a CPU."""
+    gate_kernel: Literal["auto", "triton", "torch"] = "auto"
+    """What computes the gates on a GPU; auto: Triton where it works, plain PyTorch otherwise."""
     loss: Literal["dice_ce", "dice_focal", "tversky", "generalized_dice"] = "dice_ce"
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(default=2e-3, gt=0)

@@ -20,7 +20,9 @@ from attnseg.evaluation import bootstrap_interval, paired_difference
 from attnseg.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("attnseg", "torch", "monai", "accelerate", "numpy", "dynamic_network_architectures")
+_PACKAGES = (
+    "attnseg", "torch", "triton", "monai", "accelerate", "numpy", "dynamic_network_architectures",
+)  # fmt: skip
 
 
 # Machine and output
@@ -36,6 +38,7 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "load_1min": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -116,6 +119,18 @@ def spread(values: Sequence[float], *, digits: int = 3) -> dict[str, float]:
         "quartile_1": round(float(low), digits),
         "quartile_3": round(float(high), digits),
         "n": len(values),
+    }
+
+
+def median_interval(values: Sequence[float] | np.ndarray, *, draws: int = 10_000) -> dict[str, Any]:
+    """Median with its 95 % bootstrap interval."""
+    found = np.asarray(values, dtype=float)
+    picks = np.random.default_rng(0).integers(len(found), size=(draws, len(found)))
+    low, high = np.percentile(np.median(found[picks], axis=1), (2.5, 97.5))
+    return {
+        "median": round(float(np.median(found)), 4),
+        "ci95": [round(float(low), 4), round(float(high), 4)],
+        "n": len(found),
     }
 
 

@@ -157,8 +157,16 @@ def test_the_peer_refuses_what_it_cannot_train_on(common, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["hippocampus", "training", "gates", "startup"])
+@pytest.mark.parametrize("name", ["hippocampus", "training", "gates", "startup", "gate", "network"])
 def test_every_script_tells_its_options(name):
     command = [sys.executable, FOLDER / f"{name}.py", "--help"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "--json" in done.stdout
+
+
+def test_the_interval_of_a_median_holds_it(common):
+    found = common.median_interval([1.0] * 5 + [1.1] * 20 + [3.0] * 5)
+    assert (found["median"], found["n"]) == (1.1, 30)
+    assert found["ci95"] == [1.1, 1.1]
+    low, high = common.median_interval(np.linspace(1, 2, 30))["ci95"]
+    assert 1 < low < 1.5 < high < 2

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from attnseg.cli.demo import demo
+from attnseg.cli.doctor import doctor
 from attnseg.cli.evaluate import evaluate
 from attnseg.cli.model import model_app
 from attnseg.cli.plan import plan
@@ -43,7 +44,7 @@ def _root(
     """Medical image segmentation with the Attention U-Net: train, predict, see where it looks."""
 
 
-for command in (demo, plan, train, predict, evaluate):
+for command in (demo, plan, train, predict, evaluate, doctor):
     app.command()(command)
 app.add_typer(model_app, name="model")
 

@@ -2,6 +2,7 @@
 
 from attnseg.models.attention_unet import AttentionUNet, build_network
 from attnseg.models.blocks import channels_last
+from attnseg.models.fuse import fuse_attention_gates
 from attnseg.models.gates import GridGate, SkipGate
 from attnseg.models.model_file import (
     describe_model,
@@ -19,6 +20,7 @@ __all__ = [
     "build_network",
     "channels_last",
     "describe_model",
+    "fuse_attention_gates",
     "load_model",
     "load_spec",
     "model_id",

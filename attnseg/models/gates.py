@@ -9,11 +9,10 @@ network (tests show how the two map onto each other).
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnseg.models.blocks import CONV
-from attnseg.ops import attention_gate, upsample
+from attnseg.ops import attention_gate, grid_attention_gate
 
 # At the start a gate lets nearly everything pass, sigmoid(3) = 0.95, whatever it compares (ψ begins
 # at a tenth of the usual size), and learns what to hold back.
@@ -37,25 +36,16 @@ class GridGate(nn.Module):
     ) -> None:
         super().__init__()
         make = CONV[len(stride)]
-        self.stride = tuple(stride)
-        self.theta = make(x_channels, inner_channels, self.stride, self.stride, bias=False)
+        self.theta = make(x_channels, inner_channels, tuple(stride), tuple(stride), bias=False)
         self.phi = make(g_channels, inner_channels, 1)
         self.psi = make(inner_channels, 1, 1)
         _start_open(self.psi.weight, self.psi.bias)
 
     def forward(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """x `[N, C, *S]`, g `[N, C_g, *ceil(S / stride)]` → y like x, α `[N, 1, *S]`."""
-        size = list(x.shape[2:])
-        inner = F.relu(self.theta(self._padded(x)) + self.phi(g))
-        alpha = upsample(torch.sigmoid(self.psi(inner)), list(self.stride), size)
-        return x * alpha, alpha
-
-    def _padded(self, x: Tensor) -> Tensor:
-        """Zeros at the end of each axis up to a multiple of the stride."""
-        missing = [-n % step for n, step in zip(x.shape[2:], self.stride, strict=True)]
-        if not any(missing):
-            return x
-        return F.pad(x, [amount for after in reversed(missing) for amount in (0, after)])
+        return grid_attention_gate(
+            x, self.phi(g), self.theta.weight, self.psi.weight.flatten(), self.psi.bias
+        )
 
 
 class SkipGate(nn.Module):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from attnseg.config import TrainingConfig
 from attnseg.errors import UsageError
 from attnseg.inference.backends import resolve_device
+from attnseg.ops import use_backend
 
 # The first process validates while the others wait.
 _PATIENCE = timedelta(hours=6)
@@ -29,10 +30,12 @@ class Engine:
 
     Raises:
         UsageError: a device or precision that is not here.
+        ConfigError: `gate_kernel` is triton and Triton does not work here.
     """
 
     def __init__(self, settings: TrainingConfig, *, device: str = "auto") -> None:
         place = resolve_device(device)
+        use_backend(settings.gate_kernel if place.type == "cuda" else "auto")
         if place.type == "cuda" and place.index is not None:
             torch.cuda.set_device(place)
         self.precision = choose_precision(settings.precision, place)
