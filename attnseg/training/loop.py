@@ -13,7 +13,7 @@ from attnseg.errors import RunError
 from attnseg.models import AttentionUNet
 from attnseg.training.engine import Engine
 from attnseg.training.losses import SegmentationLoss, mean_openness
-from attnseg.training.schedule import Clock, learning_rate
+from attnseg.training.schedule import Clock, learning_rate, rarity
 from attnseg.training.signals import StopRequest
 from attnseg.training.state import TrainingState, set_learning_rate, update_average
 
@@ -99,7 +99,10 @@ def fit(
             with engine.accumulate(model):
                 logits, attention = model(part["image"].to(engine.device, non_blocking=True))
                 # `present` stays on the CPU: to look at it there waits for no GPU.
-                loss = loss_of(logits, part["label"].to(engine.device), part["present"])
+                loss = loss_of(
+                    logits, part["label"].to(engine.device), part["present"],
+                    rarity=rarity(progress),
+                )  # fmt: skip
                 if attention and settings.gate_price > 0:
                     loss = loss + settings.gate_price * mean_openness(attention.values())
                 engine.backward(loss)

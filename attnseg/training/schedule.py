@@ -1,4 +1,4 @@
-"""How far a run is, and the learning rate there."""
+"""How far a run is, and what follows from it: the learning rate, the weight of rare classes."""
 
 import math
 import time
@@ -54,3 +54,13 @@ def learning_rate(settings: TrainingConfig, progress: float) -> float:
     if settings.schedule == "poly":
         return settings.learning_rate * (1 - decay) ** 0.9
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * decay))
+
+
+def rarity(progress: float) -> float:
+    """How much more the loss counts rare classes, the exponent of their size: 0.5 at the start.
+
+    A network that calls everything background is nearly right where organs are small, and stays
+    there for long: at equal steps, seven organs of the head were not found at all, and all of them
+    were with 1/√n. Kept to the end it cost hippocampus 0.006 of Dice, so it is gone half-way.
+    """
+    return 0.5 * max(0.0, 1 - 2 * progress)

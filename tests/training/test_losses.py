@@ -1,5 +1,7 @@
 """The losses against MONAI's, against closed forms and against identities."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -42,15 +44,15 @@ def gradient(loss, logits, *arguments):
     return logits.grad
 
 
-def class_weights(labels, num_classes):
-    """1/√n of the n voxels of each class."""
+def class_weights(labels, num_classes, rarity):
+    """n^-rarity of the n voxels of each class."""
     counts = torch.bincount(labels[labels >= 0].flatten(), minlength=num_classes)
-    return counts.clamp(min=1).float().rsqrt()
+    return counts.clamp(min=1).float() ** -rarity
 
 
-def monai_loss(kind, logits, labels):
+def monai_loss(kind, logits, labels, *, rarity):
     """The same loss from MONAI's parts. Its focal loss divides by the classes as well."""
-    weight = class_weights(labels, logits.shape[1])
+    weight = class_weights(labels, logits.shape[1], rarity)
     cross_entropy = F.cross_entropy(logits, labels[:, 0], weight=weight)
     if kind == "dice_ce":
         return DiceLoss(smooth_dr=1e-5, **SOFTMAX)(logits, labels) + cross_entropy
@@ -68,16 +70,17 @@ def monai_loss(kind, logits, labels):
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_value_and_gradient_are_monais(kind, shape):
+@pytest.mark.parametrize("rarity", [0.0, 0.3, 0.5])
+def test_value_and_gradient_are_monais(kind, shape, rarity):
     logits, labels = sample(shape)
     labels[labels == 3] = 1  # a class that is nowhere
     ours = one_head(kind, dims=len(shape))
-    torch.testing.assert_close(
-        ours([logits], labels, everything(logits)), monai_loss(kind, logits, labels)
-    )
+    found = ours([logits], labels, everything(logits), rarity=rarity)
+    torch.testing.assert_close(found, monai_loss(kind, logits, labels, rarity=rarity))
     expected = logits.clone().requires_grad_()
-    monai_loss(kind, expected, labels).backward()
-    torch.testing.assert_close(gradient(ours, logits, labels, everything(logits)), expected.grad)
+    monai_loss(kind, expected, labels, rarity=rarity).backward()
+    weighed = partial(ours, rarity=rarity)
+    torch.testing.assert_close(gradient(weighed, logits, labels, everything(logits)), expected.grad)
 
 
 @pytest.mark.parametrize("kind", ["dice_ce", "dice_focal"])
@@ -145,8 +148,7 @@ def test_an_absent_class_is_background():
     truth = F.one_hot(labels[:, 0], 4).movedim(-1, 1)
     axes = (0, 2, 3, 4)
     dice = 2 * (p * truth).sum(axes) / (p.sum(axes) + truth.sum(axes))
-    of_voxels = class_weights(labels, 4)[labels]
-    cross_entropy = -(p.gather(1, labels).log() * of_voxels).sum() / of_voxels.sum()
+    cross_entropy = -p.gather(1, labels).log().mean()
     expected = 1 - dice[1:].mean() + cross_entropy
     torch.testing.assert_close(one_head()([logits], labels, present), expected)
 

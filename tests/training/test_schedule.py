@@ -5,7 +5,7 @@ import math
 import pytest
 
 from attnseg.config import TrainingConfig
-from attnseg.training.schedule import Clock, learning_rate
+from attnseg.training.schedule import Clock, learning_rate, rarity
 
 
 def test_progress_by_steps():
@@ -41,3 +41,7 @@ def test_learning_rate_rises_then_follows_half_a_cosine():
 
 def test_without_warm_up_it_starts_at_the_top():
     assert learning_rate(TrainingConfig(learning_rate=1.0, warmup=0), 0.0) == 1.0
+
+
+def test_rare_classes_weigh_more_in_the_first_half_only():
+    assert [rarity(progress) for progress in (0, 0.25, 0.5, 0.75, 1.2)] == [0.5, 0.25, 0, 0, 0]
