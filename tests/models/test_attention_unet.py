@@ -163,3 +163,27 @@ def test_compiles_as_one_graph_and_exports(gate):
         compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(x), expected)
         torch.testing.assert_close(torch.export.export(net, (x,)).module()(x), expected)
+
+
+@pytest.mark.parametrize("gate", ["grid", "skip"])
+@pytest.mark.parametrize("size", [(16, 16), (13, 10, 9)])
+def test_a_trace_holds_plain_operators_and_gives_the_same_logits(gate, size):
+    dims = len(size)
+    net = AttentionUNet(dims, 1, 2, channels=(4, 8, 8), strides=(2, 2), gate=gate, gate_finest=True)
+    x = torch.randn(1, 1, *size)
+    with torch.no_grad():
+        traced = torch.jit.trace(net.eval(), x, check_trace=False)
+        torch.testing.assert_close(traced(x), net(x))
+    kinds = {node.kind() for node in traced.inlined_graph.nodes()}
+    assert all(kind.startswith(("aten::", "prim::")) for kind in kinds), kinds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gate", ["grid", "skip"])
+def test_an_export_keeps_one_node_for_each_gate(gate):
+    net = AttentionUNet(3, 1, 2, channels=(4, 8, 8), strides=(2, 2), gate=gate, gate_finest=True)
+    x = torch.randn(1, 1, 13, 10, 9)
+    program = torch.export.export(net.eval(), (x,))
+    names = [str(node.target) for node in program.graph.nodes]
+    assert sum("attention_gate" in name for name in names) == 2
+    torch.testing.assert_close(program.module()(x), net(x))
