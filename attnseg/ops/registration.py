@@ -60,12 +60,10 @@ def attention_gate_backward(
     stride: list[int],
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    # Gradients may arrive expanded with stride 0, as from `y.sum().backward()`.
     with torch.autocast(x.device.type, enabled=False):
         return _implementation(x).skip_backward(
-            grad_y.contiguous(), grad_alpha.contiguous(),
-            x, phi, theta_weight, psi_weight, psi_bias, stride, mode,
-        )  # fmt: skip
+            grad_y, grad_alpha, x, phi, theta_weight, psi_weight, psi_bias, stride, mode
+        )
 
 
 @attention_gate_backward.register_fake
@@ -115,9 +113,8 @@ def grid_attention_gate_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     with torch.autocast(x.device.type, enabled=False):
         return _implementation(x).grid_backward(
-            grad_y.contiguous(), grad_alpha.contiguous(),
-            x, phi, coarse, active, theta_weight, psi_weight, psi_bias, mode,
-        )  # fmt: skip
+            grad_y, grad_alpha, x, phi, coarse, active, theta_weight, psi_weight, psi_bias, mode
+        )
 
 
 @grid_attention_gate_backward.register_fake

@@ -105,8 +105,7 @@ def test_non_contiguous_inputs_and_gradients(form, device):
     turned = [inputs[0].transpose(1, 2).contiguous().transpose(1, 2), *inputs[1:]]
     turned[1] = inputs[1].transpose(1, 3).contiguous().transpose(1, 3)
     turned[2] = inputs[2].transpose(0, 1).contiguous().transpose(0, 1)
-    strange = [one.flip(0).contiguous().flip(0).expand_as(one) for one in outside]
-    strange[0] = outside[0].transpose(2, 4).contiguous().transpose(2, 4)
+    strange = [one.transpose(2, 4).contiguous().transpose(2, 4) for one in outside]
     for arguments, gradients in ((inputs, outside), (turned, strange)):
         if grid:
             y, _, coarse, active = kernels.grid_forward(*arguments)
@@ -120,6 +119,23 @@ def test_non_contiguous_inputs_and_gradients(form, device):
     for one, other, like in zip((y, *grads), straight, (turned[0], *turned), strict=True):
         assert one.stride() == like.stride()
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("form", ["skip", "grid"])
+def test_a_gradient_of_stride_0(form, device):
+    """As `y.sum().backward()` gives it: one number seen everywhere."""
+    grid = form == "grid"
+    inputs, _ = _prepared((5, 4), (2, 2), 4, 3, torch.float32, "last", device, grid=grid)
+    one = torch.ones((), device=device)
+    expanded = [one.expand(inputs[0].shape), one.expand(2, 1, 5, 4)]
+    runs = []
+    for outside in (expanded, [each.clone() for each in expanded]):
+        if grid:
+            kept = kernels.grid_forward(*inputs)[2:]
+            runs.append(kernels.grid_backward(*outside, *inputs[:2], *kept, *inputs[2:]))
+        else:
+            runs.append(kernels.skip_backward(*outside, *inputs, [2, 2]))
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
 @pytest.mark.parametrize("form", ["skip", "grid"])

@@ -85,7 +85,10 @@ def laid_out(x: Tensor) -> Tensor:
 
 
 def as_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """The tensor in the layout of `like` (contiguous or channels-last) and the same shape."""
+    """The tensor in the layout of `like`, contiguous or channels-last.
+
+    Gradients arrive in any: expanded with stride 0, as from `y.sum().backward()`, for one.
+    """
     layout = torch.contiguous_format
     if not like.is_contiguous():
         layout = torch.channels_last if like.ndim == 4 else torch.channels_last_3d
