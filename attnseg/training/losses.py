@@ -89,7 +89,7 @@ class SegmentationLoss(nn.Module):
             probability = log_p.exp()
             truth = torch.zeros_like(probability).scatter_(1, index, counted)
             voxelwise = -log_p.gather(1, index)
-            group, groups = index, logits.shape[1]
+            of_voxels = truth
             probability, truth, seen = probability[:, 1:], truth[:, 1:], present[:, 1:].sum(0)
         else:
             membership = self.membership.to(labels.device)
@@ -100,15 +100,14 @@ class SegmentationLoss(nn.Module):
             voxelwise = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
             counted = counted * known[:, :, None]
             truth = truth * counted
-            group, groups = torch.zeros_like(index).expand_as(counted), 1
+            of_voxels = counted.reshape(len(counted), 1, -1)
+            voxelwise = voxelwise.reshape(of_voxels.shape)
         if self.kind == "dice_focal":
             voxelwise = voxelwise * (1 - (-voxelwise).exp()) ** 2
         both = torch.linalg.vecdot(probability, truth).sum(0)
         predicted = torch.linalg.vecdot(probability, counted).sum(0)
-        pairs = torch.stack([voxelwise * counted, counted.expand_as(voxelwise)])
-        by_group = pairs.new_zeros(2, groups)
-        by_group = by_group.index_add(1, group.flatten(), pairs.flatten(1)).flatten()
-        return torch.cat([both, predicted, truth.sum((0, 2)), seen.to(both), by_group])
+        by_group = [torch.linalg.vecdot(of_voxels, voxelwise).sum(0), of_voxels.sum((0, 2))]
+        return torch.cat([both, predicted, truth.sum((0, 2)), seen.to(both), *by_group])
 
     def _losses(self, sums: Tensor, rarity: float) -> Tensor:
         """`[H, 4 K + 2 G]` → loss of each head `[H]`."""

@@ -7,7 +7,6 @@ import torch
 
 from attnseg.errors import ConfigError
 from attnseg.ops import backend, use_backend
-from attnseg.ops import backend as public
 from attnseg.ops.backend import _missing
 
 
@@ -28,7 +27,7 @@ def test_without_a_gpu_plain_pytorch_and_why():
 
 def test_the_configuration_may_choose_plain_pytorch():
     use_backend("torch")
-    assert public() == ("torch", "chosen by the configuration")
+    assert backend() == ("torch", "chosen by the configuration")
 
 
 def test_a_broken_tool_chain_is_told_once(monkeypatch, caplog):

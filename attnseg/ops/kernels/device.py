@@ -9,14 +9,17 @@ import triton.language as tl
 
 
 @triton.jit
-def corner(i, cells, STEP: tl.constexpr, SIDE: tl.constexpr, LINEAR: tl.constexpr):
-    """The coarse cell below (SIDE 0) or above (1) the fine index i along one axis, and its weight.
+def position(i, cells, STEP: tl.constexpr):
+    """Where the fine index i lies on the coarse grid, held within it."""
+    u = (i.to(tl.float32) + 0.5) / STEP - 0.5
+    return tl.minimum(tl.maximum(u, 0.0), (cells - 1) * 1.0)
 
-    i lies at u = (i + 0.5) / STEP - 0.5 of the coarse grid, held within it.
-    """
+
+@triton.jit
+def corner(i, cells, STEP: tl.constexpr, SIDE: tl.constexpr, LINEAR: tl.constexpr):
+    """The coarse cell below (SIDE 0) or above (1) the fine index i along an axis; its weight."""
     if LINEAR:
-        u = (i.to(tl.float32) + 0.5) / STEP - 0.5
-        u = tl.minimum(tl.maximum(u, 0.0), (cells - 1) * 1.0)
+        u = position(i, cells, STEP)
         below = u.to(tl.int32)
         share = u - below.to(tl.float32)
         if SIDE == 0:
@@ -56,8 +59,7 @@ def contribution(i, z, cells, size, STEP: tl.constexpr, LINEAR: tl.constexpr):
     """How much of the coarse cell z the fine index i holds along one axis; 0 beyond the grid."""
     inside = (i >= 0) & (i < size)
     if LINEAR:
-        u = (i.to(tl.float32) + 0.5) / STEP - 0.5
-        u = tl.minimum(tl.maximum(u, 0.0), (cells - 1) * 1.0)
+        u = position(i, cells, STEP)
         weight = tl.maximum(1.0 - tl.abs(u - z.to(tl.float32)), 0.0)
     else:
         weight = (i // STEP == z).to(tl.float32)
