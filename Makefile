@@ -18,15 +18,15 @@ demo: install
 	$(BIN)/attnseg demo -o demo --overwrite
 
 test: install
-	$(BIN)/pytest -m "not gpu"
+	$(BIN)/pytest
 
 # The part that a developer runs while working.
 fast: install
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(BIN)/pytest -m "not slow"
 
 # The full counts: `make test` runs a seeded twentieth of them.
 soak: install
-	$(BIN)/pytest -m "not gpu" --soak
+	$(BIN)/pytest --soak
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Shared by all tests: real data beside the checkout, one thread for torch, full counts."""
+"""Shared by all tests: real data beside the checkout, one thread for torch, full counts, GPU."""
 
 import sys
 from collections.abc import Callable
@@ -20,6 +20,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("soak" if config.getoption("--soak") else "twentieth")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def skip_plain(
 ) -> tuple[Tensor, Tensor]:
     """y and α by a few operators that every compiler knows: what a trace records."""
     inner = _inner(x, phi, theta_weight, stride, mode)
-    alpha = torch.sigmoid(_pointwise(inner, psi_weight[None], psi_bias))
+    alpha = torch.sigmoid(pointwise(inner, psi_weight[None], psi_bias))
     return x * alpha, alpha
 
 
@@ -81,13 +81,13 @@ def skip_backward(
     value, phi_, theta, psi, bias = widen(*inputs)
     grad_y, grad_alpha = grad_y.to(value.dtype), grad_alpha.to(value.dtype)
     inner = _inner(value, phi_, theta, stride, mode)
-    alpha = torch.sigmoid(_pointwise(inner, psi[None], bias))
+    alpha = torch.sigmoid(pointwise(inner, psi[None], bias))
 
     d_q = ((grad_y * value).sum(dim=1, keepdim=True) + grad_alpha) * alpha * (1 - alpha)
     d_psi = torch.einsum("nfv,nv->f", inner.flatten(2), d_q.flatten(1))
     d_inner = d_q * _per_channel(psi, x.ndim) * (inner > 0)
     d_theta = torch.einsum("nfv,ncv->fc", d_inner.flatten(2), value.flatten(2))
-    d_x = grad_y * alpha + _pointwise(d_inner, theta.T)
+    d_x = grad_y * alpha + pointwise(d_inner, theta.T)
     d_phi = upsample_backward(d_inner, stride, list(phi.shape), mode)
     return _like(inputs, (d_x, d_phi, d_theta, d_psi, d_q.sum()[None]))
 
@@ -181,7 +181,7 @@ def _bits(like: Tensor) -> Tensor:
 
 def _inner(x: Tensor, phi: Tensor, theta: Tensor, stride: list[int], mode: Mode) -> Tensor:
     """ReLU(W_x x + φ) `[N, F, *S]`."""
-    return torch.relu(_pointwise(x, theta) + upsample(phi, stride, size_of(x), mode))
+    return torch.relu(pointwise(x, theta) + upsample(phi, stride, size_of(x), mode))
 
 
 def _grid_alpha(
@@ -190,11 +190,11 @@ def _grid_alpha(
     """α on x's grid, α on g's grid, and the inner features there."""
     stride = size_of(theta)
     inner = torch.relu(_conv(len(stride))(_padded(x, stride), theta, stride=stride) + phi)
-    coarse = torch.sigmoid(_pointwise(inner, psi[None], bias))
+    coarse = torch.sigmoid(pointwise(inner, psi[None], bias))
     return upsample(coarse, stride, size_of(x), mode), coarse, inner
 
 
-def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """1×1 convolution: `[N, C, *S]`, `[F, C]` → `[N, F, *S]`."""
     dims = x.ndim - 2
     return _conv(dims)(x, weight.reshape(*weight.shape, *[1] * dims), bias)

@@ -138,11 +138,17 @@ def test_training_inference_and_tracing_agree(form, last, mode, size, stride):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", [(40, 33, 70), (300, 200)])
-def test_blocks_smaller_than_the_scan_give_the_values_of_the_reference(monkeypatch, dtype, size):
-    monkeypatch.setattr(blocked, "_VOXELS", 5000)
-    tensors = inputs(size, (2,) * len(size), dtype=dtype, grad=False)
-    found = blocked.skip_forward(*tensors, [2] * len(size))
-    expected = reference.skip_forward(*tensors, [2] * len(size))
+@pytest.mark.parametrize("elements", [5000, 90_000])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+@pytest.mark.parametrize("step", [2, 3])
+def test_blocks_smaller_than_the_scan_give_the_values_of_the_reference(
+    monkeypatch, dtype, size, elements, mode, step
+):
+    monkeypatch.setattr(blocked, "_ELEMENTS", elements)
+    stride = [step] * len(size)
+    tensors = inputs(size, tuple(stride), dtype=dtype, grad=False)
+    found = blocked.skip_forward(*tensors, stride, mode)
+    expected = reference.skip_forward(*tensors, stride, mode)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
 
