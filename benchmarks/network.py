@@ -105,6 +105,8 @@ def steps(channels: Sequence[int], x: Tensor) -> dict[str, Callable[[], object]]
     calls: dict[str, Callable[[], object]] = {}
     for name in GATES:
         network = ours(channels, name, supervised=True).to(x.device)
+        if x.device.type == "cpu":
+            network.channels_last()
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
         def step(

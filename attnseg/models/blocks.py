@@ -12,6 +12,7 @@ BlockName = Literal["plain", "residual"]
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _BATCH_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_EPSILON = 1e-5
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -20,6 +21,8 @@ class InstanceNorm(nn.Module):
 
     Computed as group norm with one channel a group: the same numbers, several times faster on a
     CPU, and channels-last stays channels-last. On a one-voxel grid the result is the shift.
+    Channels-last on a CPU, the gradient is batch norm's of each sample, the same again and seven
+    times as fast.
     """
 
     def __init__(self, channels: int) -> None:
@@ -29,7 +32,47 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C, *S]` → the same shape."""
-        return torch.group_norm(x, x.shape[1], self.weight, self.bias, 1e-5)
+        if _gradient_by_sample(x, self.weight):
+            return cast(Tensor, _InstanceNormBySample.apply(x, self.weight, self.bias))
+        return torch.group_norm(x, x.shape[1], self.weight, self.bias, _EPSILON)
+
+
+class _InstanceNormBySample(torch.autograd.Function):
+    """Group norm forward; backward as batch norm of one sample after the other."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        samples, channels = x.shape[:2]
+        voxels = x[0, 0].numel()
+        y, mean, scale = torch.native_group_norm(
+            x, weight, bias, samples, channels, voxels, channels, _EPSILON
+        )
+        ctx.save_for_backward(x, mean, scale, weight)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, mean, scale, weight = ctx.saved_tensors
+        grad, dx = channels_last(grad), torch.empty_like(x)
+        parts = x.new_empty((2, *mean.shape))
+        for n in range(len(x)):
+            torch.ops.aten.native_batch_norm_backward.out(
+                grad[n : n + 1], x[n : n + 1], weight, None, None, mean[n], scale[n], True,
+                _EPSILON, [True] * 3, out0=dx[n : n + 1], out1=parts[0, n], out2=parts[1, n],
+            )  # fmt: skip
+        return dx, parts[0].sum(0), parts[1].sum(0)
+
+
+def _gradient_by_sample(x: Tensor, weight: Tensor) -> bool:
+    """Where group norm's own gradient is slow: on a CPU, channels-last, run and not recorded."""
+    return (
+        torch.is_grad_enabled()
+        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype
+        and not x.is_contiguous()
+        and x.is_contiguous(memory_format=_CHANNELS_LAST[x.ndim - 2])
+    )
 
 
 def channels_last(tensor: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from attnseg.models import build_network
 from attnseg.training.engine import choose_precision
 from attnseg.training.losses import make_loss, mean_openness
 from attnseg.training.plan import Plan, Probe
+from attnseg.training.state import new_state
 
 _STEPS = 4
 
@@ -21,7 +22,7 @@ def probe(plan: Plan, settings: TrainingConfig, *, device: torch.device) -> Prob
     The first step warms up and is not counted. On a CPU the peak is that of the whole process.
     """
     spec = plan.spec
-    network = build_network(spec.architecture).to(device)
+    network = new_state(build_network(spec.architecture).to(device), settings).network
     loss_of = make_loss(spec, settings)
     size = [n for axis, n in enumerate(spec.patch) if axis != spec.slice_axis]
     generator = torch.Generator().manual_seed(0)

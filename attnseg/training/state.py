@@ -66,7 +66,7 @@ class TrainingState:
             mine = {name: value for name, value in tensors.items() if name.startswith(prefix)}
             self.optimizer.state[parameter] = {
                 name.removeprefix(prefix): (
-                    value if value.ndim == 0 else value.to(parameter.device)
+                    value if value.ndim == 0 else torch.empty_like(parameter.detach()).copy_(value)
                 )
                 for name, value in mine.items()
             }
@@ -107,7 +107,9 @@ class TrainingState:
 
 
 def new_state(network: AttentionUNet, settings: TrainingConfig) -> TrainingState:
-    """A fresh run; the average starts as a copy."""
+    """A fresh run; the average starts as a copy. On a CPU the network becomes channels-last."""
+    if next(network.parameters()).device.type == "cpu":
+        network.channels_last()
     average = copy.deepcopy(network).eval().requires_grad_(False)
     return TrainingState(network, average, make_optimizer(network, settings))
 

@@ -137,6 +137,38 @@ def test_instance_norm_equals_pytorchs():
     torch.testing.assert_close(one.flatten(), ours.bias)
 
 
+@pytest.mark.parametrize("size", [(4, 3, 2), (5, 7), (1, 1, 1), (1, 1)])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_instance_norm_has_the_gradient_of_group_norm_in_every_layout(size, channels):
+    from attnseg.models.blocks import InstanceNorm, channels_last
+
+    x = torch.randn(3, channels, *size, dtype=torch.float64)
+    upstream = torch.randn_like(x)
+    found = []
+    for layout in (lambda t: t, channels_last):
+        torch.manual_seed(1)
+        norm = InstanceNorm(channels).double()
+        torch.nn.init.normal_(norm.weight)
+        given = layout(x.clone()).requires_grad_()
+        norm(given).backward(upstream)
+        found.append([given.grad, norm.weight.grad, norm.bias.grad])
+    for plain, by_sample in zip(*found, strict=True):
+        torch.testing.assert_close(by_sample, plain)
+
+
+def test_gradients_of_the_network_do_not_depend_on_the_layout():
+    x = torch.randn(2, 2, 9, 11, 7)
+    nets = [network(), network()]
+    nets[1].load_state_dict(nets[0].state_dict())
+    first = nets[1].channels_last().encoder[0][0]
+    assert "BySample" in type(first.norm1(first.conv1(x)).grad_fn).__name__
+    for net in nets:
+        logits, _ = net.forward_all(x)
+        sum(each.square().mean() for each in logits).backward()
+    for plain, last in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        torch.testing.assert_close(last.grad, plain.grad, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
