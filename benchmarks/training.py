@@ -3,9 +3,9 @@
     python benchmarks/training.py [--data ../shared/data/hippocampus ../shared/data/nuclei]
 
 Steps: forward, loss, backward, clipping and AdamW on one batch in memory, with the same channels,
-patch and batch, in turns. All train contiguous, as their own tools do, and channels-last in rows of
-their own. attnseg's and
-nnU-Net's losses cover all heads; MONAI's network has one.
+patch and batch, in turns. Every network has a row contiguous, as the peers' own tools train, and
+one channels-last, as attnseg does on a CPU. attnseg's and nnU-Net's losses cover all heads; MONAI's
+network has one.
 
 Pipeline: attnseg's own loop on a data set, with its loader and, block by block in turns, with one
 batch in memory. The ratio of the two is what reading and augmenting leave of the speed.
