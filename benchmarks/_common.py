@@ -99,13 +99,14 @@ def _plain(value: Any) -> Any:
 def in_turns(steps: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
     """Seconds of each step, one after another in every round, so that all share the noise.
 
-    One round before these warms up.
+    Every second round goes backwards: what drifts, and what one step leaves behind for the next,
+    falls on both sides. One round before these warms up.
     """
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds + 1):
-        for name, step in steps.items():
+        for name in list(steps)[:: -1 if number % 2 else 1]:
             begin = time.perf_counter()
-            step()
+            steps[name]()
             if number > 0:
                 seconds[name].append(time.perf_counter() - begin)
     return seconds

@@ -149,7 +149,9 @@ def main() -> None:
     parser.add_argument("--patch", type=int, nargs="+", default=[patch for patch, _ in SIZES])
     parser.add_argument("--base", type=int, nargs="+", default=[base for _, base in SIZES])
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=30, help="ratios of each pair")
+    parser.add_argument(
+        "--rounds", type=int, default=30, help="of training steps; twice as many forward"
+    )
     parser.add_argument("--skip-training", action="store_true", help="forward passes only")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, default=common.RESULTS / "network.json")
@@ -165,7 +167,8 @@ def main() -> None:
         channels = channels_of(base, patch)
         kinds = {"forward": forwards} | ({} if arguments.skip_training else {"training": steps})
         for kind, make in kinds.items():
-            found = measured(make(channels, x), rounds=arguments.rounds)
+            rounds = arguments.rounds * (2 if kind == "forward" else 1)
+            found = measured(make(channels, x), rounds=rounds)
             results[f"{kind}, patch {patch}, base {base}"] = found
             for name, row in found.items():
                 ratio = common.interval_text(row["ratio"], "median") if "ratio" in row else ""

@@ -113,7 +113,7 @@ def test_steps_take_turns(common):
     order = []
     steps = {name: lambda name=name: order.append(name) for name in "ab"}
     seconds = common.in_turns(steps, rounds=2)
-    assert order == list("ababab")
+    assert order == list("abbaab")
     assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
     assert common.spread([1.0, 2.0, 3.0, 4.0, 5.0])["quartile_1"] == 2.0
 

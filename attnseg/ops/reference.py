@@ -152,7 +152,7 @@ def grid_backward(
         passed, padded, theta * psi.reshape(-1, *[1] * (x.ndim - 1)), None, stride,
         [0] * len(stride), [1] * len(stride), False, [0] * len(stride), 1, [True, True, False],
     )  # fmt: skip
-    d_x = torch.addcmul(_crop(through, size), grad_y, upsample(coarse, stride, size, mode))
+    d_x = _crop(through, size).addcmul_(grad_y, upsample(coarse, stride, size, mode))
     d_phi = passed * _per_channel(psi, x.ndim)
     d_theta = products * psi.reshape(-1, *[1] * (x.ndim - 1))
     d_psi = (theta * products).flatten(1).sum(1) + (passed * phi_).flatten(2).sum((0, 2))
@@ -234,5 +234,10 @@ def _like(
     inputs: tuple[Tensor, ...], grads: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients in type and layout of what they belong to."""
-    found = [torch.empty_like(one).copy_(grad) for one, grad in zip(inputs, grads, strict=True)]
+    found = [
+        grad
+        if (grad.dtype, grad.stride()) == (one.dtype, one.stride())
+        else torch.empty_like(one).copy_(grad)
+        for one, grad in zip(inputs, grads, strict=True)
+    ]
     return found[0], found[1], found[2], found[3], found[4]
