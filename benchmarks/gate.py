@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from attnseg.inference.backends import resolve_device
 from attnseg.memory import keep_freed_memory
+from attnseg.models import channels_last
 from attnseg.ops import attention_gate, backend, grid_attention_gate, reference
 
 BATCH = 2
@@ -53,8 +54,16 @@ def shapes() -> list[Shape]:
     ]
 
 
+def laid_out(features: Tensor) -> Tensor:
+    """In the layout that attnseg keeps features in on their device."""
+    return channels_last(features) if features.device.type == "cpu" else features
+
+
 def make_inputs(shape: Shape, form: str, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-    """x, φ, W_x, ψ, b_ψ; the weights stay float32, as under autocast."""
+    """x, φ, W_x, ψ, b_ψ; the weights stay float32, as under autocast.
+
+    On a CPU x and φ are channels-last, as attnseg has them there.
+    """
     dims, inner = len(shape.size), shape.channels // 2
     kernel = (2,) * dims if form == "grid" else ()
     generator = torch.Generator().manual_seed(0)
@@ -63,8 +72,8 @@ def make_inputs(shape: Shape, form: str, dtype: torch.dtype, device: torch.devic
         return (torch.randn(*size, generator=generator) * scale).to(device)
 
     tensors = [
-        random(BATCH, shape.channels, *shape.size).to(dtype),
-        random(BATCH, inner, *(n // 2 for n in shape.size)).to(dtype),
+        laid_out(random(BATCH, shape.channels, *shape.size).to(dtype)),
+        laid_out(random(BATCH, inner, *(n // 2 for n in shape.size)).to(dtype)),
         random(inner, shape.channels, *kernel, scale=shape.channels**-0.5),
         random(inner, scale=inner**-0.5),
         random(1),
@@ -73,13 +82,19 @@ def make_inputs(shape: Shape, form: str, dtype: torch.dtype, device: torch.devic
 
 
 def monai_block(shape: Shape, dtype: torch.dtype, device: torch.device) -> tuple[nn.Module, Tensor]:
-    """MONAI's block and its g on x's own grid."""
+    """MONAI's block and its g on x's own grid.
+
+    Without running statistics: a forward would change them under the kept graph of the backward.
+    """
     from monai.networks.nets.attentionunet import AttentionBlock
 
     channels = shape.channels
     block = AttentionBlock(len(shape.size), channels // 2, channels, channels).to(device)
-    g = torch.randn(BATCH, channels, *shape.size, device=device).to(dtype).requires_grad_()
-    return block, g
+    for module in block.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            module.track_running_stats, module.running_mean, module.running_var = False, None, None
+    g = torch.randn(BATCH, channels, *shape.size, device=device).to(dtype)
+    return block, laid_out(g).requires_grad_()
 
 
 def contestants(
