@@ -14,7 +14,7 @@ from torch import Tensor
 from attnseg.ops.reference import grid_plain, pointwise, widen
 from attnseg.ops.upsampling import Mode, upsample
 
-# Inner features of a block, 16 MiB: far smaller than x and y, and large enough that the cost of
+# Inner features of a block, 16 MiB whatever the size of x, and large enough that the cost of
 # starting an operator on every core is lost in it.
 _ELEMENTS = 1 << 22
 

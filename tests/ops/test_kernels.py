@@ -95,6 +95,15 @@ def test_grid(size, stride, channels, inner, mode, dtype, layout, device):
     _same(found, expected, inputs, names=NAMES)
 
 
+def _y_and_gradients(form, inputs, outside, stride):
+    """y and the five gradients, by the kernels."""
+    if form == "skip":
+        y, _ = kernels.skip_forward(*inputs, stride)
+        return y, *kernels.skip_backward(*outside, *inputs, stride)
+    y, _, *kept = kernels.grid_forward(*inputs)
+    return y, *kernels.grid_backward(*outside, *inputs[:2], *kept, *inputs[2:])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["skip", "grid"])
 def test_non_contiguous_inputs_and_gradients(form, device):
@@ -106,17 +115,9 @@ def test_non_contiguous_inputs_and_gradients(form, device):
     turned[1] = inputs[1].transpose(1, 3).contiguous().transpose(1, 3)
     turned[2] = inputs[2].transpose(0, 1).contiguous().transpose(0, 1)
     strange = [one.transpose(2, 4).contiguous().transpose(2, 4) for one in outside]
-    for arguments, gradients in ((inputs, outside), (turned, strange)):
-        if grid:
-            y, _, coarse, active = kernels.grid_forward(*arguments)
-            kept = (*arguments[:2], coarse, active, *arguments[2:])
-            grads = kernels.grid_backward(*gradients, *kept)
-        else:
-            y, _ = kernels.skip_forward(*arguments, [2, 2, 2])
-            grads = kernels.skip_backward(*gradients, *arguments, [2, 2, 2])
-        if arguments is inputs:
-            straight = (y, *grads)
-    for one, other, like in zip((y, *grads), straight, (turned[0], *turned), strict=True):
+    straight = _y_and_gradients(form, inputs, outside, [2, 2, 2])
+    found = _y_and_gradients(form, turned, strange, [2, 2, 2])
+    for one, other, like in zip(found, straight, (turned[0], *turned), strict=True):
         assert one.stride() == like.stride()
         torch.testing.assert_close(one, other)
 
@@ -128,13 +129,10 @@ def test_a_gradient_of_stride_0(form, device):
     inputs, _ = _prepared((5, 4), (2, 2), 4, 3, torch.float32, "last", device, grid=grid)
     one = torch.ones((), device=device)
     expanded = [one.expand(inputs[0].shape), one.expand(2, 1, 5, 4)]
-    runs = []
-    for outside in (expanded, [each.clone() for each in expanded]):
-        if grid:
-            kept = kernels.grid_forward(*inputs)[2:]
-            runs.append(kernels.grid_backward(*outside, *inputs[:2], *kept, *inputs[2:]))
-        else:
-            runs.append(kernels.skip_backward(*outside, *inputs, [2, 2]))
+    runs = [
+        _y_and_gradients(form, inputs, outside, [2, 2])
+        for outside in (expanded, [each.clone() for each in expanded])
+    ]
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
@@ -142,13 +140,7 @@ def test_a_gradient_of_stride_0(form, device):
 def test_repeats_bit_for_bit(form, device):
     grid = form == "grid"
     inputs, outside = _prepared((9, 8), (2, 2), 6, 4, torch.float32, "first", device, grid=grid)
-    runs = []
-    for _ in range(2):
-        if grid:
-            kept = kernels.grid_forward(*inputs)[2:]
-            runs.append(kernels.grid_backward(*outside, *inputs[:2], *kept, *inputs[2:]))
-        else:
-            runs.append(kernels.skip_backward(*outside, *inputs, [2, 2]))
+    runs = [_y_and_gradients(form, inputs, outside, [2, 2]) for _ in range(2)]
     assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
 
 
