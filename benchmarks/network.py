@@ -26,6 +26,7 @@ from attnseg.memory import keep_freed_memory
 from attnseg.models import AttentionUNet
 from attnseg.ops import backend
 from attnseg.training.losses import SegmentationLoss, mean_openness
+from attnseg.training.state import TrainingState, new_state
 
 CLASSES = 3
 GATES: dict[str, dict[str, Any]] = {
@@ -104,23 +105,18 @@ def steps(channels: Sequence[int], x: Tensor) -> dict[str, Callable[[], object]]
     settings, cuda = TrainingConfig(), x.device.type == "cuda"
     calls: dict[str, Callable[[], object]] = {}
     for name in GATES:
-        network = ours(channels, name, supervised=True).to(x.device)
-        if x.device.type == "cpu":
-            network.channels_last()
-        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+        fresh = new_state(ours(channels, name, supervised=True).to(x.device), settings)
 
-        def step(
-            network: AttentionUNet = network, optimizer: torch.optim.Optimizer = optimizer
-        ) -> None:
-            optimizer.zero_grad(set_to_none=True)
+        def step(state: TrainingState = fresh) -> None:
+            state.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(x.device.type, torch.bfloat16, enabled=cuda):
-                logits, attention = network.forward_all(x)
+                logits, attention = state.network.forward_all(x)
                 loss = loss_of(logits, labels, present)
                 if attention:
                     loss = loss + settings.gate_price * mean_openness(attention.values())
             loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
-            optimizer.step()
+            nn.utils.clip_grad_norm_(state.network.parameters(), settings.gradient_clip)
+            state.optimizer.step()
             if cuda:
                 torch.cuda.synchronize()
 
@@ -150,7 +146,7 @@ def main() -> None:
     parser.add_argument("--base", type=int, nargs="+", default=[base for _, base in SIZES])
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument(
-        "--rounds", type=int, default=30, help="of training steps; twice as many forward"
+        "--rounds", type=int, default=40, help="of training steps; twice as many forward"
     )
     parser.add_argument("--skip-training", action="store_true", help="forward passes only")
     parser.add_argument("--device", default="auto")

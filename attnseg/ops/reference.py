@@ -85,9 +85,9 @@ def skip_backward(
 
     d_q = ((grad_y * value).sum(dim=1, keepdim=True) + grad_alpha) * alpha * (1 - alpha)
     d_psi = torch.einsum("nfv,nv->f", inner.flatten(2), d_q.flatten(1))
-    d_inner = d_q * _per_channel(psi, x.ndim) * (inner > 0)
+    d_inner = (d_q * _per_channel(psi, x.ndim)).mul_(inner > 0)
     d_theta = torch.einsum("nfv,ncv->fc", d_inner.flatten(2), value.flatten(2))
-    d_x = grad_y * alpha + pointwise(d_inner, theta.T)
+    d_x = pointwise(d_inner, theta.T).addcmul_(grad_y, alpha)
     d_phi = upsample_backward(d_inner, stride, list(phi.shape), mode)
     return _like(inputs, (d_x, d_phi, d_theta, d_psi, d_q.sum()[None]))
 

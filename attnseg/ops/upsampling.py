@@ -42,18 +42,31 @@ def upsample(coarse: Tensor, stride: list[int], size: list[int], mode: Mode = "l
 def upsample_backward(
     grad: Tensor, stride: list[int], shape: list[int], mode: Mode = "linear"
 ) -> Tensor:
-    """Transpose of `upsample`: from the fine grid back to the coarse `shape` `[N, K, *s]`."""
+    """Transpose of `upsample`: from the fine grid back to the coarse `shape` `[N, K, *s]`.
+
+    One matrix product per axis: sums in a fixed order, and several times as fast on a CPU as
+    PyTorch's own gradient of an interpolation, which has no more threads than channels.
+    """
     if all(step == 1 for step in stride):
         return grad
-    full = [n * step for n, step in zip(shape[2:], stride, strict=True)]
-    padding = [p for n, m in zip(full, grad.shape[2:], strict=True) for p in (n - m, 0)]
-    grad = F.pad(grad, padding[::-1]).contiguous()
+    weights = [
+        _axis_weights(grad, step, coarse, fine, mode)
+        for step, coarse, fine in zip(stride, shape[2:], grad.shape[2:], strict=True)
+    ]
+    # All but the last axis in the order of memory, so that nothing of full size is copied.
+    last = grad.stride(1) == 1
+    grad = grad.movedim(1, -1) if last else grad
+    for axis, matrix in enumerate(weights[:-1], start=1 if last else 2):
+        before, after = grad.shape[:axis], grad.shape[axis + 1 :]
+        columns = grad.reshape(before.numel(), -1, after.numel())
+        grad = torch.matmul(matrix, columns).reshape(*before, -1, *after)
+    return (grad.movedim(-1, 1) if last else grad) @ weights[-1].T
+
+
+def _axis_weights(like: Tensor, step: int, coarse: int, fine: int, mode: Mode) -> Tensor:
+    """`[coarse, fine]`: how much each coarse value counts in each fine one, along one axis."""
+    eye = torch.eye(coarse, dtype=like.dtype, device=like.device)
     if mode == "nearest":
-        for axis in reversed(range(len(stride))):
-            grad = grad.unflatten(axis + 2, (shape[axis + 2], stride[axis])).sum(axis + 3)
-        return grad
-    scales = [float(step) for step in stride]
-    aten = torch.ops.aten
-    if len(stride) == 2:
-        return aten.upsample_bilinear2d_backward(grad, full, shape, False, *scales)
-    return aten.upsample_trilinear3d_backward(grad, full, shape, False, *scales)
+        return eye.repeat_interleave(step, dim=1)[:, :fine]
+    full = F.interpolate(eye[None], scale_factor=float(step), mode="linear", align_corners=False)
+    return full[0, :, :fine]
