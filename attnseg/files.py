@@ -1,9 +1,12 @@
 """Whole files or none: everything attnseg writes goes through a temporary name and a rename."""
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_PARTIAL = ".partial-"
 
 
 @contextmanager
@@ -15,13 +18,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
     the temporary file is removed and `path` is left as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
+    with temporary_path(path) as temporary:
         yield temporary
         temporary.replace(path)
+
+
+@contextmanager
+def temporary_path(path: Path) -> Iterator[Path]:
+    """Yield a hidden name beside `path`, of this process alone; what lies there goes in the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a process that was killed left behind while it wrote `path`."""
+    for leftover in path.parent.glob(f"{_PARTIAL}*-{glob.escape(path.name)}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

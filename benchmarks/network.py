@@ -12,6 +12,7 @@ with its attention blocks taken out.
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ GATES: dict[str, dict[str, Any]] = {
     "grid": {"gate": "grid"},
     "skip, every level": {"gate": "skip", "gate_finest": True},
 }
+REBUILDS = 4
 # patch along each axis, channels of the finest level
 SIZES = [(96, 16), (64, 32)]
 
@@ -124,9 +126,18 @@ def steps(channels: Sequence[int], x: Tensor) -> dict[str, Callable[[], object]]
     return calls
 
 
-def measured(calls: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, Any]:
-    """Seconds of each, and the ratio to its own network without gates with an interval."""
-    seconds = common.in_turns(calls, rounds=rounds)
+def measured(
+    make: Callable[[], Mapping[str, Callable[[], object]]], *, rounds: int
+) -> dict[str, Any]:
+    """Seconds of each, and the ratio to its own network without gates with an interval.
+
+    The networks are made anew for every quarter of the rounds: where their memory happens to lie
+    shifts a ratio by a percent or two, and stays so for as long as they live.
+    """
+    seconds: dict[str, list[float]] = {}
+    for _ in range(REBUILDS):
+        for name, values in common.in_turns(make(), rounds=-(-rounds // REBUILDS)).items():
+            seconds.setdefault(name, []).extend(values)
     result: dict[str, Any] = {}
     for name, values in seconds.items():
         base = seconds["MONAI none" if name.startswith("MONAI") else "none"]
@@ -164,7 +175,7 @@ def main() -> None:
         kinds = {"forward": forwards} | ({} if arguments.skip_training else {"training": steps})
         for kind, make in kinds.items():
             rounds = arguments.rounds * (2 if kind == "forward" else 1)
-            found = measured(make(channels, x), rounds=rounds)
+            found = measured(partial(make, channels, x), rounds=rounds)
             results[f"{kind}, patch {patch}, base {base}"] = found
             for name, row in found.items():
                 ratio = common.interval_text(row["ratio"], "median") if "ratio" in row else ""

@@ -21,6 +21,7 @@ from typing import Any
 
 import _common as common
 import torch
+from attnseg.training.signals import StopRequest
 from monai.losses import DiceCELoss
 from monai.networks.nets import AttentionUnet
 from torch import Tensor, nn
@@ -36,7 +37,6 @@ from attnseg.training.loop import fit
 from attnseg.training.losses import SegmentationLoss, make_loss, mean_openness
 from attnseg.training.pipeline import make_loader
 from attnseg.training.prepare import settle_plan
-from attnseg.training.signals import StopRequest
 from attnseg.training.state import new_state
 
 CLASSES = 3

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from attnseg.cli.options import Device, Output, Overwrite
+from attnseg.cli.options import Device, Output, Overwrite, parse_bytes
 
 
 def predict(
@@ -27,19 +27,54 @@ def predict(
         bool, typer.Option("--tta/--no-tta", help="Average over mirror images; slower.")
     ] = False,
     device: Device = "auto",
+    backend: Annotated[
+        str, typer.Option(help="auto, torch or openvino (CPU; compiles, then twice as fast).")
+    ] = "auto",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="torch.compile the network; for long runs.")
+    ] = False,
+    max_ram: Annotated[
+        str | None, typer.Option(help="Memory bound, as 4G; scans are cut into tiles to keep it.")
+    ] = None,
+    max_vram: Annotated[str | None, typer.Option(help="The same for a GPU's memory.")] = None,
+    save_probabilities: Annotated[
+        bool, typer.Option("--save-probabilities", help="Also NAME_probabilities.nii.gz.")
+    ] = False,
+    statistics: Annotated[
+        bool, typer.Option("--statistics", help="Also statistics.csv: volume of each label in ml.")
+    ] = False,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Only part I of N, for job arrays.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell windows, memory and time; write nothing.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Segment scans: writes one mask a scan, in the scan's own geometry."""
-    from attnseg.inference import predict as run_prediction
+    from attnseg.inference import Job
+    from attnseg.inference.predict import dry_run as tell
+    from attnseg.inference.predict import predict as run_prediction
+    from attnseg.inference.predictor import Settings
 
-    outcomes = run_prediction(
-        scans,
-        output,
-        model=model or None,
+    settings = Settings(
         overlap=overlap,
         mirror=tta,
         device=device,
-        overwrite=overwrite,
+        backend=backend,
+        compiled=compile,
+        max_ram=parse_bytes(max_ram, option="--max-ram"),
+        max_vram=parse_bytes(max_vram, option="--max-vram"),
     )
-    if any(outcome.state == "failed" for outcome in outcomes):
+    job = Job(probabilities=save_probabilities, statistics=statistics)
+    if dry_run:
+        work = tell(scans, model=model or None, shard=shard, job=job, **settings)
+        failed = any(each.plan is None for each in work)
+    else:
+        outcomes = run_prediction(
+            scans, output, model=model or None, overwrite=overwrite, shard=shard, job=job,
+            **settings,
+        )  # fmt: skip
+        failed = any(outcome.state == "failed" for outcome in outcomes)
+    if failed:
         raise typer.Exit(3)

@@ -7,7 +7,7 @@ import numpy as np
 
 from attnseg.errors import DataError
 from attnseg.images import nifti, pictures
-from attnseg.images.image import Image
+from attnseg.images.image import Image, Outline
 from attnseg.images.paths import is_picture
 
 
@@ -24,6 +24,26 @@ def read_image(path: Path, *, num_channels: int | None = None) -> Image:
     """
     reader = pictures.read_image if is_picture(Path(path)) else nifti.read_image
     return reader(path, num_channels=num_channels)
+
+
+def read_outline(paths: tuple[Path, ...], *, num_channels: int | None = None) -> Outline:
+    """What the headers of a case say: its grid, channels and size, no voxel read.
+
+    Args: as of `read_case`, whose memory can be told from it.
+
+    Raises:
+        DataError: a file that cannot be read as far as its header tells.
+    """
+    single = len(paths) == 1
+    outlines = []
+    for path in map(Path, paths):
+        reader = pictures.read_outline if is_picture(path) else nifti.read_outline
+        outlines.append(reader(path, num_channels=num_channels if single else 1))
+    return Outline(
+        outlines[0].geometry,
+        sum(outline.channels for outline in outlines),
+        sum(outline.stored_bytes for outline in outlines),
+    )
 
 
 def read_labels(path: Path, *, label_values: Collection[int] | None = None) -> Image:

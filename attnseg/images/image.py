@@ -36,6 +36,21 @@ class Image:
         return strip_suffix(self.path.name) if self.path else "image"
 
 
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What a file's header says of a scan, before its voxels are read.
+
+    Args:
+        geometry: shape and place.
+        channels: how many.
+        stored_bytes: of the voxels as stored, unpacked.
+    """
+
+    geometry: Geometry
+    channels: int
+    stored_bytes: int
+
+
 def smallest_integer_type(values: tuple[int, ...]) -> np.dtype:
     """Smallest integer type that holds all values; unsigned where none is negative."""
     low, high = min(values, default=0), max(values, default=0)

@@ -7,8 +7,9 @@ gzip is several times faster than zlib's.
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -21,7 +22,7 @@ from nibabel.spatialimages import HeaderDataError
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images.geometry import Geometry
-from attnseg.images.image import Image, whole_numbers
+from attnseg.images.image import Image, Outline, whole_numbers
 from attnseg.images.paths import first_bytes
 
 _READ_ERRORS = (EOFError, OSError, zlib.error, cast(type[Exception], igzip_lib.IsalError))
@@ -48,10 +49,25 @@ def read_image(path: Path, *, num_channels: int | None = None) -> Image:
             f"{path}: voxels are of type {data.dtype}; scans hold plain numbers: convert it to "
             "a scalar image"
         )
-    data = _channel_first(path, _scaled(path, header, data), num_channels)
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, which normalisation refuses
-        array = data.astype(np.float32)
+    _channels_last(path, data.shape, num_channels)  # before anything more is allocated
+    array = _channel_first(path, _float32(path, header, data), num_channels)
     return Image(array, _geometry(path, header, array.shape[1:]), _block(header), path)
+
+
+def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
+    """What the header says of a scan, no voxel read.
+
+    Args: as of `read_image`.
+
+    Raises:
+        DataError: as of `read_image`, so far as the header tells.
+    """
+    path = Path(path)
+    with _reading(path), _open(path) as stream:
+        header, _, shape, dtype = _promise(path, stream)
+        channels, spatial = _channels_last(path, shape, num_channels)
+        geometry = _geometry(path, header, spatial)
+    return Outline(geometry, channels, math.prod(shape) * dtype.itemsize)
 
 
 def read_labels(path: Path) -> Image:
@@ -66,6 +82,7 @@ def read_labels(path: Path) -> Image:
     header, data = _read(path)
     if data.dtype.kind not in "iuf":
         raise DataError(f"{path}: labels are of type {data.dtype}; they must be integers")
+    _channels_last(path, data.shape, 1)
     data = _channel_first(path, _scaled(path, header, data), 1)
     data = whole_numbers(data, source=str(path))
     return Image(data, _geometry(path, header, data.shape[1:]), _block(header), path)
@@ -84,39 +101,59 @@ def write_labels(path: Path, labels: np.ndarray, *, like: Image, dtype: np.dtype
         dtype: integer type on disk.
     """
     assert labels.shape == like.geometry.shape, (labels.shape, like.geometry.shape)
-    _write(path, labels[None], geometry=like.geometry, source=like.header, dtype=dtype)
+    write_volumes(path, [labels], count=1, like=like, dtype=dtype)
 
 
 def write_image(path: Path, image: Image) -> None:
     """Write `image` as a new NIfTI-1 file, its affine as sform, channels as the 4th axis."""
-    _write(path, image.array, geometry=image.geometry, source=None, dtype=image.array.dtype)
+    like = Image(image.array, image.geometry)
+    count, dtype = image.array.shape[0], image.array.dtype
+    write_volumes(path, image.array, count=count, like=like, dtype=dtype)
 
 
-def _write(
-    path: Path, array: np.ndarray, *, geometry: Geometry, source: bytes | None, dtype: np.dtype
+def write_volumes(
+    path: Path,
+    volumes: Iterable[np.ndarray],
+    *,
+    count: int,
+    like: Image,
+    dtype: np.dtype,
+    slope: float = 1.0,
 ) -> None:
-    """Write `[C, I, J, K]`; a single channel is written 3D, or 2D as its source."""
+    """Write volumes `[I, J, K]` one after the other, as they come, along a 4th axis.
+
+    Args:
+        path: ends in `.nii` or `.nii.gz`.
+        volumes: on the grid of `like`; a single one is written 3D, or 2D as its source.
+        count: how many they are.
+        like: a scan whose geometry they take, its header fields unchanged where it has any.
+        dtype: type on disk.
+        slope: what a stored number is multiplied by when it is read.
+    """
     path = Path(path)
-    header = _parse(source) if source else _new_header(geometry)
-    data = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
-    if source and int(header["dim"][0]) == 2:
-        data = data[:, :, 0]  # the mask of a 2D file is 2D
+    header = _parse(like.header) if like.header else _new_header(like.geometry)
+    shape: tuple[int, ...] = like.geometry.shape
+    if count > 1:
+        shape = (*shape, count)
+    elif like.header and int(header["dim"][0]) == 2:
+        shape = shape[:2]  # the mask of a 2D file is 2D
     header.set_data_dtype(np.dtype(dtype))
     spacing = header["pixdim"][:4].copy()
-    header.set_data_shape(data.shape)
+    header.set_data_shape(shape)
     header["pixdim"][:4] = spacing  # set_data_shape forgets that of axes that are not there
-    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["scl_slope"], header["scl_inter"] = slope, 0
     header["cal_min"], header["cal_max"] = 0, 0
     header["magic"] = header.single_magic
     header["vox_offset"] = header.single_vox_offset
     header["descrip"] = b"attnseg"
     with atomic_path(path) as temporary, _open_for_writing(temporary) as stream:
         stream.write(_block(header) + b"\0\0\0\0")
-        # Fortran order on disk: the last axis is the slowest, so it goes out slice by slice.
-        rows = max(1, _CHUNK_BYTES // max(1, data[..., 0].nbytes))
-        for start in range(0, data.shape[-1], rows):
-            part = data[..., start : start + rows].astype(header.get_data_dtype())
-            stream.write(part.tobytes(order="F"))
+        for volume in volumes:
+            # Fortran order on disk: the last axis is the slowest, so it goes out slice by slice.
+            rows = max(1, _CHUNK_BYTES // max(1, volume[..., 0].nbytes))
+            for start in range(0, volume.shape[-1], rows):
+                part = volume[..., start : start + rows].astype(header.get_data_dtype())
+                stream.write(part.tobytes(order="F"))
 
 
 def _new_header(geometry: Geometry) -> Nifti1Header:
@@ -139,7 +176,7 @@ def _open_for_writing(path: Path) -> Iterator[BinaryIO | igzip.IGzipFile]:
             yield packed
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> BufferedReader | igzip.IGzipFile:
     packed = first_bytes(path).startswith(b"\x1f\x8b")
     return igzip.open(path, "rb") if packed else path.open("rb")
 
@@ -162,49 +199,67 @@ def _block(header: Nifti1Header | Nifti2Header) -> bytes:
     return block
 
 
-def _read(path: Path) -> tuple[Nifti1Header | Nifti2Header, np.ndarray]:
-    """Header and voxels as stored, in the file's own order of axes."""
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What goes wrong while a file is read, as one of our errors."""
     try:
-        with _open(path) as stream:
-            block = stream.read(Nifti2Header.template_dtype.itemsize)
-            try:
-                header = _parse(block)
-                big_endian = block[:4] != _block(header)[:4]
-            except ValueError:
-                raise DataError(
-                    f"{path}: not a NIfTI file (no NIfTI-1 or NIfTI-2 header); attnseg reads "
-                    ".nii and .nii.gz"
-                ) from None
-            start = float(header["vox_offset"])
-            if (
-                not header.template_dtype.itemsize <= start < 2**53
-                or bytes(header["magic"])[:1] != b"n"
-            ):
-                raise DataError(f"{path}: damaged header (voxels start at byte {start}); re-export")
-            offset = int(start)
-            shape = _shape(path, header)
-            dtype = _stored_type(path, header).newbyteorder(">" if big_endian else "<")
-            expected = math.prod(shape) * dtype.itemsize
-            # Before anything is allocated: a damaged header may promise terabytes.
-            if offset + expected > path.stat().st_size * _DEFLATE_RATIO:
-                raise DataError(
-                    f"{path}: cut short: the header promises {expected} bytes of voxels, more than "
-                    "the file can hold; copy it again"
-                )
-            skipped = block[offset:]
-            stream.read(max(0, offset - len(block)))
-            content = skipped + stream.read(max(0, expected - len(skipped)))
+        yield
     except _READ_ERRORS as error:
         raise DataError(f"{path}: cut short or damaged ({error}); copy it again") from error
     except HeaderDataError as error:
         raise DataError(f"{path}: unusable header ({error}); re-export the file") from error
-    if len(content) < expected:
+
+
+def _promise(
+    path: Path, stream: BufferedReader | igzip.IGzipFile
+) -> tuple[Nifti1Header | Nifti2Header, bytes, tuple[int, ...], np.dtype]:
+    """Header, the voxel bytes read with it, shape and stored type; the stream stands behind."""
+    block = stream.read(Nifti2Header.template_dtype.itemsize)
+    try:
+        header = _parse(block)
+        big_endian = block[:4] != _block(header)[:4]
+    except ValueError:
         raise DataError(
-            f"{path}: cut short: {len(content)} bytes of voxels where the header promises "
-            f"{expected}; copy it again"
+            f"{path}: not a NIfTI file (no NIfTI-1 or NIfTI-2 header); attnseg reads .nii and "
+            ".nii.gz"
+        ) from None
+    start = float(header["vox_offset"])
+    if not header.template_dtype.itemsize <= start < 2**53 or bytes(header["magic"])[:1] != b"n":
+        raise DataError(f"{path}: damaged header (voxels start at byte {start}); re-export")
+    offset = int(start)
+    shape = _shape(path, header)
+    dtype = _stored_type(path, header).newbyteorder(">" if big_endian else "<")
+    expected = math.prod(shape) * dtype.itemsize
+    # Before anything is allocated: a damaged header may promise terabytes.
+    if offset + expected > path.stat().st_size * _DEFLATE_RATIO:
+        raise DataError(
+            f"{path}: cut short: the header promises {expected} bytes of voxels, more than the "
+            "file can hold; copy it again"
         )
-    data = np.frombuffer(content, dtype=dtype, count=expected // dtype.itemsize)
-    return header, data.reshape(shape, order="F").astype(dtype.newbyteorder("="), copy=False)
+    stream.read(max(0, offset - len(block)))
+    return header, block[offset:], shape, dtype
+
+
+def _read(path: Path) -> tuple[Nifti1Header | Nifti2Header, np.ndarray]:
+    """Header and voxels as stored, in the file's own order of axes."""
+    with _reading(path), _open(path) as stream:
+        header, begun, shape, dtype = _promise(path, stream)
+        content = np.empty(math.prod(shape) * dtype.itemsize, dtype=np.uint8)
+        filled = min(len(begun), len(content))
+        content[:filled] = np.frombuffer(begun, dtype=np.uint8, count=filled)
+        while filled < len(content):
+            # In pieces, into their place: the file's voxels exist once.
+            count = stream.readinto(content[filled : filled + _CHUNK_BYTES].data)
+            if not count:
+                break
+            filled += count
+    if filled < len(content):
+        raise DataError(
+            f"{path}: cut short: {filled} bytes of voxels where the header promises "
+            f"{len(content)}; copy it again"
+        )
+    data = content.view(dtype).reshape(shape, order="F")
+    return header, data.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _shape(path: Path, header: Nifti1Header | Nifti2Header) -> tuple[int, ...]:
@@ -225,31 +280,61 @@ def _stored_type(path: Path, header: Nifti1Header | Nifti2Header) -> np.dtype:
     return dtype
 
 
-def _scaled(path: Path, header: Nifti1Header | Nifti2Header, data: np.ndarray) -> np.ndarray:
-    """Voxels times slope plus intercept, where the header has them."""
+def _scaling(path: Path, header: Nifti1Header | Nifti2Header) -> tuple[float, float] | None:
+    """Slope and intercept, where the header has them and they change anything."""
     try:
         slope, inter = header.get_slope_inter()
     except HeaderDataError as error:
         raise DataError(f"{path}: unusable intensity scaling ({error}); re-export") from error
-    if slope is None or (slope, inter) == (1.0, 0.0):
+    return None if slope is None or (slope, inter) == (1.0, 0.0) else (slope, inter)
+
+
+def _scaled(path: Path, header: Nifti1Header | Nifti2Header, data: np.ndarray) -> np.ndarray:
+    """Voxels times slope plus intercept, where the header has them."""
+    scaling = _scaling(path, header)
+    if scaling is None:
         return data
     with np.errstate(over="ignore", invalid="ignore"):
-        return data.astype(np.float64) * slope + inter
+        return data.astype(np.float64) * scaling[0] + scaling[1]
+
+
+def _float32(path: Path, header: Nifti1Header | Nifti2Header, data: np.ndarray) -> np.ndarray:
+    """Scaled voxels; computed in float64 as nibabel does, but never all of them at once."""
+    scaling = _scaling(path, header)
+    with np.errstate(over="ignore", invalid="ignore"):  # normalisation refuses what is infinite
+        if scaling is None:
+            return data.astype(np.float32, copy=False)
+        array = np.empty(data.shape, dtype=np.float32, order="F")
+        for index in np.ndindex(data.shape[2:]):
+            plane = (slice(None), slice(None), *index)
+            array[plane] = data[plane].astype(np.float64) * scaling[0] + scaling[1]
+    return array
+
+
+def _channels_last(
+    path: Path, shape: tuple[int, ...], num_channels: int | None
+) -> tuple[int, tuple[int, int, int]]:
+    """Channels and grid of a stored shape.
+
+    Raises:
+        DataError: a 4D file of another number of channels.
+    """
+    axes = list(shape)
+    while len(axes) > 4 and axes[-1] == 1:
+        axes.pop()
+    expected = 1 if num_channels is None else num_channels
+    if len(axes) == 3 or (len(axes) == 4 and axes[3] in {1, expected}):
+        return (axes[3] if len(axes) == 4 else 1), (axes[0], axes[1], axes[2])
+    raise DataError(
+        f"{path}: shape {shape} where a 3D image or a 4D one of {expected} channel(s) is "
+        "expected; split time points into single files"
+    )
 
 
 def _channel_first(path: Path, data: np.ndarray, num_channels: int | None) -> np.ndarray:
-    """`[I, J, K]` or `[I, J, K, C]` → `[C, I, J, K]`."""
-    while data.ndim > 4 and data.shape[-1] == 1:
-        data = data[..., 0]
-    if data.ndim == 3:
-        return data[None]
-    expected = 1 if num_channels is None else num_channels
-    if data.ndim == 4 and data.shape[3] in {1, expected}:
-        return np.moveaxis(data, 3, 0)
-    raise DataError(
-        f"{path}: shape {data.shape} where a 3D image or a 4D one of {expected} channel(s) is "
-        "expected; split time points into single files"
-    )
+    """`[I, J, K]` or `[I, J, K, C, 1 …]` → `[C, I, J, K]`, as a view."""
+    channels, grid = _channels_last(path, data.shape, num_channels)
+    return np.moveaxis(data.reshape(*grid, channels, order="F"), 3, 0)
 
 
 def _geometry(

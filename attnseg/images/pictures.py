@@ -25,7 +25,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images.geometry import Geometry
-from attnseg.images.image import Image, whole_numbers
+from attnseg.images.image import Image, Outline, whole_numbers
 from attnseg.images.paths import first_bytes
 
 # The readers themselves: `PIL.Image.open` would set its own limit to the number of pixels.
@@ -161,6 +161,20 @@ def picture_channels(path: Path) -> int:
     return 1 if grey else 3
 
 
+def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
+    """What the header says of a picture, no pixel read.
+
+    Args: as of `read_image`.
+
+    Raises:
+        DataError: as of `picture_channels`.
+    """
+    channels = num_channels if num_channels in {1, 3} else picture_channels(path)
+    with _open(Path(path), header_only=True) as picture:
+        width, height = _stored_size(picture)
+    return Outline(_geometry((width, height, 1)), channels, width * height * channels)
+
+
 def write_labels(path: Path, labels: np.ndarray, *, dtype: np.dtype) -> None:
     """Write a mask as grey PNG, whole or not at all.
 
@@ -230,7 +244,7 @@ def _pixels(picture: ImageFile) -> np.ndarray:
     """`[rows, columns]` or `[rows, columns, bands]`, as stored."""
     if not isinstance(picture, TiffImageFile):
         return np.asarray(picture)
-    size = picture.tag_v2[Exif.ImageWidth], picture.tag_v2[Exif.ImageLength]
+    size = _stored_size(picture)
     boxes = np.array([tile[1] for tile in picture.tile]).reshape(-1, 2, 2)
     if np.prod(boxes[:, 1] - boxes[:, 0], axis=1).sum() < size[0] * size[1]:
         raise ValueError("its strips do not cover the picture")
@@ -239,6 +253,13 @@ def _pixels(picture: ImageFile) -> np.ndarray:
     turned = _UNTURN.get(picture.getexif().get(Exif.Orientation, 1))
     picture.load()
     return np.asarray(picture if turned is None else picture.transpose(turned))
+
+
+def _stored_size(picture: ImageFile) -> tuple[int, int]:
+    """Columns and rows in the file: Pillow names those of a TIFF as turned by its orientation."""
+    if isinstance(picture, TiffImageFile):
+        return picture.tag_v2[Exif.ImageWidth], picture.tag_v2[Exif.ImageLength]
+    return picture.size
 
 
 def _palette(picture: ImageFile) -> np.ndarray | None:
@@ -273,4 +294,8 @@ def _bits(picture: ImageFile) -> int:
 def _image(path: Path, array: np.ndarray) -> Image:
     """`[I, J]` or `[C, I, J]` with its place."""
     array = array.reshape(-1, *array.shape[-2:], 1)
-    return Image(array, Geometry(array.shape[1:], np.diag([-1.0, -1.0, 1.0, 1.0])), None, path)
+    return Image(array, _geometry(array.shape[1:]), None, path)
+
+
+def _geometry(shape: tuple[int, int, int]) -> Geometry:
+    return Geometry(shape, np.diag([-1.0, -1.0, 1.0, 1.0]))

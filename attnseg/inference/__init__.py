@@ -1,19 +1,26 @@
 """Prediction: windows, streaming to the scan's own grid, cohorts."""
 
-from attnseg.inference.cohort import Outcome, predict_cohort
+from attnseg.inference.cohort import Job, Work, plan_cohort, predict_cohort
+from attnseg.inference.export import label_rows, resample_rows
+from attnseg.inference.manifest import MANIFEST, Outcome
 from attnseg.inference.predict import predict
 from attnseg.inference.predictor import Predictor, Segmentation
 from attnseg.inference.sources import MODEL_NAME, Scan, find_models, find_scans
-from attnseg.inference.stream import resample_rows, stream_windows
+from attnseg.inference.stream import stream_windows
 
 __all__ = [
+    "MANIFEST",
     "MODEL_NAME",
+    "Job",
     "Outcome",
     "Predictor",
     "Scan",
     "Segmentation",
+    "Work",
     "find_models",
     "find_scans",
+    "label_rows",
+    "plan_cohort",
     "predict",
     "predict_cohort",
     "resample_rows",

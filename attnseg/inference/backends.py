@@ -5,7 +5,9 @@ the mirror images of a window become one by the mean of their logits.
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import combinations
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +15,64 @@ from torch import Tensor
 from attnseg.errors import UsageError
 from attnseg.inference.stream import Network
 from attnseg.models import AttentionUNet, channels_last
+from attnseg.spec import ModelSpec
+
+BackendName = Literal["auto", "torch", "openvino"]
+# Compiling for OpenVINO takes one to two seconds, and saves about half of what eager PyTorch needs:
+# worth it from about this many multiply-adds on, four seconds of two cores. A number of the work
+# alone, not of the clock, so that the same command takes the same back end again.
+_WORTH_COMPILING = 2e11
+# What a window of one value gives is kept if it takes no more than this.
+_CONSTANT_BYTES = 1 << 28
+
+
+def choose_backend(name: str, device: torch.device, *, multiply_adds: float) -> BackendName:
+    """The back end that `auto` stands for; any other name checked.
+
+    Args:
+        name: "auto", "torch" or "openvino".
+        device: where the network is to run; OpenVINO is for the CPU.
+        multiply_adds: all windows to come.
+
+    Raises:
+        UsageError: an unknown name, OpenVINO on another device or not installed.
+    """
+    if name not in get_args(BackendName):
+        raise UsageError(f"--backend {name}: unknown; use auto, torch or openvino")
+    installed = find_spec("openvino") is not None
+    if name == "openvino" and (device.type != "cpu" or not installed):
+        reason = f"runs on the CPU, not on {device}" if installed else "is not installed"
+        raise UsageError(f"--backend openvino: OpenVINO {reason}; use --backend torch")
+    if name != "auto":
+        return "openvino" if name == "openvino" else "torch"
+    worth = installed and device.type == "cpu" and multiply_adds >= _WORTH_COMPILING
+    return "openvino" if worth else "torch"
+
+
+def make_backend(
+    network: AttentionUNet,
+    spec: ModelSpec,
+    device: torch.device,
+    *,
+    backend: BackendName,
+    compiled: bool = False,
+) -> Network:
+    """One network as a function of windows `[1, C, *spec.patch]`.
+
+    Args:
+        network: the model.
+        spec: its patch and, in 2D, its slices.
+        device: where it runs.
+        backend: "torch" or "openvino".
+        compiled: by `torch.compile`; of PyTorch's only.
+    """
+    if backend == "torch":
+        return torch_backend(network, device, slice_axis=spec.slice_axis, compiled=compiled)
+    from attnseg.inference.openvino_backend import openvino_network
+
+    window = tuple(p for axis, p in enumerate(spec.patch) if axis != spec.slice_axis)
+    run = openvino_network(network, channels=spec.architecture.in_channels, window=window)
+    return _of_slices(run, spec.slice_axis)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -33,7 +93,11 @@ def resolve_device(name: str) -> torch.device:
 
 
 def torch_backend(
-    network: AttentionUNet, device: torch.device, *, slice_axis: int | None = None
+    network: AttentionUNet,
+    device: torch.device,
+    *,
+    slice_axis: int | None = None,
+    compiled: bool = False,
 ) -> Network:
     """Eager PyTorch: channels-last on a CPU, float16 autocast on CUDA.
 
@@ -42,18 +106,22 @@ def torch_backend(
         device: where it runs; the network is moved there.
         slice_axis: of a 2D network, the axis (0, 1, 2) across which it takes slices: the window is
             one voxel deep there.
+        compiled: by `torch.compile`, which takes its time at the first window.
     """
     on_cpu = device.type == "cpu"
     network = network.eval().to(device)
     if on_cpu:
         network = network.channels_last()
+    call = torch.compile(network) if compiled else network
 
     def run(patches: Tensor) -> Tensor:
-        patches = patches.to(device)
         if on_cpu:
-            return network(channels_last(patches))
+            logits: Tensor = call(channels_last(patches))
+            return logits
+        # A window in pinned memory is copied while the GPU still computes the one before.
+        patches = patches.contiguous().pin_memory().to(device, non_blocking=True)
         with torch.autocast(device.type, dtype=torch.float16):
-            return network(patches)
+            return call(patches)
 
     return _of_slices(run, slice_axis)
 
@@ -87,6 +155,30 @@ def ensemble(networks: Sequence[Network]) -> Network:
         for network in others:
             total += network(patches)
         return total.div_(len(networks))
+
+    return run
+
+
+def once_where_constant(network: Network) -> Network:
+    """Windows of one value everywhere (air that was clipped, a scan's empty border) run once.
+
+    What the network says of such a window depends on the value alone: nothing changes, not even
+    a rounding. For a CPU, where a network takes long and asking for the value does not.
+    """
+    known: dict[tuple[float, ...], Tensor] = {}
+
+    def run(patches: Tensor) -> Tensor:
+        low, high = torch.aminmax(patches.flatten(2), dim=2)
+        if not torch.equal(low, high):
+            return network(patches)
+        value = tuple(low.flatten().tolist())
+        if value not in known:
+            found = network(patches)
+            if found.nbytes > _CONSTANT_BYTES:
+                return found
+            known.clear()
+            known[value] = found.clone()
+        return known[value]
 
     return run
 

@@ -1,32 +1,95 @@
-"""Many scans with one loaded model: a failed scan never stops the others."""
+"""Many scans with one loaded model, in one process: a failed scan never stops the others.
 
-import json
+While the network works on one scan, the next is read and preprocessed in a thread and the mask of
+the one before is written in another, as long as all of it stays within the bound of memory.
+"""
+
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from attnseg.errors import AttnsegError, UsageError
-from attnseg.images import write_labels
+from attnseg.files import remove_leftovers
+from attnseg.images import Image, Outline, write_labels
+from attnseg.inference.budget import ScanPlan
+from attnseg.inference.manifest import Manifest, Outcome, versions
 from attnseg.inference.predictor import Predictor
+from attnseg.inference.probabilities import probability_file
 from attnseg.inference.sources import Scan
+from attnseg.memory import peak_bytes, release_freed_memory, resident_bytes
+from attnseg.preprocessing import Grid, preprocess
 
-MANIFEST = "manifest.jsonl"
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scan ready for the network. Its voxels as read are gone, its place is kept."""
+
+    frame: Image
+    volume: Tensor
+    grid: Grid
+    seconds: float
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One line of the manifest."""
+class Work:
+    """A scan and how it will be predicted, or why it will not."""
 
-    name: str
-    state: str
-    """"done", "failed" or "skipped" (done before with the same model)."""
+    scan: Scan
+    plan: ScanPlan | None
     reason: str = ""
-    mask: str = ""
-    seconds_reading: float = 0.0
-    seconds_predicting: float = 0.0
-    seconds_writing: float = 0.0
-    model: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done with each scan beside its mask.
+
+    Args:
+        probabilities: write `NAME_probabilities.nii.gz`.
+        statistics: note the volume of each label.
+        on_window: called after every window, from the thread that predicts; what it raises ends
+            the cohort, files left whole.
+    """
+
+    probabilities: bool = False
+    statistics: bool = False
+    on_window: Callable[[Scan], None] = lambda scan: None
+
+
+def plan_cohort(
+    scans: Sequence[Scan], predictor: Predictor, *, probabilities: bool = False
+) -> list[Work]:
+    """Settle the back end for all scans together and plan each of them, from their headers."""
+    outlines: list[Outline | str] = []
+    for scan in scans:
+        try:
+            outlines.append(predictor.outline(*scan.paths))
+        except Exception as error:  # whatever is wrong with one scan is that scan's own matter
+            outlines.append(_reason(error))
+    readable = [each for each in outlines if isinstance(each, Outline)]
+    if readable:
+        predictor.start(sum(predictor.windows_of(each) for each in readable))
+    release_freed_memory()
+    base = resident_bytes()
+    work = []
+    for scan, outline in zip(scans, outlines, strict=True):
+        if isinstance(outline, str):
+            work.append(Work(scan, None, outline))
+            continue
+        try:
+            plan = predictor.plan(
+                outline, base_bytes=base, source=str(scan.paths[0]), probabilities=probabilities
+            )
+            work.append(Work(scan, plan))
+        except AttnsegError as error:
+            work.append(Work(scan, None, str(error)))
+    return work
 
 
 def predict_cohort(
@@ -36,16 +99,190 @@ def predict_cohort(
     *,
     model_id: str,
     overwrite: bool = False,
+    shard: str = "",
+    job: Job | None = None,
+    on_plan: Callable[[Sequence[Work]], None] = lambda work: None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Predict scans into `output`, one mask each, and keep the manifest.
 
     The mask of a picture is `NAME.png`, any other's `NAME.nii.gz`. Scans that the manifest calls
-    done with the same model are skipped unless `overwrite`.
+    done by the same model with the same settings are skipped unless `overwrite`.
+
+    Args:
+        scans: what to predict.
+        predictor: the loaded model.
+        output: folder of masks and manifest.
+        model_id: what the manifest calls the model.
+        overwrite: predict again what is done.
+        shard: which part of a divided cohort this is, such as "2of8".
+        job: what to do beside the masks.
+        on_plan: called once with what is to be done.
+        on_outcome: called as a scan ends, in order.
 
     Raises:
         UsageError: a mask would overwrite a scan.
     """
+    _check_targets(scans, output)
+    output.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest(output, shard=shard)
+    settings: dict[str, Any] = {"overlap": predictor.overlap, "mirror": predictor.mirror_axes}
+    finished = manifest.finished(model=model_id, settings=settings)
+    skipped = {
+        scan.name
+        for scan in scans
+        if scan.name in finished and (output / scan.mask_name).exists() and not overwrite
+    }
+    outcomes: list[Outcome] = []
+
+    def end(outcome: Outcome) -> None:
+        if outcome.state != "skipped":
+            manifest.add(outcome)
+        outcomes.append(outcome)
+        on_outcome(outcome)
+
+    for scan in scans:
+        if scan.name in skipped:
+            end(Outcome(scan.name, "skipped", mask=scan.mask_name, model=model_id))
+    todo = [scan for scan in scans if scan.name not in skipped]
+    if todo:
+        job = job or Job()
+        work = plan_cohort(todo, predictor, probabilities=job.probabilities)
+        on_plan(work)
+        base = Outcome(
+            "", "failed", model=model_id, settings=settings, backend=predictor.backend,
+            versions=versions(),
+        )  # fmt: skip
+        for outcome in _outcomes(work, predictor, output, base, job):
+            end(outcome)
+    return outcomes
+
+
+def _outcomes(
+    work: Sequence[Work],
+    predictor: Predictor,
+    output: Path,
+    base: Outcome,
+    job: Job,
+) -> Iterator[Outcome]:
+    """What becomes of each scan, in order; reading is one scan ahead and writing one behind."""
+    with ExitStack() as stack:
+        reader, writer = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
+        # Left first: what was not begun need not be waited for.
+        stack.callback(reader.shutdown, cancel_futures=True)
+        ahead: Future[Prepared] | None = None
+        behind: Future[Outcome] | None = None
+        for previous, this, following in zip([None, *work], work, [*work[1:], None], strict=False):
+            together = _fit_together(previous, this, following, predictor.max_ram)
+            if behind and not together:
+                yield behind.result()
+                behind = None
+                release_freed_memory()
+            outcome = replace(base, name=this.scan.name, reason=this.reason)
+            writing = None
+            if this.plan is not None:
+                reading = ahead or reader.submit(_prepare, this.scan, predictor)
+                ahead = None
+                try:
+                    ready = reading.result()
+                    if together and following is not None and following.plan is not None:
+                        ahead = reader.submit(_prepare, following.scan, predictor)
+                    labels, outcome = _segment(this, ready, predictor, output, outcome, job)
+                    writing = writer.submit(
+                        _write,
+                        output / this.scan.mask_name,
+                        labels,
+                        outcome,
+                        like=ready.frame,
+                        dtype=predictor.label_type,
+                    )
+                    del ready, labels  # the writer alone holds the mask
+                except Exception as error:  # one bad scan is one line of the manifest
+                    outcome = replace(outcome, reason=_reason(error))
+            if behind:
+                yield behind.result()
+            behind = writing
+            if not writing:
+                yield outcome
+        if behind:
+            yield behind.result()
+
+
+def _fit_together(
+    previous: Work | None, this: Work, following: Work | None, max_ram: int | None
+) -> bool:
+    """Whether one mask may be written and one scan read while this one is predicted."""
+    if max_ram is None or this.plan is None:
+        return max_ram is None
+    needed = this.plan.base_bytes + this.plan.predicting_bytes
+    needed += previous.plan.writing_bytes if previous and previous.plan else 0
+    needed += following.plan.reading_bytes if following and following.plan else 0
+    return needed <= max_ram
+
+
+def _prepare(scan: Scan, predictor: Predictor) -> Prepared:
+    begin = time.perf_counter()
+    image = predictor.read(*scan.paths)
+    volume, grid = preprocess(image, predictor.spec.preprocessing)
+    nothing = np.broadcast_to(np.float32(0), image.array.shape)
+    frame = replace(image, array=nothing)
+    return Prepared(frame, volume, grid, time.perf_counter() - begin)
+
+
+def _segment(
+    work: Work,
+    ready: Prepared,
+    predictor: Predictor,
+    output: Path,
+    outcome: Outcome,
+    job: Job,
+) -> tuple[np.ndarray, Outcome]:
+    """Label values, and the outcome so far."""
+    scan, plan = work.scan, work.plan
+    assert plan is not None
+    begin, before = time.perf_counter(), predictor.seconds_in_network
+    kept = f"{scan.name}_probabilities.nii.gz" if job.probabilities else ""
+    with ExitStack() as stack:
+        take = None
+        if kept:
+            remove_leftovers(output / kept)
+            classes = predictor.spec.architecture.out_channels
+            file = probability_file(output / kept, ready.grid, classes, like=ready.frame)
+            take = stack.enter_context(file).put
+        labels = predictor.segment(
+            ready.volume, ready.grid, plan, take=take, on_window=lambda: job.on_window(scan)
+        )
+    network = predictor.seconds_in_network - before
+    export = time.perf_counter() - begin - network
+    return labels, replace(
+        outcome,
+        probabilities=kept,
+        windows=plan.windows,
+        tiles=plan.tiles,
+        seconds={"reading": ready.seconds, "network": network, "export": export},
+    )
+
+
+def _write(
+    target: Path, labels: np.ndarray, outcome: Outcome, *, like: Image, dtype: np.dtype
+) -> Outcome:
+    begin = time.perf_counter()
+    try:
+        remove_leftovers(target)
+        write_labels(target, labels, like=like, dtype=dtype)
+    except Exception as error:
+        return replace(outcome, reason=_reason(error))
+    seconds = outcome.seconds | {"writing": time.perf_counter() - begin}
+    return replace(
+        outcome,
+        state="done",
+        mask=target.name,
+        seconds={stage: round(each, 3) for stage, each in seconds.items()},
+        peak_ram_mb=round(peak_bytes() / 2**20, 1),
+    )
+
+
+def _check_targets(scans: Sequence[Scan], output: Path) -> None:
     targets = {scan.name: output / scan.mask_name for scan in scans}
     assert len(targets) == len(scans), "names differ, as find_scans sees to"
     sources = {path.resolve() for scan in scans for path in scan.paths}
@@ -54,60 +291,9 @@ def predict_cohort(
         raise UsageError(
             f"{clash[0]}: this mask would overwrite its scan; give another folder with -o"
         )
-    output.mkdir(parents=True, exist_ok=True)
-    finished = _finished(output / MANIFEST, model_id)
-    outcomes = []
-    for scan in scans:
-        target = targets[scan.name]
-        if scan.name in finished and target.exists() and not overwrite:
-            outcome = Outcome(scan.name, "skipped", mask=target.name, model=model_id)
-        else:
-            outcome = _predict_one(scan, predictor, target, model_id)
-            with (output / MANIFEST).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(asdict(outcome)) + "\n")
-        outcomes.append(outcome)
-        on_outcome(outcome)
-    return outcomes
 
 
-def _predict_one(scan: Scan, predictor: Predictor, target: Path, model_id: str) -> Outcome:
-    begin = time.perf_counter()
-    try:
-        image = predictor.read(*scan.paths)
-        read = time.perf_counter()
-        segmentation = predictor.predict(image)
-        predicted = time.perf_counter()
-        write_labels(target, segmentation.labels, like=image, dtype=predictor.label_type)
-    except (AttnsegError, OSError, MemoryError) as error:
-        return Outcome(scan.name, "failed", reason=str(error) or repr(error), model=model_id)
-    return Outcome(
-        scan.name,
-        "done",
-        mask=target.name,
-        seconds_reading=round(read - begin, 3),
-        seconds_predicting=round(predicted - read, 3),
-        seconds_writing=round(time.perf_counter() - predicted, 3),
-        model=model_id,
-    )
-
-
-def _finished(manifest: Path, model_id: str) -> set[str]:
-    """Names whose last line says done with this model."""
-    last = {line["name"]: line for line in _lines(manifest)}
-    return {
-        name
-        for name, line in last.items()
-        if line.get("state") == "done" and line.get("model") == model_id
-    }
-
-
-def _lines(manifest: Path) -> Iterator[dict]:
-    if not manifest.exists():
-        return
-    for text in manifest.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue  # the line that a kill cut short; its scan is simply done again
-        if isinstance(line, dict) and "name" in line:
-            yield line
+def _reason(error: Exception) -> str:
+    """One line; what attnseg did not foresee is named by its kind."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, AttnsegError | OSError) else f"{type(error).__name__}: {text}"

@@ -1,14 +1,29 @@
 """`attnseg predict`: scans in, masks out, one line a scan."""
 
+import csv
 import hashlib
-from collections.abc import Sequence
+import io
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
-from attnseg.inference.cohort import MANIFEST, Outcome, predict_cohort
-from attnseg.inference.predictor import Predictor
-from attnseg.inference.sources import MODEL_NAME, find_models, find_scans
+import torch
+
+from attnseg.errors import UsageError
+from attnseg.files import write_text
+from attnseg.inference.cohort import Job, Work, plan_cohort, predict_cohort
+from attnseg.inference.display import Display, named
+from attnseg.inference.manifest import Manifest, Outcome
+from attnseg.inference.predictor import Predictor, Settings
+from attnseg.inference.sources import Scan, find_models, find_scans
 from attnseg.memory import keep_freed_memory
 from attnseg.models import model_id
+from attnseg.signals import stop_on_signals
+
+STATISTICS = "statistics.csv"
 
 
 def predict(
@@ -16,10 +31,10 @@ def predict(
     output: Path,
     *,
     model: Path | Sequence[Path] | None = None,
-    overlap: float = 0.5,
-    mirror: bool = False,
-    device: str = "auto",
     overwrite: bool = False,
+    shard: str = "",
+    job: Job | None = None,
+    **settings: Unpack[Settings],
 ) -> list[Outcome]:
     """Predict files, folders and globs, print progress, and return what became of each scan.
 
@@ -28,45 +43,34 @@ def predict(
         output: folder for masks and manifest.
         model: model files or run folders, which are averaged, the folds of a run as well; None
             takes the newest finished run under `runs/`.
-        overlap: share of a window that its neighbour covers again.
-        mirror: average over mirror images of each window.
-        device: "auto", "cpu", "cuda" or "cuda:N".
         overwrite: predict again what is done already.
+        shard: "i/n": only every n-th scan, from the i-th on, counted from 1.
+        job: what to do beside the masks.
+        settings: of the `Predictor`.
 
     Raises:
         AttnsegError: nothing to predict, or no usable model; a single bad scan does not raise.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; files are left whole.
     """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
     keep_freed_memory()
-    models = find_models(model)
-    predictor = Predictor.load(models, device=device, overlap=overlap, mirror=mirror)
-    scans = find_scans(inputs, num_channels=predictor.spec.architecture.in_channels)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    turned = " · mirrored" if predictor.mirror_axes else ""
-    console.print(
-        f"{_named(models)} · {predictor.device}{turned} · {len(scans)} scan(s) → {output}/"
+    models, predictor, scans, part = _ready(inputs, model, shard, settings)
+    display = Display()
+    display.say(
+        f"{named(models)} · {predictor.device}{' · mirrored' if predictor.mirror_axes else ''} · "
+        f"{len(scans)} scan(s){f', part {shard}' if shard else ''} → {output}/"
     )
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    live = console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=not live) as progress:
-        task = progress.add_task("predicting", total=len(scans))
+    job = job or Job()
+    with stop_on_signals() as stop, display.progress(len(scans)) as bars:
 
-        def report(outcome: Outcome) -> None:
-            progress.advance(task)
-            progress.console.print(_line(outcome), markup=False)
+        def on_window(scan: Scan) -> None:
+            if stop.requested:
+                raise KeyboardInterrupt
+            bars.window(scan)
+
+        def on_plan(work: Sequence[Work]) -> None:
+            bars.plan(work)
+            if work:
+                display.say(f"back end: {predictor.backend}")
 
         outcomes = predict_cohort(
             scans,
@@ -74,14 +78,37 @@ def predict(
             output,
             model_id=models_id(models),
             overwrite=overwrite,
-            on_outcome=report,
+            shard=part,
+            job=replace(job, on_window=on_window),
+            on_plan=on_plan,
+            on_outcome=bars.outcome,
         )
-    counts = {
-        state: sum(o.state == state for o in outcomes) for state in ("done", "skipped", "failed")
-    }
-    listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    console.print(f"{listed}; {output / MANIFEST} tells the rest")
+    manifest = Manifest(output, shard=part)
+    if job.statistics:
+        write_text(output / STATISTICS, _statistics(manifest.last_lines().values()))
+    display.summary(outcomes, manifest.path)
     return outcomes
+
+
+def dry_run(
+    inputs: Sequence[str | Path],
+    *,
+    model: Path | Sequence[Path] | None = None,
+    shard: str = "",
+    job: Job | None = None,
+    **settings: Unpack[Settings],
+) -> list[Work]:
+    """Tell what `predict` would do with each scan, from the headers and one window of noise.
+
+    Args and errors: as of `predict`.
+    """
+    keep_freed_memory()
+    models, predictor, scans, _ = _ready(inputs, model, shard, settings)
+    work = plan_cohort(scans, predictor, probabilities=(job or Job()).probabilities)
+    display = Display()
+    display.say(f"{named(models)} · {predictor.device} · {predictor.backend} · nothing is written")
+    display.dry_run(work, seconds_per_window=_seconds_per_window(predictor))
+    return work
 
 
 def models_id(models: Sequence[Path]) -> str:
@@ -90,18 +117,51 @@ def models_id(models: Sequence[Path]) -> str:
     return ids[0] if len(ids) == 1 else hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
-def _named(models: Sequence[Path]) -> str:
-    if len(models) == 1:
-        return f"model {models[0]}"
-    runs = {path.parent.parent if path.name == MODEL_NAME else path for path in models}
-    where = f"of {runs.pop()}" if len(runs) == 1 else f"({', '.join(map(str, models))})"
-    return f"{len(models)} models {where} averaged"
+def take_shard(scans: Sequence[Scan], shard: str) -> tuple[list[Scan], str]:
+    """The scans of part "i/n", and what its manifest is called by; all of them for "".
+
+    Raises:
+        UsageError: not of the form i/n with 1 ≤ i ≤ n.
+    """
+    if not shard:
+        return list(scans), ""
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError(f"--shard {shard}: must be i/n with i from 1 to n, such as 2/8")
+    index, count = int(match[1]), int(match[2])
+    return list(scans[index - 1 :: count]), f"{index}of{count}"
 
 
-def _line(outcome: Outcome) -> str:
-    if outcome.state == "failed":
-        return f"✗ {outcome.name}: {outcome.reason}"
-    if outcome.state == "skipped":
-        return f"– {outcome.name}: done before; --overwrite predicts it again"
-    seconds = outcome.seconds_reading + outcome.seconds_predicting + outcome.seconds_writing
-    return f"✓ {outcome.name} {seconds:.2f} s"
+def _ready(
+    inputs: Sequence[str | Path],
+    model: Path | Sequence[Path] | None,
+    shard: str,
+    settings: Settings,
+) -> tuple[list[Path], Predictor, list[Scan], str]:
+    models = find_models(model)
+    predictor = Predictor.load(models, **settings)
+    scans = find_scans(inputs, num_channels=predictor.spec.architecture.in_channels)
+    return models, predictor, *take_shard(scans, shard)
+
+
+def _seconds_per_window(predictor: Predictor) -> float:
+    """Of one window of noise, the second of two."""
+    spec = predictor.spec
+    window = torch.randn(1, spec.architecture.in_channels, *spec.patch)
+    seconds = 0.0
+    for _ in range(2):
+        begin = time.perf_counter()
+        predictor.run_window(window)
+        seconds = time.perf_counter() - begin
+    return seconds
+
+
+def _statistics(lines: Iterable[dict]) -> str:
+    """A table of volumes: one row a scan and label."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("scan", "label", "volume_ml"))
+    for line in sorted(lines, key=lambda line: str(line["name"])):
+        if line.get("state") == "done":
+            table.writerows((line["name"], *each) for each in line.get("volumes_ml", {}).items())
+    return text.getvalue()

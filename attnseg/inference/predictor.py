@@ -1,27 +1,48 @@
 """A model, or several of one kind, ready to segment: load once, then scan by scan."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from attnseg.errors import DataError, UsageError
-from attnseg.images import Geometry, Image, is_picture, read_case, smallest_integer_type
-from attnseg.inference.backends import (
-    attention_backend,
-    ensemble,
-    mirrored,
-    resolve_device,
-    torch_backend,
+from attnseg.images import (
+    Geometry,
+    Image,
+    Outline,
+    is_picture,
+    read_case,
+    read_outline,
+    smallest_integer_type,
 )
-from attnseg.inference.sources import find_models
-from attnseg.inference.stream import Network, Rows, resample_rows, stream_windows
+from attnseg.inference.backends import (
+    BackendName,
+    attention_backend,
+    choose_backend,
+    ensemble,
+    make_backend,
+    mirrored,
+    once_where_constant,
+    resolve_device,
+)
+from attnseg.inference.budget import ScanPlan, network_cost, plan_scan
+from attnseg.inference.export import Blocks, Classes, Regions, label_rows, resample_rows, to_host
+from attnseg.inference.sources import check_agreement, find_models
+from attnseg.inference.stream import Network, Rows, stream_windows
+from attnseg.inference.windows import Plane
+from attnseg.memory import resident_bytes
 from attnseg.models import AttentionUNet, load_model
 from attnseg.preprocessing import Grid, preprocess
 from attnseg.spec import ModelSpec
+
+# Rows of probabilities: first row, part of the plane, values `[K, rows, A, S]`.
+TakeRows = Callable[[int, Plane, np.ndarray], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,16 +53,32 @@ class Segmentation:
         labels: `[I, J, K]` label values in the smallest integer type that holds the model's labels.
         names: label value → name.
         image: the scan as read; gives the mask its geometry.
+        probabilities: `[K, I, J, K']` of every output of the model, float32; where asked for.
+        attention: gate's level → α `[I, J, K]`; where asked for.
     """
 
     labels: np.ndarray
     names: dict[int, str]
     image: Image
+    probabilities: np.ndarray | None = None
+    attention: dict[str, np.ndarray] | None = None
 
     @property
     def geometry(self) -> Geometry:
         """Shape and affine, those of the scan."""
         return self.image.geometry
+
+
+class Settings(TypedDict, total=False):
+    """How a `Predictor` works; what each means stands there."""
+
+    device: str
+    overlap: float
+    mirror: bool
+    backend: str
+    compiled: bool
+    max_ram: int | None
+    max_vram: int | None
 
 
 class Predictor:
@@ -54,9 +91,16 @@ class Predictor:
         overlap: share of a window that its neighbour covers again.
         mirror: average over the mirror images of each window as well, along the axes along which
             training mirrored.
+        backend: "torch", "openvino" or "auto", which weighs the work to come against the time of
+            compiling when the first scan is known.
+        compiled: let `torch.compile` build PyTorch's network; worth it for many scans.
+        max_ram: bytes that the process may take; a scan is cut into tiles to stay below. None: no
+            bound.
+        max_vram: the same for the memory of a GPU.
 
     Raises:
-        UsageError: `mirror` for a model that was not trained with mirroring; an unknown device.
+        UsageError: `mirror` for a model that was not trained with mirroring; an unknown device or
+            back end.
 
     Example:
         >>> predictor = Predictor.load("runs/hippo/fold0/model.safetensors")  # doctest: +SKIP
@@ -72,6 +116,10 @@ class Predictor:
         device: str = "auto",
         overlap: float = 0.5,
         mirror: bool = False,
+        backend: str = "auto",
+        compiled: bool = False,
+        max_ram: int | None = None,
+        max_vram: int | None = None,
     ) -> None:
         self.networks = (network,) if isinstance(network, AttentionUNet) else tuple(network)
         self.spec = spec
@@ -83,52 +131,52 @@ class Predictor:
             raise UsageError(
                 "this model was not trained with mirroring; predict without it (--no-tta)"
             )
-        self._logits = mirrored(
-            ensemble(
-                [
-                    torch_backend(each, self.device, slice_axis=spec.slice_axis)
-                    for each in self.networks
-                ]
-            ),
-            self.mirror_axes,
-        )
+        choose_backend(backend, self.device, multiply_adds=0)  # an unknown one is told at once
+        self._asked, self._compiled = backend, compiled
+        self.max_ram, self._max_vram = max_ram, max_vram
+        self._backend: BackendName | None = None
         values = tuple(each.value for each in spec.regions) or spec.label_values[1:]
         self._written = np.asarray((0, *values), dtype=smallest_integer_type((0, *values)))
+        self.seconds_in_network = 0.0
+        """Time that windows have taken so far."""
 
     @classmethod
     def load(
-        cls,
-        model: Path | str | Sequence[Path | str],
-        *,
-        device: str = "auto",
-        overlap: float = 0.5,
-        mirror: bool = False,
+        cls, model: Path | str | Sequence[Path | str], **settings: Unpack[Settings]
     ) -> "Predictor":
         """Load model files.
 
         Args:
             model: a `.safetensors` file, a run folder (all of its folds are averaged), or several.
-            device: as of the class.
-            overlap: as of the class.
-            mirror: as of the class; along the axes that all models share.
+            settings: as of the class; `mirror` along the axes that all models share.
 
         Raises:
             ModelFileError: missing, damaged or not one of ours.
             RunError: no finished run in a folder.
-            UsageError: models that cannot be averaged; `mirror` as of the class.
+            UsageError: models that cannot be averaged; otherwise as of the class.
         """
         paths = find_models(model)
         networks, specs = zip(*[load_model(path) for path in paths], strict=True)
         for path, spec in zip(paths[1:], specs[1:], strict=True):
-            _check_agreement(paths[0], specs[0], path, spec)
+            check_agreement(paths[0], specs[0], path, spec)
         shared = set.intersection(*[set(spec.mirror_axes) for spec in specs])
         spec = specs[0].model_copy(update={"mirror_axes": tuple(sorted(shared))})
-        return cls(networks, spec, device=device, overlap=overlap, mirror=mirror)
+        return cls(networks, spec, **settings)
 
     @property
     def label_type(self) -> np.dtype:
         """Integer type of the masks."""
         return self._written.dtype
+
+    @property
+    def backend(self) -> str:
+        """The back end in use; "auto" until the first scan settles it."""
+        return self._backend or self._asked
+
+    def outline(self, *paths: Path | str) -> Outline:
+        """What the headers of a case say, no voxel read. Raises as `read`."""
+        files = self._files(paths)
+        return read_outline(files, num_channels=self.spec.architecture.in_channels)
 
     def read(self, *paths: Path | str) -> Image:
         """Read one case as this model expects it: a file, or one file per channel.
@@ -136,29 +184,140 @@ class Predictor:
         Raises:
             DataError: unreadable, another number of channels, a picture for a model of volumes.
         """
-        files = tuple(Path(path) for path in paths)
-        if is_picture(files[0]) and self.spec.patch[2] > 1:
-            raise DataError(
-                f"{files[0]}: a picture, and this model segments volumes; give NIfTI scans"
-            )
+        files = self._files(paths)
         return read_case(files, num_channels=self.spec.architecture.in_channels)
 
-    @torch.inference_mode()
-    def predict(self, scan: Image | Path | str) -> Segmentation:
-        """Segment one scan.
+    def plan(
+        self, outline: Outline, *, base_bytes: int, source: str, probabilities: bool = False
+    ) -> ScanPlan:
+        """How a scan will be predicted within the bounds.
+
+        Args:
+            outline: what its header says.
+            base_bytes: memory that the process takes without the scan.
+            source: the scan, named in errors.
+            probabilities: whether these are to be kept.
 
         Raises:
-            DataError: unreadable, other number of channels than the model's, NaN.
+            DataError: it does not fit.
+        """
+        return plan_scan(
+            outline,
+            self.spec,
+            **self._manner,
+            base_bytes=base_bytes,
+            max_ram=self.max_ram,
+            max_vram=self._max_vram,
+            source=source,
+            probabilities=probabilities,
+        )
+
+    def windows_of(self, outline: Outline) -> int:
+        """Passes through the network that a scan takes in one piece."""
+        free = plan_scan(outline, self.spec, **self._manner)
+        return free.windows
+
+    @property
+    def _manner(self) -> dict[str, Any]:
+        averaged = len(self.networks) > 1 or bool(self.mirror_axes)
+        return {
+            "overlap": self.overlap,
+            "outputs": 2 if averaged else 1,
+            "on_gpu": self.device.type != "cpu",
+        }
+
+    def start(self, windows: int) -> None:
+        """Settle the back end, knowing how many windows are to come, and make it ready."""
+        if self._backend is None:
+            passes = windows * len(self.networks) * 2 ** len(self.mirror_axes)
+            cost = network_cost(self.spec.architecture, self._window)
+            self._backend = choose_backend(
+                self._asked, self.device, multiply_adds=passes * cost.multiply_adds
+            )
+        _ = self._logits
+
+    @torch.inference_mode()
+    def run_window(self, window: Tensor) -> Tensor:
+        """Logits of one window `[1, C, *spec.patch]`."""
+        return self._logits(window)
+
+    def predict(
+        self, scan: Image | Path | str, *, probabilities: bool = False, attention: bool = False
+    ) -> Segmentation:
+        """Segment one scan.
+
+        Args:
+            scan: an image, or the path of one.
+            probabilities: give those of every output too, all in memory: classes × volume.
+            attention: give every gate's α too.
+
+        Raises:
+            DataError: unreadable, other number of channels than the model's, NaN; no way to stay
+                within the bounds.
         """
         image = scan if isinstance(scan, Image) else self.read(scan)
+        # No channel: scan and network's input are in memory already.
+        outline = Outline(image.geometry, channels=0, stored_bytes=0)
         volume, grid = preprocess(image, self.spec.preprocessing)
+        plan = self.plan(
+            outline, base_bytes=resident_bytes(), source=str(image.path or "image"),
+            probabilities=probabilities,
+        )  # fmt: skip
+        kept = None
+        if probabilities:
+            shape = (self.spec.architecture.out_channels, *grid.source_shape)
+            kept = np.empty(shape, dtype=np.float32)
+
+        def take(start: int, plane: Plane, values: np.ndarray) -> None:
+            assert kept is not None
+            kept[:, start : start + values.shape[1], *plane] = values
+
+        labels = self.segment(volume, grid, plan, take=take if probabilities else None)
+        return Segmentation(
+            labels,
+            self.spec.output_names,
+            image,
+            probabilities=None if kept is None else np.ascontiguousarray(grid.axes.undo(kept)),
+            attention=self.attention(image) if attention else None,
+        )
+
+    @torch.inference_mode()
+    def segment(
+        self,
+        volume: Tensor,
+        grid: Grid,
+        plan: ScanPlan,
+        *,
+        take: TakeRows | None = None,
+        on_window: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
+        """Label values `[I, J, K]` of a preprocessed scan.
+
+        Args:
+            volume: the network's input `[C, R, A, S]`.
+            grid: its grid and the scan's.
+            plan: into how many tiles it is cut.
+            take: called with the probabilities of some rows as they are made.
+            on_window: called after every window.
+        """
+        self.start(plan.windows)
         labels = np.empty(grid.source_shape, dtype=self.label_type)
-        decode = _last_region if self.spec.regions else _largest
-        for start, logits in self._stream(volume, grid, self._logits):
-            winners = decode(logits).cpu().numpy()
-            labels[start : start + len(winners)] = np.take(self._written, winners)
-        back = np.ascontiguousarray(grid.axes.undo(labels))
-        return Segmentation(back, self.spec.output_names, image)
+        decoder = Regions() if self.spec.regions else Classes()
+        network = self._counted(on_window)
+        for tile in Blocks.of(grid).tiles(*plan.tiles):
+            rows = stream_windows(
+                volume, network, patch=self.spec.patch, overlap=self.overlap, plane=tile.plane
+            )
+            if take is None:
+                parts = label_rows(rows, grid, decoder, blocks=tile)
+            else:
+                parts = self._with_probabilities(
+                    resample_rows(rows, grid, blocks=tile), decoder, take, tile.out
+                )
+            for start, found in to_host(parts):
+                part = labels[start : start + len(found), *tile.out]
+                np.take(self._written, found.numpy(), out=part)
+        return np.ascontiguousarray(grid.axes.undo(labels))
 
     @torch.inference_mode()
     def attention(self, scan: Image | Path | str) -> dict[str, np.ndarray]:
@@ -185,44 +344,52 @@ class Predictor:
                 for each in chosen
             ]
         )
-        for start, alpha in self._stream(volume, grid, backend):
+        rows = stream_windows(volume, backend, patch=self.spec.patch, overlap=self.overlap)
+        for start, alpha in resample_rows(rows, grid):
             maps[:, start : start + alpha.shape[1]] = alpha.cpu().numpy()
         back = np.ascontiguousarray(grid.axes.undo(maps))
         return dict(zip(gates, back, strict=True))
 
-    def _stream(self, volume: Tensor, grid: Grid, network: Network) -> Iterator[Rows]:
-        """Run `volume` through `network`; rows on the scan's own spacing, axes still R, A, S."""
-        rows = stream_windows(
-            volume.to(self.device), network, patch=self.spec.patch, overlap=self.overlap
-        )
-        return resample_rows(rows, grid)
+    @cached_property
+    def _logits(self) -> Network:
+        backend = self._backend or "torch"
+        networks = [
+            make_backend(each, self.spec, self.device, backend=backend, compiled=self._compiled)
+            for each in self.networks
+        ]
+        together = mirrored(ensemble(networks), self.mirror_axes)
+        return once_where_constant(together) if self.device.type == "cpu" else together
 
+    @property
+    def _window(self) -> tuple[int, ...]:
+        """The patch of the network itself: of a 2D network without the axis of its slices."""
+        slices = self.spec.slice_axis
+        return tuple(p for axis, p in enumerate(self.spec.patch) if axis != slices)
 
-def _largest(logits: Tensor) -> Tensor:
-    """Class of the largest of the logits `[K, *S]`, which exclude each other."""
-    return logits.argmax(dim=0)
+    def _counted(self, on_window: Callable[[], None]) -> Network:
+        def run(patches: Tensor) -> Tensor:
+            begin = time.perf_counter()
+            logits = self._logits(patches)
+            self.seconds_in_network += time.perf_counter() - begin
+            on_window()
+            return logits
 
+        return run
 
-def _last_region(logits: Tensor) -> Tensor:
-    """1 + the last region whose logit is above 0 (its sigmoid above a half); 0 where none is."""
-    found = torch.zeros_like(logits[0], dtype=torch.int64)
-    for index, region in enumerate(logits, start=1):
-        found[region > 0] = index
-    return found
+    def _files(self, paths: Sequence[Path | str]) -> tuple[Path, ...]:
+        files = tuple(Path(path) for path in paths)
+        if is_picture(files[0]) and self.spec.patch[2] > 1:
+            raise DataError(
+                f"{files[0]}: a picture, and this model segments volumes; give NIfTI scans"
+            )
+        return files
 
-
-def _check_agreement(first: Path, ours: ModelSpec, other: Path, theirs: ModelSpec) -> None:
-    pairs = {
-        "preprocessing": (ours.preprocessing, theirs.preprocessing),
-        "channels": (ours.architecture.in_channels, theirs.architecture.in_channels),
-        "labels": (ours.labels, theirs.labels),
-        "regions": (ours.regions, theirs.regions),
-        "patch": (ours.patch, theirs.patch),
-        "dimensions": (ours.architecture.spatial_dims, theirs.architecture.spatial_dims),
-    }
-    different = [name for name, (one, two) in pairs.items() if one != two]
-    if different:
-        raise UsageError(
-            f"{first} and {other}: models that are averaged must agree, and these differ in "
-            f"{', '.join(different)} (attnseg model show tells how); give models of one run"
-        )
+    def _with_probabilities(
+        self, rows: Iterator[Rows], decoder: Classes | Regions, take: TakeRows, plane: Plane
+    ) -> Iterator[Rows]:
+        """Indices of the rows; their probabilities are handed over on the way."""
+        outputs = range(self.spec.architecture.out_channels)
+        for start, logits in rows:
+            shares = logits.sigmoid() if self.spec.regions else logits.softmax(dim=0)
+            take(start, plane, shares.cpu().numpy())
+            yield start, decoder.decide(logits, outputs)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attnseg.errors import DataError, RunError, UsageError
 from attnseg.images import SCAN_SUFFIXES, is_picture, is_scan, split_channel, strip_suffix
+from attnseg.spec import ModelSpec
 
 MODEL_NAME = "model.safetensors"
 _READ = ", ".join(SCAN_SUFFIXES)
@@ -144,3 +145,25 @@ def _no_run(folder: Path) -> RunError:
         f"{folder}: no finished run ({MODEL_NAME}) here; train one with `attnseg train DATA -o "
         "runs/NAME`, or name a model with -m"
     )
+
+
+def check_agreement(first: Path, ours: ModelSpec, other: Path, theirs: ModelSpec) -> None:
+    """Whether the logits of two models can be averaged.
+
+    Raises:
+        UsageError: what they expect or predict differs.
+    """
+    pairs = {
+        "preprocessing": (ours.preprocessing, theirs.preprocessing),
+        "channels": (ours.architecture.in_channels, theirs.architecture.in_channels),
+        "labels": (ours.labels, theirs.labels),
+        "regions": (ours.regions, theirs.regions),
+        "patch": (ours.patch, theirs.patch),
+        "dimensions": (ours.architecture.spatial_dims, theirs.architecture.spatial_dims),
+    }
+    different = [name for name, (one, two) in pairs.items() if one != two]
+    if different:
+        raise UsageError(
+            f"{first} and {other}: models that are averaged must agree, and these differ in "
+            f"{', '.join(different)} (attnseg model show tells how); give models of one run"
+        )

@@ -3,8 +3,58 @@
 Positions and weights are those of MONAI's `sliding_window_inference`, so that results compare.
 """
 
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+Plane = tuple[slice, slice]
+"""A part of the second and the third axis of a volume."""
+
+
+class PlaneWindow(NamedTuple):
+    """One window's place in the second and the third axis, and its share of a wanted plane."""
+
+    source: Plane
+    """What the window covers of the volume."""
+    within: Plane
+    """Of the window, the part that lies in the plane."""
+    target: Plane
+    """Of the plane, the part that this is."""
+
+
+def windows_in_plane(
+    starts: Sequence[Sequence[int]], patch: Sequence[int], plane: Plane
+) -> list[PlaneWindow]:
+    """The windows that reach into `plane`, in the order in which all of them would come.
+
+    Args:
+        starts: first voxel of each window, for either axis.
+        patch: voxels of a window along either axis.
+        plane: the wanted part, in voxels of the volume.
+    """
+    found = []
+    for corner in product(*starts):
+        low = [max(at, part.start) for at, part in zip(corner, plane, strict=True)]
+        high = [min(at + p, part.stop) for at, p, part in zip(corner, patch, plane, strict=True)]
+        if all(a < b for a, b in zip(low, high, strict=True)):
+            end = [at + p for at, p in zip(corner, patch, strict=True)]
+            begin = [part.start for part in plane]
+            found.append(
+                PlaneWindow(
+                    source=_plane(corner, end, (0, 0)),
+                    within=_plane(low, high, corner),
+                    target=_plane(low, high, begin),
+                )
+            )
+    return found
+
+
+def _plane(low: Sequence[int], high: Sequence[int], origin: Sequence[int]) -> Plane:
+    a, s = (slice(x - o, y - o) for x, y, o in zip(low, high, origin, strict=True))
+    return a, s
 
 
 def window_starts(size: int, patch: int, overlap: float) -> list[int]:

@@ -32,6 +32,11 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C, *S]` → the same shape."""
+        if torch.jit.is_tracing():
+            # Group norm's reshapes would cost OpenVINO a change of layout around every norm.
+            return torch.instance_norm(
+                x, self.weight, self.bias, None, None, True, 0.0, _EPSILON, False
+            )
         if _gradient_by_sample(x, self.weight):
             return cast(Tensor, _InstanceNormBySample.apply(x, self.weight, self.bias))
         return torch.group_norm(x, x.shape[1], self.weight, self.bias, _EPSILON)

@@ -1,13 +1,35 @@
 """Intensities brought to the network's range, channel by channel."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 
 from attnseg.errors import DataError
 from attnseg.spec import ClipZScore, Normalization
 
+# A channel is looked at in parts of about this many voxels: what is computed of one stays small.
+_PART_VOXELS = 1 << 22
 
-def normalize(channel: np.ndarray, scheme: Normalization, *, source: str) -> np.ndarray:
-    """Normalise one channel `[I, J, K]`, float32 in and out.
+
+@dataclass(frozen=True)
+class Scale:
+    """Clip, subtract the mean, divide by the deviation."""
+
+    mean: float
+    std: float
+    low: float | None = None
+    high: float | None = None
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Any part of the channel, float32 in and out."""
+        if self.low is not None:
+            values = np.clip(values, self.low, self.high)
+        return ((values - np.float32(self.mean)) / np.float32(self.std)).astype(np.float32)
+
+
+def scale_of(channel: np.ndarray, scheme: Normalization, *, source: str) -> Scale:
+    """How one channel `[I, J, K]` is normalised.
 
     Args:
         channel: intensities as read.
@@ -19,10 +41,13 @@ def normalize(channel: np.ndarray, scheme: Normalization, *, source: str) -> np.
     """
     if isinstance(scheme, ClipZScore):
         _check_finite(channel, source)
-        clipped = np.clip(channel, scheme.low, scheme.high)
-        return ((clipped - scheme.mean) / scheme.std).astype(np.float32)
-    mean, std = foreground_statistics(channel, source=source)
-    return ((channel - np.float32(mean)) / np.float32(std)).astype(np.float32)
+        return Scale(scheme.mean, scheme.std, scheme.low, scheme.high)
+    return Scale(*foreground_statistics(channel, source=source))
+
+
+def normalize(channel: np.ndarray, scheme: Normalization, *, source: str) -> np.ndarray:
+    """Normalise one channel `[I, J, K]`, float32 in and out. Args and errors of `scale_of`."""
+    return scale_of(channel, scheme, source=source).apply(channel)
 
 
 def foreground_statistics(channel: np.ndarray, *, source: str) -> tuple[float, float]:
@@ -32,14 +57,10 @@ def foreground_statistics(channel: np.ndarray, *, source: str) -> tuple[float, f
     normalisation to the size of the field of view.
     """
     _check_finite(channel, source)
-    foreground = channel[channel != 0]
-    if foreground.size == 0:
-        foreground = channel
-    # float64: some scans reach 10^6, and float32 sums of squares would lose their contrast.
-    mean, std = float(foreground.mean(dtype=np.float64)), float(foreground.std(dtype=np.float64))
+    mean, std = _moments(channel, foreground=True)
     if std <= 1e-6 * abs(mean):
         # A constant foreground on a zero background still has the contrast between the two.
-        mean, std = float(channel.mean(dtype=np.float64)), float(channel.std(dtype=np.float64))
+        mean, std = _moments(channel, foreground=False)
     if std <= 1e-6 * abs(mean):
         raise DataError(
             f"{source}: every voxel has the value {mean:g}; a scan needs contrast: check the export"
@@ -47,10 +68,34 @@ def foreground_statistics(channel: np.ndarray, *, source: str) -> tuple[float, f
     return mean, std
 
 
+def _moments(channel: np.ndarray, *, foreground: bool) -> tuple[float, float]:
+    """Mean and deviation; 0 and 0 of an empty foreground."""
+
+    def voxels() -> Iterator[np.ndarray]:
+        return (part[part != 0] if foreground else part for part in _parts(channel))
+
+    # float64: some scans reach 10^6, and float32 sums of squares would lose their contrast.
+    count = sum(part.size for part in voxels())
+    if count == 0:
+        return 0.0, 0.0
+    mean = sum(float(part.sum(dtype=np.float64)) for part in voxels()) / count
+    squares = sum(float(np.square(part - mean, dtype=np.float64).sum()) for part in voxels())
+    return mean, float(np.sqrt(squares / count))
+
+
 def _check_finite(channel: np.ndarray, source: str) -> None:
-    bad = channel.size - int(np.isfinite(channel).sum())
+    bad = channel.size - sum(int(np.isfinite(part).sum()) for part in _parts(channel))
     if bad:
         raise DataError(
             f"{source}: {bad} of {channel.size} voxels are NaN or infinite; replace them (by 0, "
             "say) or export again"
         )
+
+
+def _parts(channel: np.ndarray) -> Iterator[np.ndarray]:
+    """The channel in slabs along its slowest axis."""
+    axis = int(np.argmax(np.abs(channel.strides)))
+    slowest = np.moveaxis(channel, axis, 0)
+    step = max(1, _PART_VOXELS * len(slowest) // channel.size)
+    for start in range(0, len(slowest), step):
+        yield slowest[start : start + step]

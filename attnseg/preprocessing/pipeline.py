@@ -8,12 +8,15 @@ from torch import Tensor
 
 from attnseg.errors import DataError
 from attnseg.images import Geometry, Image
-from attnseg.preprocessing.normalization import normalize
+from attnseg.preprocessing.normalization import scale_of
 from attnseg.preprocessing.orientation import AxisOrder
 from attnseg.preprocessing.resampling import axis_matrix, resample, resample_labels
 from attnseg.spec import Preprocessing
 
 Shape = tuple[int, int, int]
+# Rows of a scan that are normalised and resampled at a time; a file's fastest axis may be among
+# them, of which a line of the cache holds sixteen voxels.
+_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,21 @@ def preprocess(image: Image, spec: Preprocessing) -> tuple[Tensor, Grid]:
             "all channels of the case"
         )
     grid = Grid.of(image.geometry, spec)
-    channels = [
-        normalize(channel, scheme, source=source)
+    scales = [
+        scale_of(channel, scheme, source=source)
         for channel, scheme in zip(image.array, spec.normalization, strict=True)
     ]
-    oriented = grid.axes.apply(np.stack(channels))
-    volume = torch.from_numpy(np.ascontiguousarray(oriented))
-    return resample(volume, grid.shape), grid
+    oriented = grid.axes.apply(image.array)
+    # Some rows at a time, so that the scan itself is all that exists at its full size.
+    planes = torch.empty((expected, grid.source_shape[0], *grid.shape[1:]))
+    for start in range(0, grid.source_shape[0], _ROWS):
+        rows = slice(start, start + _ROWS)
+        part = np.stack(
+            [scale.apply(channel[rows]) for scale, channel in zip(scales, oriented, strict=True)]
+        )
+        part_shape = (part.shape[1], *grid.shape[1:])
+        planes[:, rows] = resample(torch.from_numpy(np.ascontiguousarray(part)), part_shape)
+    return resample(planes, grid.shape), grid
 
 
 def preprocess_labels(

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from attnseg.config import TrainingConfig
 from attnseg.errors import RunError
 from attnseg.models import AttentionUNet
+from attnseg.signals import StopRequest
 from attnseg.training.engine import Engine
 from attnseg.training.losses import SegmentationLoss, mean_openness
 from attnseg.training.schedule import Clock, learning_rate, rarity
-from attnseg.training.signals import StopRequest
 from attnseg.training.state import TrainingState, set_learning_rate, update_average
 
 Batch = dict[str, Tensor]

@@ -8,11 +8,11 @@ from attnseg.config import Config
 from attnseg.datasets import Case, Dataset
 from attnseg.inference import Predictor
 from attnseg.models import save_model
+from attnseg.signals import StopRequest
 from attnseg.spec import ModelSpec
 from attnseg.training.engine import Engine
 from attnseg.training.loop import Report
 from attnseg.training.run import Run
-from attnseg.training.signals import StopRequest
 from attnseg.training.state import TrainingState
 from attnseg.training.tensorboard import Board
 from attnseg.training.validation import peek
@@ -101,6 +101,7 @@ class Watch:
             self.spec,
             device=str(self.engine.device),
             overlap=self.config.inference.overlap,
+            backend="torch",  # weights of a moment are not worth compiling
         )
         seen = peek(predictor, self.cases, self.dataset)
         self.dice = seen.mean_dice

@@ -56,7 +56,7 @@ def test_a_failed_scan_does_not_stop_the_others(cohort, tmp_path):
     assert files == ["a.nii.gz", "b.nii.gz", "c.nii.gz", "manifest.jsonl"]
     lines = manifest(tmp_path)
     assert [line["name"] for line in lines] == ["a", "b", "broken", "c", "holey"]
-    assert all(line["seconds_predicting"] > 0 for line in lines if line["state"] == "done")
+    assert all(line["seconds"]["network"] > 0 for line in lines if line["state"] == "done")
 
 
 def test_a_rerun_does_only_what_is_missing(cohort, tmp_path):

@@ -8,7 +8,7 @@ import torch
 
 from attnseg.errors import UsageError
 from attnseg.images import read_image
-from attnseg.inference import Predictor
+from attnseg.inference import Predictor, resample_rows, stream_windows
 from attnseg.inference.backends import ensemble, mirrored, torch_backend
 from attnseg.models import load_model, load_spec, save_model
 from attnseg.preprocessing import preprocess
@@ -82,7 +82,10 @@ def logits_of(predictor, image):
     """What the predictor decides by, on the scan's spacing."""
     volume, grid = preprocess(image, predictor.spec.preprocessing)
     with torch.no_grad():
-        rows = list(predictor._stream(volume, grid, predictor._logits))
+        rows = stream_windows(
+            volume, predictor.run_window, patch=predictor.spec.patch, overlap=predictor.overlap
+        )
+        rows = list(resample_rows(rows, grid))
     return torch.cat([block for _, block in rows], dim=1), grid
 
 

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
-from attnseg.images import Geometry
-from attnseg.inference.stream import resample_rows, stream_windows
-from attnseg.inference.windows import gaussian_weights, padding_of, window_starts
+from attnseg.inference.stream import stream_windows
+from attnseg.inference.windows import (
+    gaussian_weights,
+    padding_of,
+    window_starts,
+    windows_in_plane,
+)
 from attnseg.models import AttentionUNet
-from attnseg.preprocessing import Grid, resample
-from attnseg.spec import Preprocessing, ZScore
 
 OVERLAPS = [0.0, 0.25, 0.5, 0.66, 0.9]
 SHAPES = [(35, 51, 35), (33, 32, 32), (9, 11, 7), (20, 24, 16), (1, 40, 17), (21, 25, 15)]
@@ -88,43 +89,42 @@ def test_padding_is_half_on_either_side():
     assert padding_of((5, 8, 9), (8, 8, 8)) == [(1, 2), (0, 0), (0, 0)]
 
 
-def grid_between(shape, source):
-    """A grid whose model shape is `shape` and whose scan has the shape `source`."""
-    spacing = [n / m for n, m in zip(shape, source, strict=True)]
-    spec = Preprocessing(spacing_mm=(1, 1, 1), normalization=(ZScore(),))
-    grid = Grid.of(Geometry(source, np.diag([*spacing, 1])), spec)
-    assert grid.shape == shape
-    return grid
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.75])
+@pytest.mark.parametrize("shape", [(35, 51, 35), (9, 30, 40), (20, 24, 16)])
+def test_a_part_of_the_plane_is_bitwise_the_whole(shape, overlap):
+    """Only the windows that reach into it are run, and every voxel sums the same in one order."""
+    torch.manual_seed(1)
+    net = AttentionUNet(3, 1, 3, channels=(4, 8), strides=(2,)).eval()
+    volume = torch.randn(1, *shape)
+    calls = []
+
+    def network(patch):
+        calls.append(1)
+        return net(patch)
+
+    with torch.no_grad():
+        full = whole(volume, network, patch=PATCH, overlap=overlap)
+        everything = len(calls)
+        plane = (slice(3, 11), slice(shape[2] - 9, shape[2]))
+        calls.clear()
+        part = whole(volume, network, patch=PATCH, overlap=overlap, plane=plane)
+    assert torch.equal(part, full[:, :, *plane])
+    assert len(calls) <= everything
 
 
-@pytest.mark.parametrize(
-    ("shape", "source"),
-    [
-        ((16, 12, 10), (33, 25, 31)),
-        ((16, 12, 10), (16, 30, 10)),
-        ((33, 12, 10), (11, 12, 7)),
-        ((5, 4, 3), (5, 4, 3)),
-        ((1, 4, 3), (9, 4, 3)),
-    ],
-)
-@pytest.mark.parametrize("depth", [1, 3, 7, 100])
-def test_streamed_resampling_equals_resampling_the_whole(shape, source, depth):
-    values = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
-    rows = [(i, values[:, i : i + depth]) for i in range(0, shape[0], depth)]
-    found = list(resample_rows(rows, grid_between(shape, source)))
-    assert found[0][0] == 0
-    joined = torch.cat([block for _, block in found], dim=1)
-    torch.testing.assert_close(joined, resample(values, source))
-    if all(m >= n for n, m in zip(shape, source, strict=True)):
-        expected = F.interpolate(values[None], size=source, mode="trilinear")[0]
-        torch.testing.assert_close(joined, expected)
+def test_rows_that_were_given_are_not_touched_again():
+    volume = torch.randn(1, 60, 8, 8)
+    rows, copies = [], []
+    for _, block in stream_windows(volume, lambda p: p, patch=(16, 8, 8), overlap=0.5):
+        rows.append(block)
+        copies.append(block.clone())
+    assert all(torch.equal(a, b) for a, b in zip(rows, copies, strict=True))
 
 
-def test_resampled_blocks_stay_small(monkeypatch):
-    from attnseg.inference import stream
-
-    monkeypatch.setattr(stream, "_BLOCK_NUMBERS", 3 * 30 * 30 * 4)
-    rows = [(0, torch.randn(3, 16, 15, 15))]
-    blocks = [block for _, block in resample_rows(rows, grid_between((16, 15, 15), (32, 30, 30)))]
-    assert max(block.shape[1] for block in blocks) <= 4
-    assert sum(block.shape[1] for block in blocks) == 32
+def test_windows_of_a_plane():
+    """Of windows at 0, 4 and 8, eight long, those that share a voxel with 9 … 12."""
+    found = windows_in_plane([[0, 4, 8], [0]], (8, 5), (slice(9, 12), slice(1, 4)))
+    assert [window.source[0].start for window in found] == [4, 8]
+    assert found[0].within == (slice(5, 8), slice(1, 4))
+    assert found[0].target == (slice(0, 3), slice(0, 3))
+    assert found[1].within == (slice(1, 4), slice(1, 4))

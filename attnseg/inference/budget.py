@@ -1,0 +1,194 @@
+"""How much memory a scan will take, and into how many tiles it is cut to stay within a bound.
+
+Nothing is measured while a scan runs: every large array is listed here, with the stage in which it
+exists. What the list leaves out (threads, small temporaries, the C library's own) is covered by a
+margin, and tests hold the sum against the memory that was really taken.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from attnseg.errors import DataError
+from attnseg.images import Outline, smallest_integer_type
+from attnseg.inference.export import BLOCK, Blocks
+from attnseg.inference.stream import ROWS
+from attnseg.inference.windows import padding_of, window_starts, windows_in_plane
+from attnseg.preprocessing import Grid
+from attnseg.spec import Architecture, ModelSpec
+
+_FLOAT = 4
+# What is not listed, as a share of what is.
+_MARGIN = 1.1
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """One window through a network."""
+
+    multiply_adds: float
+    peak_bytes: float
+    """Largest sum of features that exist together, the output included."""
+
+
+@dataclass(frozen=True)
+class ScanPlan:
+    """How one scan will be predicted, and what that takes.
+
+    Args:
+        tiles: how many along the second and the third axis of the model's grid.
+        windows: passes through the network, those that tiles repeat included.
+        reading_bytes: most memory that reading and preprocessing take.
+        predicting_bytes: most memory that network, export and after-processing take.
+        writing_bytes: of the mask while it is written.
+        gpu_bytes: of a GPU's memory; 0 on a CPU.
+        base_bytes: what the process takes without the scan.
+    """
+
+    tiles: tuple[int, int]
+    windows: int
+    base_bytes: int
+    reading_bytes: int
+    predicting_bytes: int
+    writing_bytes: int
+    gpu_bytes: int
+
+    @property
+    def peak_bytes(self) -> int:
+        """Of the whole process, in the stage that needs most: a scan's stages follow each other."""
+        stages = (self.reading_bytes, self.predicting_bytes, self.writing_bytes)
+        return self.base_bytes + max(stages)
+
+
+def network_cost(architecture: Architecture, patch: Sequence[int]) -> NetworkCost:
+    """Work and memory of one window without gradients, from the layers' sizes alone."""
+    channels = architecture.channels
+    size = list(patch)
+    voxels = []
+    for stride in ((1,) * len(size), *architecture.strides):
+        size = [-(-n // step) for n, step in zip(size, stride, strict=True)]
+        voxels.append(math.prod(size))
+    work = 0.0
+    width = architecture.in_channels
+    for level, (wide, kernel) in enumerate(zip(channels, architecture.kernel_sizes, strict=True)):
+        taps = math.prod(kernel)
+        blocks = architecture.blocks_per_level
+        work += voxels[level] * wide * taps * (width + wide * (2 * blocks - 1))
+        if level < len(channels) - 1:  # the decoder's block and what brings the next level up
+            work += voxels[level] * wide * (3 * wide * taps + channels[level + 1])
+        width = wide
+    features = [n * wide for n, wide in zip(voxels, channels, strict=True)]
+    skips = [sum(features[: level + 1]) for level in range(len(features))]
+    # In a level's block: input (two maps wide in the decoder), both convolutions, their norm, and
+    # what the convolution itself needs to rearrange.
+    busy = [skips[level] + 6 * each for level, each in enumerate(features)]
+    output = architecture.out_channels * voxels[0]
+    peak = max(*busy, 2 * features[0] + 2 * output)
+    return NetworkCost(work, _FLOAT * peak)
+
+
+def plan_scan(
+    outline: Outline,
+    spec: ModelSpec,
+    *,
+    overlap: float,
+    outputs: int,
+    on_gpu: bool,
+    base_bytes: int = 0,
+    max_ram: int | None = None,
+    max_vram: int | None = None,
+    source: str = "scan",
+    probabilities: bool = False,
+) -> ScanPlan:
+    """The fewest windows with which a scan stays within the bounds.
+
+    Args:
+        outline: what the scan's header says.
+        spec: the model's.
+        overlap: share of a window that its neighbour covers again.
+        outputs: logits of a window that exist together: 1, or 2 where several are averaged.
+        on_gpu: whether network and sums are on a GPU.
+        base_bytes: what the process takes without the scan.
+        max_ram: the bound; None: no tiles for its sake.
+        max_vram: the bound of a GPU's memory, likewise.
+        source: the scan, named in errors.
+        probabilities: whether these are kept on the way to their file.
+
+    Raises:
+        DataError: not even the smallest tiles fit, or the scan itself does not.
+    """
+    grid = Grid.of(outline.geometry, spec.preprocessing)
+    blocks = Blocks.of(grid)
+    bounded = max_ram is not None or max_vram is not None
+    options = []
+    for a, s in product(range(1, len(blocks.a) + 1), range(1, len(blocks.s) + 1)):
+        if bounded or a == s == 1:
+            windows, sums = _windows_and_sums(
+                grid, blocks.tiles(a, s), spec, overlap, probabilities
+            )
+            needs = _needs(outline, grid, spec, sums, outputs, on_gpu)
+            options.append(ScanPlan((a, s), windows, base_bytes, **needs))
+    for option in sorted(options, key=lambda option: (option.windows, option.peak_bytes)):
+        fits = max_ram is None or option.peak_bytes <= max_ram
+        if fits and (max_vram is None or option.gpu_bytes <= max_vram):
+            return option
+    ram = min(option.peak_bytes for option in options)
+    vram = min(option.gpu_bytes for option in options)
+    over = max_ram is not None and ram > max_ram
+    name, needed, bound = ("ram", ram, max_ram) if over else ("vram", vram, max_vram)
+    raise DataError(
+        f"{source}: needs {needed / 2**30:.2f}G even in the smallest tiles, more than "
+        f"--max-{name} {(bound or 0) / 2**30:.2f}G; raise it"
+    )
+
+
+def _windows_and_sums(
+    grid: Grid, tiles: Sequence[Blocks], spec: ModelSpec, overlap: float, probabilities: bool
+) -> tuple[int, int]:
+    """Passes through the network over all tiles, and bytes of the sums of the largest one."""
+    patch, classes = spec.patch, spec.architecture.out_channels
+    padding = padding_of(grid.shape, patch)
+    size = [n + sum(pair) for n, pair in zip(grid.shape, padding, strict=True)]
+    first, *others = (window_starts(n, p, overlap) for n, p in zip(size, patch, strict=True))
+    windows, sums = 0, 0
+    for tile in tiles:
+        a, s = (
+            slice(part.start + low, part.stop + low)
+            for part, (low, _) in zip(tile.plane, padding[1:], strict=True)
+        )
+        windows += len(first) * len(windows_in_plane(others, patch[1:], (a, s)))
+        cross = (a.stop - a.start) * (s.stop - s.start)
+        needed = max(part.source.stop - part.source.start for part in tile.rows)
+        # Sums; rows that leave, that wait, and both joined; the weights of the sums.
+        numbers = cross * (classes * (patch[0] + 2 * (ROWS + needed)) + 3 * patch[0])
+        if probabilities:  # a row of blocks on the scan's grid, its softmax, and that stored
+            a, s = tile.out
+            numbers += 3 * classes * BLOCK[0] * (a.stop - a.start) * (s.stop - s.start)
+        sums = max(sums, _FLOAT * numbers)
+    return windows, sums
+
+
+def _needs(
+    outline: Outline, grid: Grid, spec: ModelSpec, sums: int, outputs: int, on_gpu: bool
+) -> dict[str, int]:
+    """Bytes of every stage, by the names of `ScanPlan`."""
+    voxels = math.prod(grid.source_shape)
+    scan = _FLOAT * outline.channels * voxels
+    volume = _FLOAT * outline.channels * math.prod(grid.shape)
+    planes = _FLOAT * outline.channels * grid.source_shape[0] * math.prod(grid.shape[1:])
+    padded = any(n < p for n, p in zip(grid.shape, spec.patch, strict=True))
+    values = (*spec.label_values, *(region.value for region in spec.regions))
+    labels = voxels * smallest_integer_type(values).itemsize
+    window = [p for axis, p in enumerate(spec.patch) if axis != spec.slice_axis]
+    output = _FLOAT * spec.architecture.out_channels * math.prod(spec.patch)
+    running = network_cost(spec.architecture, window).peak_bytes + output * outputs + sums
+    host = volume * (2 if padded else 1) + labels
+    found = {
+        "reading_bytes": max(outline.stored_bytes + scan, scan + planes, planes + volume),
+        # After-processing looks at the components of one label at a time, as 32-bit numbers.
+        "predicting_bytes": max(host + (0 if on_gpu else running), 2 * labels + _FLOAT * voxels),
+        "writing_bytes": labels,
+        "gpu_bytes": running if on_gpu else 0,
+    }
+    return {name: int(_MARGIN * amount) for name, amount in found.items()}

@@ -1,0 +1,61 @@
+"""Probabilities of every class on the scan's grid, without ever holding all of them.
+
+They arrive row by row and leave class by class, as NIfTI wants them. In between they lie in a file
+beside the result, as 16-bit numbers: memory stays at some rows, later at one class.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from attnseg.files import temporary_path
+from attnseg.images import Image, write_volumes
+from attnseg.inference.windows import Plane
+from attnseg.preprocessing import Grid
+
+# Stored as whole numbers of this many steps from 0 to 1.
+STEPS = 65535
+
+
+class ProbabilityFile:
+    """Takes rows in any order; made by `probability_file`."""
+
+    def __init__(self, path: Path, shape: tuple[int, int, int, int]) -> None:
+        self._path, self._shape = path, shape
+
+    def put(self, start: int, plane: Plane, values: np.ndarray) -> None:
+        """Rows from `start` on of a part of the plane: `[K, rows, A, S]`, 0 to 1."""
+        # Opened anew each time: pages of a mapping that stays would count as memory in use.
+        stored = np.memmap(self._path, np.uint16, "r+", shape=self._shape)
+        stored[:, start : start + values.shape[1], *plane] = np.rint(values * STEPS)
+
+    def volumes(self) -> Iterator[np.ndarray]:
+        """One class after the other, `[R, A, S]`."""
+        for index in range(self._shape[0]):
+            yield np.array(np.memmap(self._path, np.uint16, "r", shape=self._shape)[index])
+
+
+@contextmanager
+def probability_file(
+    path: Path, grid: Grid, classes: int, *, like: Image
+) -> Iterator[ProbabilityFile]:
+    """A 4D NIfTI of probabilities, `[I, J, K, classes]`, that is there when the block has ended.
+
+    Args:
+        path: ends in `.nii` or `.nii.gz`.
+        grid: of the scan.
+        classes: outputs of the model.
+        like: the scan whose geometry it takes.
+    """
+    shape = (classes, *grid.source_shape)
+    with temporary_path(path.with_name(f"{path.name}.rows")) as rows:
+        with rows.open("wb") as stream:
+            stream.truncate(int(np.prod(shape)) * 2)
+        file = ProbabilityFile(rows, shape)
+        yield file
+        volumes = (grid.axes.undo(volume) for volume in file.volumes())
+        write_volumes(
+            path, volumes, count=classes, like=like, dtype=np.dtype(np.uint16), slope=1 / STEPS
+        )
