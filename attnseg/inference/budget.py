@@ -1,8 +1,9 @@
 """How much memory a scan will take, and into how many tiles it is cut to stay within a bound.
 
-Nothing is measured while a scan runs: every large array is listed here, with the stage in which it
-exists. What the list leaves out (threads, small temporaries, the C library's own) is covered by a
-margin, and tests hold the sum against the memory that was really taken.
+What a window takes in the network is measured once, by a window of zeros. All else is known before
+a scan is read: every large array is listed here, with the stage in which it exists. What the list
+leaves out (threads, small temporaries, the C library's own) is covered by a margin, and tests hold
+the sum against the memory that was really taken.
 """
 
 import math
@@ -21,15 +22,6 @@ from attnseg.spec import Architecture, ModelSpec
 _FLOAT = 4
 # What is not listed, as a share of what is.
 _MARGIN = 1.1
-
-
-@dataclass(frozen=True)
-class NetworkCost:
-    """One window through a network."""
-
-    multiply_adds: float
-    peak_bytes: float
-    """Largest sum of features that exist together, the output included."""
 
 
 @dataclass(frozen=True)
@@ -61,31 +53,20 @@ class ScanPlan:
         return self.base_bytes + max(stages)
 
 
-def network_cost(architecture: Architecture, patch: Sequence[int]) -> NetworkCost:
-    """Work and memory of one window without gradients, from the layers' sizes alone."""
+def multiply_adds(architecture: Architecture, window: Sequence[int]) -> float:
+    """Work of one window, from the sizes of the convolutions; gates and heads are left out."""
     channels = architecture.channels
-    size = list(patch)
-    voxels = []
-    for stride in ((1,) * len(size), *architecture.strides):
-        size = [-(-n // step) for n, step in zip(size, stride, strict=True)]
-        voxels.append(math.prod(size))
-    work = 0.0
-    width = architecture.in_channels
+    size, work, width = list(window), 0.0, architecture.in_channels
+    strides = ((1,) * len(size), *architecture.strides)
     for level, (wide, kernel) in enumerate(zip(channels, architecture.kernel_sizes, strict=True)):
+        size = [-(-n // step) for n, step in zip(size, strides[level], strict=True)]
         taps = math.prod(kernel)
-        blocks = architecture.blocks_per_level
-        work += voxels[level] * wide * taps * (width + wide * (2 * blocks - 1))
-        if level < len(channels) - 1:  # the decoder's block and what brings the next level up
-            work += voxels[level] * wide * (3 * wide * taps + channels[level + 1])
+        per_voxel = wide * taps * (width + wide * (2 * architecture.blocks_per_level - 1))
+        if level < len(channels) - 1:  # the decoder's block, and what brings the next level up
+            per_voxel += wide * (3 * wide * taps + channels[level + 1])
+        work += math.prod(size) * per_voxel
         width = wide
-    features = [n * wide for n, wide in zip(voxels, channels, strict=True)]
-    skips = [sum(features[: level + 1]) for level in range(len(features))]
-    # In a level's block: input (two maps wide in the decoder), both convolutions, their norm, and
-    # what the convolution itself needs to rearrange.
-    busy = [skips[level] + 6 * each for level, each in enumerate(features)]
-    output = architecture.out_channels * voxels[0]
-    peak = max(*busy, 2 * features[0] + 2 * output)
-    return NetworkCost(work, _FLOAT * peak)
+    return work
 
 
 def plan_scan(
@@ -93,8 +74,8 @@ def plan_scan(
     spec: ModelSpec,
     *,
     overlap: float,
-    outputs: int,
     on_gpu: bool,
+    window_bytes: int = 0,
     base_bytes: int = 0,
     max_ram: int | None = None,
     max_vram: int | None = None,
@@ -107,7 +88,7 @@ def plan_scan(
         outline: what the scan's header says.
         spec: the model's.
         overlap: share of a window that its neighbour covers again.
-        outputs: logits of a window that exist together: 1, or 2 where several are averaged.
+        window_bytes: what a window takes on its way through the network, its logits included.
         on_gpu: whether network and sums are on a GPU.
         base_bytes: what the process takes without the scan.
         max_ram: the bound; None: no tiles for its sake.
@@ -127,7 +108,7 @@ def plan_scan(
             windows, sums = _windows_and_sums(
                 grid, blocks.tiles(a, s), spec, overlap, probabilities
             )
-            needs = _needs(outline, grid, spec, sums, outputs, on_gpu)
+            needs = _needs(outline, grid, spec, sums + window_bytes, on_gpu)
             options.append(ScanPlan((a, s), windows, base_bytes, **needs))
     for option in sorted(options, key=lambda option: (option.windows, option.peak_bytes)):
         fits = max_ram is None or option.peak_bytes <= max_ram
@@ -160,8 +141,9 @@ def _windows_and_sums(
         windows += len(first) * len(windows_in_plane(others, patch[1:], (a, s)))
         cross = (a.stop - a.start) * (s.stop - s.start)
         needed = max(part.source.stop - part.source.start for part in tile.rows)
-        # Sums; rows that leave, that wait, and both joined; the weights of the sums.
+        # Sums; rows that leave, that wait, and both joined; the weights of the sums; a block.
         numbers = cross * (classes * (patch[0] + 2 * (ROWS + needed)) + 3 * patch[0])
+        numbers += 3 * classes * math.prod(BLOCK)
         if probabilities:  # a row of blocks on the scan's grid, its softmax, and that stored
             a, s = tile.out
             numbers += 3 * classes * BLOCK[0] * (a.stop - a.start) * (s.stop - s.start)
@@ -170,7 +152,7 @@ def _windows_and_sums(
 
 
 def _needs(
-    outline: Outline, grid: Grid, spec: ModelSpec, sums: int, outputs: int, on_gpu: bool
+    outline: Outline, grid: Grid, spec: ModelSpec, running: int, on_gpu: bool
 ) -> dict[str, int]:
     """Bytes of every stage, by the names of `ScanPlan`."""
     voxels = math.prod(grid.source_shape)
@@ -180,9 +162,6 @@ def _needs(
     padded = any(n < p for n, p in zip(grid.shape, spec.patch, strict=True))
     values = (*spec.label_values, *(region.value for region in spec.regions))
     labels = voxels * smallest_integer_type(values).itemsize
-    window = [p for axis, p in enumerate(spec.patch) if axis != spec.slice_axis]
-    output = _FLOAT * spec.architecture.out_channels * math.prod(spec.patch)
-    running = network_cost(spec.architecture, window).peak_bytes + output * outputs + sums
     host = volume * (2 if padded else 1) + labels
     found = {
         "reading_bytes": max(outline.stored_bytes + scan, scan + planes, planes + volume),

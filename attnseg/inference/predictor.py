@@ -31,12 +31,12 @@ from attnseg.inference.backends import (
     once_where_constant,
     resolve_device,
 )
-from attnseg.inference.budget import ScanPlan, network_cost, plan_scan
+from attnseg.inference.budget import ScanPlan, multiply_adds, plan_scan
 from attnseg.inference.export import Blocks, Classes, Regions, label_rows, resample_rows, to_host
 from attnseg.inference.sources import check_agreement, find_models
 from attnseg.inference.stream import Network, Rows, stream_windows
 from attnseg.inference.windows import Plane
-from attnseg.memory import resident_bytes
+from attnseg.memory import peak_during, release_freed_memory, resident_bytes
 from attnseg.models import AttentionUNet, load_model
 from attnseg.preprocessing import Grid, preprocess
 from attnseg.spec import ModelSpec
@@ -205,6 +205,7 @@ class Predictor:
             outline,
             self.spec,
             **self._manner,
+            window_bytes=self._window_bytes,
             base_bytes=base_bytes,
             max_ram=self.max_ram,
             max_vram=self._max_vram,
@@ -219,22 +220,18 @@ class Predictor:
 
     @property
     def _manner(self) -> dict[str, Any]:
-        averaged = len(self.networks) > 1 or bool(self.mirror_axes)
-        return {
-            "overlap": self.overlap,
-            "outputs": 2 if averaged else 1,
-            "on_gpu": self.device.type != "cpu",
-        }
+        return {"overlap": self.overlap, "on_gpu": self.device.type != "cpu"}
 
     def start(self, windows: int) -> None:
         """Settle the back end, knowing how many windows are to come, and make it ready."""
         if self._backend is None:
             passes = windows * len(self.networks) * 2 ** len(self.mirror_axes)
-            cost = network_cost(self.spec.architecture, self._window)
-            self._backend = choose_backend(
-                self._asked, self.device, multiply_adds=passes * cost.multiply_adds
-            )
+            work = passes * multiply_adds(self.spec.architecture, self._window)
+            self._backend = choose_backend(self._asked, self.device, multiply_adds=work)
         _ = self._logits
+        if self.max_ram is not None or self._max_vram is not None:
+            release_freed_memory()
+            _ = self._window_bytes
 
     @torch.inference_mode()
     def run_window(self, window: Tensor) -> Tensor:
@@ -259,6 +256,7 @@ class Predictor:
         # No channel: scan and network's input are in memory already.
         outline = Outline(image.geometry, channels=0, stored_bytes=0)
         volume, grid = preprocess(image, self.spec.preprocessing)
+        self.start(self.windows_of(outline))
         plan = self.plan(
             outline, base_bytes=resident_bytes(), source=str(image.path or "image"),
             probabilities=probabilities,
@@ -359,6 +357,17 @@ class Predictor:
         ]
         together = mirrored(ensemble(networks), self.mirror_axes)
         return once_where_constant(together) if self.device.type == "cpu" else together
+
+    @cached_property
+    def _window_bytes(self) -> int:
+        """Most memory that a window takes on its way through the network: one of zeros is run."""
+        window = torch.zeros(1, self.spec.architecture.in_channels, *self.spec.patch)
+        if self.device.type != "cuda":
+            return peak_during(lambda: self.run_window(window))
+        torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device)
+        self.run_window(window)
+        return torch.cuda.max_memory_allocated(self.device) - before
 
     @property
     def _window(self) -> tuple[int, ...]:

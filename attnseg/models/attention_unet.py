@@ -136,7 +136,12 @@ class AttentionUNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C_in, *S]` → logits `[N, C_out, *S]`."""
-        return self.heads[0](self._decode(x, {})[0])
+        features = self._decode(x, {})[0]
+        if self.architecture.out_channels > features.shape[1] and not torch.is_grad_enabled():
+            # Many classes: their maps one after the other are what is summed up and looked at, and
+            # turning the few features round is far less work than turning the classes.
+            features = features.contiguous()
+        return self.heads[0](features)
 
     def forward_all(self, x: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Everything the network computes, for training and for looking inside.
@@ -156,15 +161,18 @@ class AttentionUNet(nn.Module):
             x = stage(x)
             skips.append(x)
         features = []
+        skips.pop()  # the coarsest is x itself
         for level in reversed(range(len(self.decoder))):
-            skip = skips[level]
+            skip = skips.pop()
             size = skip.shape[2:]
             up = self.upsamplings[level](x)
             for axis, length in enumerate(size):
                 up = up.narrow(axis + 2, 0, length)
             if str(level) in self.gates:
                 skip, attention[str(level)] = self.gates[str(level)](skip, x)
-            x = self.decoder[level](torch.cat([skip, up], dim=1))
+            joined = torch.cat([skip, up], dim=1)
+            del skip, up  # a sixth of the memory of a forward pass
+            x = self.decoder[level](joined)
             features.append(x)
         return features[::-1]
 
