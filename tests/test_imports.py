@@ -6,7 +6,7 @@ import sys
 import pytest
 
 HEAVY = ["torch", "monai", "numpy", "nibabel", "scipy", "tensorboard", "pydantic", "yaml", "rich",
-         "matplotlib", "safetensors", "isal", "triton"]  # fmt: skip
+         "matplotlib", "safetensors", "isal", "triton", "cc3d"]  # fmt: skip
 
 
 def loaded_after(code: str) -> set[str]:
