@@ -115,6 +115,9 @@ class TrainingConfig(Frozen):
     validation_every_epochs: int = Field(default=10, ge=1)
     patience: PositiveInt | None = None
     """Validations without a better Dice after which a run ends early, its best weights kept."""
+    after_processing: bool = True
+    """Choose per label, on the held-out cases, what is done to finished masks; see
+    `attnseg.training.after`."""
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=0, ge=0)
     deterministic: bool = False

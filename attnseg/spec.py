@@ -124,6 +124,19 @@ class Region(Frozen):
     """Written into masks; where regions overlap the last of them wins."""
 
 
+class AfterProcessing(Frozen):
+    """What is done to one label of a finished mask; see `attnseg.inference.after`."""
+
+    value: int
+    """Of the label in masks."""
+    largest_component: bool = False
+    """Keep the largest connected component only."""
+    min_volume_mm3: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Drop connected components that are smaller; of pictures, a pixel counts as 1 mm³."""
+    fill_holes: bool = False
+    """Give the label the background that it encloses."""
+
+
 class ModelSpec(Frozen):
     """The JSON inside a model file."""
 
@@ -141,6 +154,8 @@ class ModelSpec(Frozen):
     the one axis where it is 1."""
     mirror_axes: Ints = ()
     """Axes (0 R, 1 A, 2 S) along which training mirrored: prediction may do so too."""
+    after_processing: tuple[AfterProcessing, ...] = ()
+    """What is done to finished masks, at most one entry a label."""
     fingerprint: dict[str, Any] = {}
     """What the training set looked like."""
     provenance: dict[str, Any] = {}
@@ -177,7 +192,23 @@ class ModelSpec(Frozen):
             raise ValueError(f"labels[0] is {self.labels[0].value}; it must be the background, 0")
         if len({label.value for label in self.labels}) != len(self.labels):
             raise ValueError("label values must differ from each other")
+        self._check_after_processing()
         return self
+
+    def _check_after_processing(self) -> None:
+        values = [rule.value for rule in self.after_processing]
+        if values and self.regions:
+            raise ValueError(
+                f"after_processing of {values}: a model of regions has none, since its masks hold "
+                "only the last region of each voxel"
+            )
+        for value in values:
+            if value not in self.output_names:
+                raise ValueError(
+                    f"after_processing of {value}: masks hold {sorted(self.output_names)} only"
+                )
+            if values.count(value) > 1:
+                raise ValueError(f"after_processing of {value} comes twice; put it into one entry")
 
     @property
     def label_values(self) -> Ints:

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 HEAVY = ["torch", "monai", "numpy", "nibabel", "scipy", "tensorboard", "pydantic", "yaml", "rich",
-         "matplotlib", "safetensors", "isal", "triton", "openvino"]  # fmt: skip
+         "matplotlib", "safetensors", "isal", "triton", "openvino",
+         "cc3d"]  # fmt: skip
 
 
 def loaded_after(code: str) -> set[str]:

@@ -168,6 +168,27 @@ def test_total_stride_in_2d() -> None:
             {"labels": (*SPEC["labels"][:2], {"value": 205, "name": "other"})},
             "label values must differ from each other",
         ),
+        (
+            {"after_processing": ({"value": 7, "fill_holes": True},)},
+            "after_processing of 7: masks hold [-1, 205] only",
+        ),
+        (
+            {"after_processing": ({"value": 0, "fill_holes": True},)},
+            "after_processing of 0: masks hold [-1, 205] only",
+        ),
+        (
+            {"after_processing": ({"value": -1}, {"value": -1, "min_volume_mm3": 3})},
+            "after_processing of -1 comes twice; put it into one entry",
+        ),
+        (
+            {
+                "architecture": ARCHITECTURE | {"out_channels": 1},
+                "regions": ({"name": "all", "members": (205, -1), "value": 1},),
+                "after_processing": ({"value": 1, "fill_holes": True},),
+            },
+            "after_processing of [1]: a model of regions has none, since its masks hold only the "
+            "last region of each voxel",
+        ),
     ],
 )
 def test_model_spec_rules(change: dict[str, Any], message: str) -> None:
@@ -182,6 +203,15 @@ def test_model_spec_rules(change: dict[str, Any], message: str) -> None:
             {"architecture": ARCHITECTURE | {"deep_supervision": 9}},
             "architecture: deep_supervision 9 exceeds the 1 decoder levels below the finest of a "
             "network of 3 levels",
+        ),
+        (
+            {"after_processing": ({"value": -1, "min_volume_mm3": -2.0},)},
+            "after_processing.0.min_volume_mm3: Input should be greater than or equal to 0, got "
+            "-2.0",
+        ),
+        (
+            {"after_processing": ({"value": -1, "min_volume_mm3": float("inf")},)},
+            "after_processing.0.min_volume_mm3: Input should be a finite number, got inf",
         ),
         (
             {"preprocessing": SPEC["preprocessing"] | {"spacing_mm": (1.0, 0.0, 1.0)}},
@@ -215,6 +245,17 @@ def test_json_there_and_back() -> None:
     assert spec.label_values == (0, 205, -1)
     assert json.loads(text)["labels"][1] == {"value": 205, "name": "liver"}
     assert json.loads(text)["format"] == 1
+
+
+def test_a_spec_from_before_there_was_after_processing() -> None:
+    rules = ({"value": -1, "largest_component": True}, {"value": 205, "min_volume_mm3": 40})
+    spec = ModelSpec.model_validate(SPEC | {"after_processing": rules})
+    assert ModelSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert spec.after_processing[1].min_volume_mm3 == 40.0
+    older = json.loads(spec.model_dump_json())
+    del older["after_processing"]
+    assert ModelSpec.model_validate(older) == ModelSpec.model_validate(SPEC)
+    assert ModelSpec.model_validate(older).after_processing == ()
 
 
 def test_normalization_is_told_apart_by_its_scheme() -> None:

@@ -23,6 +23,8 @@ class Fingerprint:
         percentile_10_spacing_mm: per axis, what a tenth of the cases are finer than.
         min_spacing_mm: finest per axis.
         max_spacing_mm: coarsest per axis.
+        min_extent_mm: smallest field of view per axis: voxels times their distance.
+        max_extent_mm: largest per axis.
         orientations: orientation code such as "RAS" → cases stored so.
         label_values: all label values but 0 and the one to ignore, ascending.
         label_volumes_mm3: for each of `label_values` the median over the cases that have it.
@@ -36,6 +38,8 @@ class Fingerprint:
     percentile_10_spacing_mm: tuple[float, float, float]
     min_spacing_mm: tuple[float, float, float]
     max_spacing_mm: tuple[float, float, float]
+    min_extent_mm: tuple[float, float, float]
+    max_extent_mm: tuple[float, float, float]
     orientations: dict[str, int]
     label_values: tuple[int, ...]
     label_volumes_mm3: tuple[float, ...]
@@ -57,6 +61,7 @@ def fingerprint(facts: Sequence[CaseFacts]) -> Fingerprint:
         )
     shapes = np.array([case.ras_shape for case in cases])
     spacings = np.array([case.ras_spacing_mm for case in cases])
+    extents = shapes * spacings
     return Fingerprint(
         num_cases=len(cases),
         median_shape=_triple(np.median(shapes, axis=0).round().astype(int)),
@@ -64,6 +69,8 @@ def fingerprint(facts: Sequence[CaseFacts]) -> Fingerprint:
         percentile_10_spacing_mm=_triple(np.percentile(spacings, 10, axis=0)),
         min_spacing_mm=_triple(spacings.min(axis=0)),
         max_spacing_mm=_triple(spacings.max(axis=0)),
+        min_extent_mm=_triple(extents.min(axis=0)),
+        max_extent_mm=_triple(extents.max(axis=0)),
         orientations=dict(sorted(Counter(case.orientation for case in cases).items())),
         label_values=tuple(values),
         label_volumes_mm3=tuple(_median_volume_mm3(value, cases) for value in values),

@@ -39,6 +39,11 @@ class Geometry:
         i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(i), float(j), float(k)
 
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel in mm³, shear and all: the determinant of the affine's directions."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
     @cached_property
     def closest_axes(self) -> tuple[tuple[int, int], ...]:
         """For each voxel axis the world axis (0, 1, 2) it runs along and its sign.

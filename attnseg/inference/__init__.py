@@ -1,6 +1,9 @@
 """Prediction: windows, streaming to the scan's own grid, cohorts."""
 
+from attnseg.inference import after
+from attnseg.inference.after import shared_rules, volumes_ml
 from attnseg.inference.cohort import Job, Work, plan_cohort, predict_cohort
+from attnseg.inference.expectations import surprises
 from attnseg.inference.export import label_rows, resample_rows
 from attnseg.inference.manifest import MANIFEST, Outcome
 from attnseg.inference.predict import predict
@@ -17,6 +20,7 @@ __all__ = [
     "Scan",
     "Segmentation",
     "Work",
+    "after",
     "find_models",
     "find_scans",
     "label_rows",
@@ -24,5 +28,8 @@ __all__ = [
     "predict",
     "predict_cohort",
     "resample_rows",
+    "shared_rules",
     "stream_windows",
+    "surprises",
+    "volumes_ml",
 ]

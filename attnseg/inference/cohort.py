@@ -18,12 +18,14 @@ from torch import Tensor
 from attnseg.errors import AttnsegError, UsageError
 from attnseg.files import remove_leftovers
 from attnseg.images import Image, Outline, write_labels
+from attnseg.inference.after import volumes_ml
 from attnseg.inference.budget import ScanPlan
+from attnseg.inference.expectations import surprises
 from attnseg.inference.manifest import Manifest, Outcome, versions
 from attnseg.inference.predictor import Predictor
 from attnseg.inference.probabilities import probability_file
 from attnseg.inference.sources import Scan
-from attnseg.memory import peak_bytes, release_freed_memory, resident_bytes
+from attnseg.memory import peak_bytes, release_freed_memory
 from attnseg.preprocessing import Grid, preprocess
 
 
@@ -34,6 +36,7 @@ class Prepared:
     frame: Image
     volume: Tensor
     grid: Grid
+    warnings: tuple[str, ...]
     seconds: float
 
 
@@ -66,26 +69,41 @@ def plan_cohort(
     scans: Sequence[Scan], predictor: Predictor, *, probabilities: bool = False
 ) -> list[Work]:
     """Settle the back end for all scans together and plan each of them, from their headers."""
-    outlines: list[Outline | str] = []
-    for scan in scans:
-        try:
-            outlines.append(predictor.outline(*scan.paths))
-        except Exception as error:  # whatever is wrong with one scan is that scan's own matter
-            outlines.append(_reason(error))
-    readable = [each for each in outlines if isinstance(each, Outline)]
-    if readable:
-        predictor.start(sum(predictor.windows_of(each) for each in readable))
-    release_freed_memory()
-    base = resident_bytes()
+    outlines = [_outline(scan, predictor) for scan in scans]
+    windows = sum(predictor.windows_of(each) for each in outlines if isinstance(each, Outline))
+    predictor.start(windows)
+    work = _planned(scans, outlines, predictor, probabilities)
+    too_large = [
+        o for w, o in zip(work, outlines, strict=True) if not (w.plan or isinstance(o, str))
+    ]
+    if predictor.may_change and too_large:
+        predictor.start(windows, backend="torch")  # slower, and less of the memory is its own
+        work = _planned(scans, outlines, predictor, probabilities)
+    return work
+
+
+def _outline(scan: Scan, predictor: Predictor) -> Outline | str:
+    """What its headers say, or why they do not."""
+    try:
+        return predictor.outline(*scan.paths)
+    except Exception as error:  # whatever is wrong with one scan is that scan's own matter
+        return _reason(error)
+
+
+def _planned(
+    scans: Sequence[Scan],
+    outlines: Sequence[Outline | str],
+    predictor: Predictor,
+    probabilities: bool,
+) -> list[Work]:
     work = []
     for scan, outline in zip(scans, outlines, strict=True):
         if isinstance(outline, str):
             work.append(Work(scan, None, outline))
             continue
         try:
-            plan = predictor.plan(
-                outline, base_bytes=base, source=str(scan.paths[0]), probabilities=probabilities
-            )
+            source = str(scan.paths[0])
+            plan = predictor.plan(outline, source=source, probabilities=probabilities)
             work.append(Work(scan, plan))
         except AttnsegError as error:
             work.append(Work(scan, None, str(error)))
@@ -224,9 +242,9 @@ def _prepare(scan: Scan, predictor: Predictor) -> Prepared:
     begin = time.perf_counter()
     image = predictor.read(*scan.paths)
     volume, grid = preprocess(image, predictor.spec.preprocessing)
-    nothing = np.broadcast_to(np.float32(0), image.array.shape)
-    frame = replace(image, array=nothing)
-    return Prepared(frame, volume, grid, time.perf_counter() - begin)
+    warnings = tuple(surprises(image, predictor.spec))
+    frame = replace(image, array=np.broadcast_to(np.float32(0), image.array.shape))
+    return Prepared(frame, volume, grid, warnings, time.perf_counter() - begin)
 
 
 def _segment(
@@ -250,8 +268,18 @@ def _segment(
             file = probability_file(output / kept, ready.grid, classes, like=ready.frame)
             take = stack.enter_context(file).put
         labels = predictor.segment(
-            ready.volume, ready.grid, plan, take=take, on_window=lambda: job.on_window(scan)
+            ready.volume,
+            ready.grid,
+            plan,
+            geometry=ready.frame.geometry,
+            take=take,
+            on_window=lambda: job.on_window(scan),
         )
+    volumes = {}
+    if job.statistics:
+        names = predictor.spec.output_names
+        found = volumes_ml(labels, names, ready.frame.geometry)
+        volumes = {names[value]: round(ml, 4) for value, ml in found.items()}
     network = predictor.seconds_in_network - before
     export = time.perf_counter() - begin - network
     return labels, replace(
@@ -259,6 +287,8 @@ def _segment(
         probabilities=kept,
         windows=plan.windows,
         tiles=plan.tiles,
+        warnings=ready.warnings,
+        volumes_ml=volumes,
         seconds={"reading": ready.seconds, "network": network, "export": export},
     )
 

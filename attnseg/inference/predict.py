@@ -4,13 +4,10 @@ import csv
 import hashlib
 import io
 import re
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
-
-import torch
 
 from attnseg.errors import UsageError
 from attnseg.files import write_text
@@ -98,16 +95,19 @@ def dry_run(
     job: Job | None = None,
     **settings: Unpack[Settings],
 ) -> list[Work]:
-    """Tell what `predict` would do with each scan, from the headers and one window of noise.
+    """Tell what `predict` would do with each scan, from the headers and a window of zeros.
 
     Args and errors: as of `predict`.
     """
     keep_freed_memory()
     models, predictor, scans, _ = _ready(inputs, model, shard, settings)
-    work = plan_cohort(scans, predictor, probabilities=(job or Job()).probabilities)
+    probabilities = (job or Job()).probabilities
+    plan_cohort(scans, predictor, probabilities=probabilities)  # settles the back end
+    seconds = predictor.measure()
+    work = plan_cohort(scans, predictor, probabilities=probabilities)
     display = Display()
     display.say(f"{named(models)} · {predictor.device} · {predictor.backend} · nothing is written")
-    display.dry_run(work, seconds_per_window=_seconds_per_window(predictor))
+    display.dry_run(work, seconds_per_window=seconds)
     return work
 
 
@@ -142,18 +142,6 @@ def _ready(
     predictor = Predictor.load(models, **settings)
     scans = find_scans(inputs, num_channels=predictor.spec.architecture.in_channels)
     return models, predictor, *take_shard(scans, shard)
-
-
-def _seconds_per_window(predictor: Predictor) -> float:
-    """Of one window of noise, the second of two."""
-    spec = predictor.spec
-    window = torch.randn(1, spec.architecture.in_channels, *spec.patch)
-    seconds = 0.0
-    for _ in range(2):
-        begin = time.perf_counter()
-        predictor.run_window(window)
-        seconds = time.perf_counter() - begin
-    return seconds
 
 
 def _statistics(lines: Iterable[dict]) -> str:

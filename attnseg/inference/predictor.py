@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -21,6 +20,7 @@ from attnseg.images import (
     read_outline,
     smallest_integer_type,
 )
+from attnseg.inference.after import apply, shared_rules
 from attnseg.inference.backends import (
     BackendName,
     attention_backend,
@@ -135,6 +135,7 @@ class Predictor:
         self._asked, self._compiled = backend, compiled
         self.max_ram, self._max_vram = max_ram, max_vram
         self._backend: BackendName | None = None
+        self._window_bytes = self._base_bytes = 0
         values = tuple(each.value for each in spec.regions) or spec.label_values[1:]
         self._written = np.asarray((0, *values), dtype=smallest_integer_type((0, *values)))
         self.seconds_in_network = 0.0
@@ -160,7 +161,10 @@ class Predictor:
         for path, spec in zip(paths[1:], specs[1:], strict=True):
             check_agreement(paths[0], specs[0], path, spec)
         shared = set.intersection(*[set(spec.mirror_axes) for spec in specs])
-        spec = specs[0].model_copy(update={"mirror_axes": tuple(sorted(shared))})
+        rules = shared_rules([spec.after_processing for spec in specs])
+        spec = specs[0].model_copy(
+            update={"mirror_axes": tuple(sorted(shared)), "after_processing": rules}
+        )
         return cls(networks, spec, **settings)
 
     @property
@@ -188,14 +192,14 @@ class Predictor:
         return read_case(files, num_channels=self.spec.architecture.in_channels)
 
     def plan(
-        self, outline: Outline, *, base_bytes: int, source: str, probabilities: bool = False
+        self, outline: Outline, *, source: str, held_bytes: int = 0, probabilities: bool = False
     ) -> ScanPlan:
-        """How a scan will be predicted within the bounds.
+        """How a scan will be predicted within the bounds; after `start`.
 
         Args:
             outline: what its header says.
-            base_bytes: memory that the process takes without the scan.
             source: the scan, named in errors.
+            held_bytes: what the caller keeps of it in memory meanwhile.
             probabilities: whether these are to be kept.
 
         Raises:
@@ -206,7 +210,7 @@ class Predictor:
             self.spec,
             **self._manner,
             window_bytes=self._window_bytes,
-            base_bytes=base_bytes,
+            base_bytes=self._base_bytes + held_bytes,
             max_ram=self.max_ram,
             max_vram=self._max_vram,
             source=source,
@@ -219,23 +223,59 @@ class Predictor:
         return free.windows
 
     @property
+    def _bounded(self) -> bool:
+        return self.max_ram is not None or self._max_vram is not None
+
+    @property
     def _manner(self) -> dict[str, Any]:
         return {"overlap": self.overlap, "on_gpu": self.device.type != "cpu"}
 
-    def start(self, windows: int) -> None:
-        """Settle the back end, knowing how many windows are to come, and make it ready."""
-        if self._backend is None:
+    def start(self, windows: int, *, backend: str | None = None) -> None:
+        """Make a back end ready, and where memory is bounded see what a window takes.
+
+        Args:
+            windows: how many are to come, over all scans: what "auto" goes by.
+            backend: another one than was settled before; None keeps that.
+        """
+        if backend or self._backend is None:
             passes = windows * len(self.networks) * 2 ** len(self.mirror_axes)
             work = passes * multiply_adds(self.spec.architecture, self._window)
-            self._backend = choose_backend(self._asked, self.device, multiply_adds=work)
-        _ = self._logits
-        if self.max_ram is not None or self._max_vram is not None:
+            asked = backend or self._asked
+            self._backend = choose_backend(asked, self.device, multiply_adds=work)
+            self._logits = self._together(self._backend)
+            self._window_bytes = 0
             release_freed_memory()
-            _ = self._window_bytes
+            self._base_bytes = resident_bytes()
+            if self._bounded:
+                self.measure()
+
+    @property
+    def may_change(self) -> bool:
+        """Whether another back end that takes less memory may be tried."""
+        return self._asked == "auto" and self._backend == "openvino"
+
+    def measure(self) -> float:
+        """Run windows of zeros: what memory they take is from then on part of every plan.
+
+        Returns:
+            Seconds of one window.
+        """
+        window = torch.zeros(1, self.spec.architecture.in_channels, *self.spec.patch)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            before = torch.cuda.memory_allocated(self.device)
+            self.run_window(window)
+            self._window_bytes = torch.cuda.max_memory_allocated(self.device) - before
+        else:
+            self._window_bytes = peak_during(lambda: self.run_window(window))
+        begin = time.perf_counter()
+        self.run_window(window).cpu()
+        return time.perf_counter() - begin
 
     @torch.inference_mode()
     def run_window(self, window: Tensor) -> Tensor:
         """Logits of one window `[1, C, *spec.patch]`."""
+        self.start(1)
         return self._logits(window)
 
     def predict(
@@ -253,14 +293,15 @@ class Predictor:
                 within the bounds.
         """
         image = scan if isinstance(scan, Image) else self.read(scan)
-        # No channel: scan and network's input are in memory already.
-        outline = Outline(image.geometry, channels=0, stored_bytes=0)
-        volume, grid = preprocess(image, self.spec.preprocessing)
+        outline = Outline(image.geometry, image.array.shape[0], stored_bytes=0)
         self.start(self.windows_of(outline))
         plan = self.plan(
-            outline, base_bytes=resident_bytes(), source=str(image.path or "image"),
+            outline,
+            source=str(image.path or "image"),
+            held_bytes=image.array.nbytes,
             probabilities=probabilities,
-        )  # fmt: skip
+        )
+        volume, grid = preprocess(image, self.spec.preprocessing)
         kept = None
         if probabilities:
             shape = (self.spec.architecture.out_channels, *grid.source_shape)
@@ -270,7 +311,9 @@ class Predictor:
             assert kept is not None
             kept[:, start : start + values.shape[1], *plane] = values
 
-        labels = self.segment(volume, grid, plan, take=take if probabilities else None)
+        labels = self.segment(
+            volume, grid, plan, geometry=image.geometry, take=take if probabilities else None
+        )
         return Segmentation(
             labels,
             self.spec.output_names,
@@ -286,19 +329,21 @@ class Predictor:
         grid: Grid,
         plan: ScanPlan,
         *,
+        geometry: Geometry,
         take: TakeRows | None = None,
         on_window: Callable[[], None] = lambda: None,
     ) -> np.ndarray:
-        """Label values `[I, J, K]` of a preprocessed scan.
+        """Label values `[I, J, K]` of a preprocessed scan, after-processing done.
 
         Args:
             volume: the network's input `[C, R, A, S]`.
             grid: its grid and the scan's.
             plan: into how many tiles it is cut.
+            geometry: of the scan, for after-processing.
             take: called with the probabilities of some rows as they are made.
             on_window: called after every window.
         """
-        self.start(plan.windows)
+        assert self._backend is not None, "a plan is made after the start"
         labels = np.empty(grid.source_shape, dtype=self.label_type)
         decoder = Regions() if self.spec.regions else Classes()
         network = self._counted(on_window)
@@ -315,7 +360,8 @@ class Predictor:
             for start, found in to_host(parts):
                 part = labels[start : start + len(found), *tile.out]
                 np.take(self._written, found.numpy(), out=part)
-        return np.ascontiguousarray(grid.axes.undo(labels))
+        labels = np.ascontiguousarray(grid.axes.undo(labels))
+        return apply(labels, self.spec.after_processing, geometry=geometry)
 
     @torch.inference_mode()
     def attention(self, scan: Image | Path | str) -> dict[str, np.ndarray]:
@@ -348,26 +394,13 @@ class Predictor:
         back = np.ascontiguousarray(grid.axes.undo(maps))
         return dict(zip(gates, back, strict=True))
 
-    @cached_property
-    def _logits(self) -> Network:
-        backend = self._backend or "torch"
+    def _together(self, backend: BackendName) -> Network:
+        """All networks and mirror images as one function of a window."""
         networks = [
             make_backend(each, self.spec, self.device, backend=backend, compiled=self._compiled)
             for each in self.networks
         ]
-        together = mirrored(ensemble(networks), self.mirror_axes)
-        return once_where_constant(together) if self.device.type == "cpu" else together
-
-    @cached_property
-    def _window_bytes(self) -> int:
-        """Most memory that a window takes on its way through the network: one of zeros is run."""
-        window = torch.zeros(1, self.spec.architecture.in_channels, *self.spec.patch)
-        if self.device.type != "cuda":
-            return peak_during(lambda: self.run_window(window))
-        torch.cuda.reset_peak_memory_stats(self.device)
-        before = torch.cuda.memory_allocated(self.device)
-        self.run_window(window)
-        return torch.cuda.max_memory_allocated(self.device) - before
+        return mirrored(ensemble(networks), self.mirror_axes)
 
     @property
     def _window(self) -> tuple[int, ...]:
@@ -376,9 +409,11 @@ class Predictor:
         return tuple(p for axis, p in enumerate(self.spec.patch) if axis != slices)
 
     def _counted(self, on_window: Callable[[], None]) -> Network:
+        network = once_where_constant(self._logits) if self.device.type == "cpu" else self._logits
+
         def run(patches: Tensor) -> Tensor:
             begin = time.perf_counter()
-            logits = self._logits(patches)
+            logits = network(patches)
             self.seconds_in_network += time.perf_counter() - begin
             on_window()
             return logits

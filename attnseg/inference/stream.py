@@ -23,7 +23,7 @@ from attnseg.inference.windows import (
 Network = Callable[[Tensor], Tensor]
 Rows = tuple[int, Tensor]
 # Finished rows leave in groups of so many: each is a copy, small beside the slab.
-ROWS = 16
+ROWS = 8
 
 
 def stream_windows(

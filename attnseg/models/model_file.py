@@ -59,8 +59,15 @@ def load_model(path: Path) -> tuple[AttentionUNet, ModelSpec]:
 
 
 def model_id(path: Path) -> str:
-    """The SHA-256 of the weights as recorded in the file: which model made a mask."""
-    return _read(path, with_tensors=False)[2].get(_HASH_KEY, "")
+    """Which model made a mask: the SHA-256 of the weights as recorded in the file.
+
+    Rules of after-processing change masks as weights do; of a model that has some, it is the
+    SHA-256 of both.
+    """
+    spec, _, metadata = _read(path, with_tensors=False)
+    weights = metadata.get(_HASH_KEY, "")
+    rules = sorted(rule.model_dump_json() for rule in spec.after_processing)
+    return hashlib.sha256("\n".join([weights, *rules]).encode()).hexdigest() if rules else weights
 
 
 def verify_model(path: Path) -> list[str]:

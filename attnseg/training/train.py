@@ -17,6 +17,7 @@ from attnseg.models import build_network, load_model, model_id, save_model
 from attnseg.signals import stop_on_signals
 from attnseg.spec import ModelSpec
 from attnseg.training.adapt import adapt_weights, summary
+from attnseg.training.after import choose_rules, in_words
 from attnseg.training.cache import CachedCase, cache_cases
 from attnseg.training.console import Display
 from attnseg.training.engine import Engine
@@ -238,7 +239,9 @@ def _finish(
     board: Board,
     engine: Engine,
 ) -> Evaluation | None:
-    """Write the model of the averaged weights, then score it on every held-out case."""
+    """Write the model of the averaged weights, score it on every held-out case, and write it again
+    where after-processing helped there; the scores are those without.
+    """
     import attnseg
 
     spec = _with_provenance(
@@ -266,7 +269,20 @@ def _finish(
     evaluation = validate_fold(
         predictor, held_out, run.predictions, prepared.dataset, model_id=model_id(run.model)
     )
+    # Rules that the plan came with were at work in these very scores, and stay.
+    choose = config.training.after_processing and not spec.regions and not spec.after_processing
+    if choose:
+        choices = choose_rules(evaluation.cases, spec, ignore_label=prepared.dataset.ignore_label)
+        told = in_words(choices, spec.output_names, scans=len(held_out))
+        if choices:
+            # Before the scores are written: a fold that has its scores counts as finished.
+            rules = tuple(choice.rule for choice in choices)
+            spec = _with_provenance(spec, after_processing=told)
+            spec = spec.model_copy(update={"after_processing": rules})
+            save_model(run.model, state.average, spec)
     report_fold(evaluation, run, prepared.plan, config, state, board, display)
+    if choose:
+        display.say(f"{told}; the scores above are without" if choices else told)
     return evaluation
 
 

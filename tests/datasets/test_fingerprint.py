@@ -65,6 +65,8 @@ def test_figures_by_hand():
     assert figures.min_spacing_mm == (1, 1, 2)
     assert figures.percentile_10_spacing_mm == (1, 1, 2)
     assert figures.max_spacing_mm == (1, 1.5, 3)
+    assert figures.min_extent_mm == (10, 20, 60)
+    assert figures.max_extent_mm == (14, 33, 150)
     assert figures.orientations == {"RAS": 2, "other": 1}
     assert figures.label_values == (-1, 1, 5)
     assert figures.label_volumes_mm3 == (9.0, 40.0, 6.0)

@@ -75,6 +75,43 @@ def test_others_may_read_the_file_as_the_umask_says(path):
     assert path.stat().st_mode == neighbour.stat().st_mode
 
 
+def test_rules_of_after_processing_make_another_model(path, network, spec):
+    def with_rules(*rules):
+        changed = ModelSpec.model_validate(spec.model_dump() | {"after_processing": rules})
+        save_model(path, network, changed)
+        return model_id(path)
+
+    plain = model_id(path)
+    largest = with_rules({"value": 205, "largest_component": True})
+    smaller = with_rules({"value": 205, "min_volume_mm3": 3})
+    assert len({plain, largest, smaller}) == 3
+    assert all(len(each) == 64 for each in (plain, largest, smaller))
+    assert largest == with_rules({"value": 205, "largest_component": True, "fill_holes": False})
+    assert with_rules() == plain
+    assert verify_model(path)
+
+
+def test_the_order_of_rules_is_no_matter(tmp_path, network, spec):
+    labels = [{"value": v, "name": str(v)} for v in (0, 1, 2)]
+    net = AttentionUNet(3, 1, 3, channels=(4, 6), strides=(2,))
+    rules = [{"value": 1, "fill_holes": True}, {"value": 2, "fill_holes": True}]
+    found = []
+    for order in (rules, rules[::-1]):
+        changes = {"architecture": net.architecture, "labels": labels, "after_processing": order}
+        save_model(
+            tmp_path / "m.safetensors", net, ModelSpec.model_validate(spec.model_dump() | changes)
+        )
+        found.append(model_id(tmp_path / "m.safetensors"))
+    assert found[0] == found[1]
+
+
+def test_a_file_from_before_there_were_rules(path):
+    before = model_id(path)
+    rewritten(path, spec_change=lambda raw: raw.pop("after_processing"))
+    assert load_spec(path).after_processing == ()
+    assert model_id(path) == before
+
+
 def test_nothing_is_left_beside_the_file(path):
     assert [child.name for child in path.parent.iterdir()] == ["model.safetensors"]
 

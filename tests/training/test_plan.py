@@ -23,6 +23,8 @@ def figures(shape, spacing, *, channels=1, values=(1, 2), finest=None):
         median_spacing_mm=spacing,
         min_spacing_mm=spacing,
         max_spacing_mm=spacing,
+        min_extent_mm=(300.0, 300.0, 200.0),
+        max_extent_mm=(460.0, 460.0, 700.0),
         percentile_10_spacing_mm=finest or spacing,
         orientations={"RAS": 10},
         label_values=values,
