@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 # Parameters of glibc's mallopt(3).
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
 
 
 def keep_freed_memory() -> None:
@@ -28,6 +28,22 @@ def keep_freed_memory() -> None:
     mallopt(_MMAP_MAX, 0)
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_TOP_PAD, 64 * 2**20)
+
+
+def return_freed_memory() -> None:
+    """The opposite, where memory is bounded: every block over 16 MB goes back as it is freed, and
+    of smaller ones all but 64 MB.
+
+    Kept memory lies in pieces, and not every need fits into one.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_MMAP_THRESHOLD, 16 * 2**20)
+    mallopt(_TRIM_THRESHOLD, 64 * 2**20)
 
 
 def release_freed_memory() -> None:

@@ -225,7 +225,8 @@ def _row_parts(rows: Iterable[Rows], parts: Sequence[Part]) -> Iterator[tuple[Pa
             yield parts[index], held[:, source.start - begin : source.stop - begin]
             index += 1
         keep = parts[index].source.start if index < len(parts) else stop
-        held = held[:, max(0, keep - begin) :]
+        held = held[:, max(0, keep - begin) :].clone()  # not a view, which would keep all of it
+        del values
 
 
 def _candidates(source: Tensor, blocks: Blocks, decoder: Decoder) -> np.ndarray:

@@ -16,7 +16,7 @@ from attnseg.inference.display import Display, named
 from attnseg.inference.manifest import Manifest, Outcome
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan, find_models, find_scans
-from attnseg.memory import keep_freed_memory
+from attnseg.memory import keep_freed_memory, return_freed_memory
 from attnseg.models import model_id
 from attnseg.signals import stop_on_signals
 
@@ -49,7 +49,6 @@ def predict(
         AttnsegError: nothing to predict, or no usable model; a single bad scan does not raise.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; files are left whole.
     """
-    keep_freed_memory()
     models, predictor, scans, part = _ready(inputs, model, shard, settings)
     display = Display()
     display.say(
@@ -99,7 +98,6 @@ def dry_run(
 
     Args and errors: as of `predict`.
     """
-    keep_freed_memory()
     models, predictor, scans, _ = _ready(inputs, model, shard, settings)
     probabilities = (job or Job()).probabilities
     plan_cohort(scans, predictor, probabilities=probabilities)  # settles the back end
@@ -138,6 +136,10 @@ def _ready(
     shard: str,
     settings: Settings,
 ) -> tuple[list[Path], Predictor, list[Scan], str]:
+    if settings.get("max_ram") is None:
+        keep_freed_memory()
+    else:
+        return_freed_memory()
     models = find_models(model)
     predictor = Predictor.load(models, **settings)
     scans = find_scans(inputs, num_channels=predictor.spec.architecture.in_channels)

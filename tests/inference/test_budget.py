@@ -1,0 +1,160 @@
+"""What a scan will take, told from its header, and kept to."""
+
+import json
+import math
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from attnseg.errors import DataError
+from attnseg.images import Geometry, Outline, read_outline
+from attnseg.inference import Predictor
+from attnseg.inference.budget import multiply_adds, plan_scan
+from attnseg.models import AttentionUNet, load_spec
+from attnseg.preprocessing import preprocess
+
+
+def outline(shape=(60, 150, 140)):
+    return Outline(Geometry(shape, np.eye(4)), 1, math.prod(shape) * 2)
+
+
+@pytest.mark.parametrize("gate", ["none"])
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_work_is_that_of_the_convolutions(blocks, gate):
+    network = AttentionUNet(
+        3, 2, 3, channels=(4, 6, 8), strides=((1, 2, 2), 2), kernel_sizes=((1, 3, 3), 3, 3),
+        blocks_per_level=blocks, block="plain", gate=gate,
+    )  # fmt: skip
+    found = []
+
+    def count(module, inputs, output):
+        if module.weight.shape[2:].numel() == module.stride[0] * module.stride[1] * 2:
+            return
+        found.append(output[0, 0].numel() * module.weight.numel())
+
+    for part in (network.encoder, network.decoder):
+        for module in part.modules():
+            if isinstance(module, torch.nn.Conv3d):
+                module.register_forward_hook(count)
+    up = []
+    for module in network.upsamplings:
+        module.register_forward_hook(
+            lambda m, i, o: up.append(i[0][0, 0].numel() * m.weight.numel())
+        )
+    network(torch.zeros(1, 2, 8, 12, 16))
+    assert multiply_adds(network.architecture, (8, 12, 16)) == pytest.approx(sum(found) + sum(up))
+
+
+def test_fewest_windows_within_the_bound(make_model):
+    spec = load_spec(make_model(values=tuple(range(30)), patch=(16, 16, 16)))
+    free = plan_scan(outline(), spec, overlap=0.5, on_gpu=False)
+    assert free.tiles == (1, 1)
+    plans = []
+    for share in (1.0, 0.8, 0.6, 0.4, 0.3):
+        bound = int(free.peak_bytes * share)
+        plans.append(plan_scan(outline(), spec, overlap=0.5, on_gpu=False, max_ram=bound))
+        assert plans[-1].peak_bytes <= bound
+    assert plans[0].tiles == (1, 1)
+    windows = [plan.windows for plan in plans]
+    assert windows == sorted(windows)
+    assert windows[0] == free.windows < windows[-1]
+    with pytest.raises(DataError, match=r"x\.nii: needs 0\.\d\dG even in the smallest tiles, more"):
+        plan_scan(outline(), spec, overlap=0.5, on_gpu=False, max_ram=1 << 20, source="x.nii")
+
+
+def test_a_gpus_memory_is_bounded_apart(make_model):
+    spec = load_spec(make_model(values=tuple(range(30)), patch=(16, 16, 16)))
+    free = plan_scan(outline(), spec, overlap=0.5, on_gpu=True)
+    assert free.gpu_bytes > free.predicting_bytes, "the sums are there"
+    half = plan_scan(outline(), spec, overlap=0.5, on_gpu=True, max_vram=free.gpu_bytes // 2)
+    assert half.windows > free.windows
+    with pytest.raises(DataError, match="more than --max-vram"):
+        plan_scan(outline(), spec, overlap=0.5, on_gpu=True, max_vram=1 << 10)
+
+
+def test_windows_are_those_that_are_run(make_model, make_scan):
+    """Tiles repeat those that they share; the plan counts them."""
+    path = make_scan(shape=(20, 150, 90), affine=np.eye(4))
+    for bound in (None, 1 << 62):
+        predictor = Predictor.load(make_model(), device="cpu", max_ram=bound, backend="torch")
+        calls = []
+        image = predictor.read(path)
+        volume, grid = preprocess(image, predictor.spec.preprocessing)
+        predictor.start(1)
+        plan = predictor.plan(predictor.outline(path), source="a")
+        predictor.segment(
+            volume, grid, plan, geometry=image.geometry, on_window=partial(calls.append, 1)
+        )
+        assert len(calls) == plan.windows
+
+
+def test_labels_do_not_depend_on_the_bound(make_model, make_scan):
+    model = make_model(values=tuple(range(9)), spacing=(1.3, 1.1, 1.2))
+    path = make_scan(shape=(20, 150, 90), affine=np.diag([1.0, -0.9, 1.1, 1]))
+    free = Predictor.load(model, device="cpu", backend="torch")
+    expected = free.predict(path).labels
+    assert len(np.unique(expected)) > 5
+    free.start(1)
+    room = free.plan(free.outline(path), source="a")
+    extra = room.peak_bytes - room.base_bytes
+    tiles = set()
+    for share in (0.9, 0.7, 0.5):
+        predictor = Predictor.load(
+            model, device="cpu", backend="torch", max_ram=room.base_bytes + int(extra * share * 3)
+        )
+        predictor.start(1)
+        tiles.add(predictor.plan(predictor.outline(path), source="a").tiles)
+        np.testing.assert_array_equal(predictor.predict(path).labels, expected)
+    assert tiles
+
+
+def test_outline_of_channels_in_files(make_scan):
+    paths = tuple(make_scan(f"c{i}", shape=(5, 6, 7)) for i in range(2))
+    found = read_outline(paths, num_channels=2)
+    assert found.geometry.shape == (5, 6, 7)
+    assert found.channels == 2
+    assert found.stored_bytes == 2 * 5 * 6 * 7 * 4
+
+
+_BOUNDED = """
+import json, sys
+from attnseg.cli.app import main
+sys.argv = ["attnseg", "predict", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+lines = open("/proc/self/status").read().splitlines()
+print(json.dumps([int(l.split()[1]) * 1024 for l in lines if l.startswith("VmHWM")]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_bound_is_kept(make_model, make_scan, tmp_path):
+    """The process's high-water mark stays below what was allowed, and the mask is the same."""
+    model = make_model(values=tuple(range(80)), patch=(32, 32, 32))
+    path = make_scan(shape=(180, 190, 200), affine=np.eye(4))
+
+    def run(name, *options):
+        done = subprocess.run(
+            [sys.executable, "-c", _BOUNDED, str(path), "-m", str(model), "-o",
+             str(tmp_path / name), "--backend", "torch", "--overlap", "0.25", *options],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        (peak,) = json.loads(done.stdout.splitlines()[-1])
+        return peak, (tmp_path / name / "scan.nii.gz").read_bytes()
+
+    free, expected = run("free")
+    bound = 700 << 20
+    assert free > bound, "or there is nothing to bound"
+    peak, found = run("bound", "--max-ram", "700M")
+    assert peak <= bound
+    assert found == expected
+    (line,) = (tmp_path / "bound" / "manifest.jsonl").read_text().splitlines()
+    assert math.prod(json.loads(line)["tiles"]) > 1
