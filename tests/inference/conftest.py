@@ -27,6 +27,7 @@ def make_model(tmp_path):
         patch=(12, 16, 8),
         regions=(),
         mirror_axes=(),
+        fingerprint=None,
         **changes,
     ):
         torch.manual_seed(seed)
@@ -47,6 +48,7 @@ def make_model(tmp_path):
                 "regions": regions,
                 "patch": tuple(1 if axis == slice_axis else n for axis, n in enumerate(patch)),
                 "mirror_axes": mirror_axes,
+                "fingerprint": fingerprint or {},
             }
         )
         path = tmp_path / f"{name}.safetensors"

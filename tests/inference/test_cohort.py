@@ -9,8 +9,9 @@ import PIL.Image
 import pytest
 
 from attnseg.errors import UsageError
-from attnseg.inference import Predictor, Scan, find_scans, predict_cohort
-from attnseg.inference.predict import models_id, predict
+from attnseg.inference import Job, Predictor, Scan, find_scans, predict_cohort
+from attnseg.inference.manifest import Manifest, Outcome
+from attnseg.inference.predict import dry_run, models_id, predict
 from attnseg.models import model_id
 
 
@@ -160,3 +161,131 @@ def test_the_folds_of_a_run_are_averaged(make_model, make_scan, tmp_path, capsys
     assert " · mirrored · 1 scan(s)" in said
     predict([make_scan("a")], tmp_path / "out", model=tmp_path / "runs" / "x" / "fold1")
     assert "fold1/model.safetensors · " in capsys.readouterr().err
+
+
+def test_a_line_that_was_cut_short_does_not_spoil_the_next(tmp_path):
+    book = Manifest(tmp_path)
+    book.add(Outcome("a", "done", model="m"))
+    whole = book.path.read_bytes()
+    book.path.write_bytes(whole + whole[:30])
+    book.add(Outcome("b", "done", model="m"))
+    assert book.finished(model="m", settings={}) == {"a", "b"}
+
+
+def test_other_settings_do_all_again(cohort, make_model):
+    cohort()
+    model = make_model()
+    predictor = Predictor.load(model, overlap=0.25)
+    outcomes = predict_cohort(
+        find_scans([model.parent / "scans"], num_channels=1), predictor, model.parent / "out",
+        model_id=model_id(model),
+    )  # fmt: skip
+    assert sum(outcome.state == "done" for outcome in outcomes) == 3
+
+
+def test_parts_of_a_cohort(make_model, make_scan, tmp_path):
+    """Three parts make the whole; each has its own manifest, and all are known to each."""
+    for index in range(5):
+        make_scan(f"s{index}", seed=index)
+    model = make_model()
+    names = []
+    for part in ("1/3", "2/3", "3/3"):
+        outcomes = predict([tmp_path / "scans"], tmp_path / "out", model=model, shard=part)
+        names.append([outcome.name for outcome in outcomes])
+    assert names == [["s0", "s3"], ["s1", "s4"], ["s2"]]
+    written = sorted(path.name for path in (tmp_path / "out").glob("manifest*"))
+    assert written == [f"manifest-{i}of3.jsonl" for i in (1, 2, 3)]
+    again = predict([tmp_path / "scans"], tmp_path / "out", model=model)
+    assert {outcome.state for outcome in again} == {"skipped"}
+    for wrong in ("0/3", "4/3", "2", "a/b"):
+        with pytest.raises(UsageError, match=f"--shard {wrong}: must be i/n"):
+            predict([tmp_path / "scans"], tmp_path / "out", model=model, shard=wrong)
+
+
+def test_volumes_of_the_labels(make_model, make_scan, tmp_path):
+    path = make_scan("a", affine=np.diag([0.5, 2.0, 3.0, 1]))
+    predict([path], tmp_path / "out", model=make_model(), job=Job(statistics=True))
+    labels = np.asarray(nib.load(tmp_path / "out" / "a.nii.gz").dataobj)
+    rows = (tmp_path / "out" / "statistics.csv").read_text().splitlines()
+    assert rows[0] == "scan,label,volume_ml"
+    for row, value in zip(rows[1:], (1, 2), strict=True):
+        name, label, ml = row.split(",")
+        assert (name, label) == ("a", f"organ {value}")
+        assert float(ml) == pytest.approx((labels == value).sum() * 3 / 1000, abs=1e-4)
+
+
+def test_a_scan_unlike_those_of_training_is_told(make_model, make_scan, tmp_path, capsys):
+    fingerprint = {"min_spacing_mm": [1, 1, 0.7], "max_spacing_mm": [1, 1, 3.0]}
+    model = make_model(fingerprint=fingerprint)
+    make_scan("thick", affine=np.diag([1, 1, 7.5, 1]))
+    make_scan("usual", affine=np.diag([1, 1, 2.0, 1]))
+    thick, usual = predict([tmp_path / "scans"], tmp_path / "out", model=model)
+    assert thick.state == usual.state == "done"
+    assert usual.warnings == ()
+    assert thick.warnings == ("slice thickness 7.5 mm along S; training 0.7–3 mm",)
+    assert "! slice thickness 7.5 mm along S" in capsys.readouterr().err
+    assert manifest(tmp_path)[0]["warnings"] == list(thick.warnings)
+
+
+def test_what_a_killed_process_left_behind_goes(make_model, make_scan, tmp_path):
+    path = make_scan("a")
+    (tmp_path / "out").mkdir()
+    left = tmp_path / "out" / ".partial-99999-a.nii.gz"
+    other = tmp_path / "out" / ".partial-99999-b.nii.gz"
+    left.write_bytes(b"half")
+    other.write_bytes(b"of another scan, perhaps being written")
+    predict([path], tmp_path / "out", model=make_model())
+    assert not left.exists()
+    assert other.exists()
+
+
+def test_stopping_leaves_whole_files(make_model, make_scan, tmp_path):
+    """What the window's callback raises ends the cohort; what was done stays done."""
+    for name in "abc":
+        make_scan(name)
+    model = make_model()
+    seen = []
+
+    def stop(scan):
+        seen.append(scan.name)
+        if scan.name == "b":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_cohort(
+            find_scans([tmp_path / "scans"], num_channels=1), Predictor.load(model),
+            tmp_path / "out", model_id="x", job=Job(on_window=stop),
+        )  # fmt: skip
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files <= {"a.nii.gz", "manifest.jsonl"}
+    nib.load(tmp_path / "out" / "a.nii.gz").get_fdata()
+
+
+def test_dry_run_writes_nothing(make_model, make_scan, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_scan("a")
+    (tmp_path / "scans" / "bad.nii.gz").write_bytes(b"no")
+    before = sorted(tmp_path.rglob("*"))
+    work = dry_run([tmp_path / "scans"], model=make_model())
+    assert [each.plan is not None for each in work] == [True, False]
+    said = capsys.readouterr().err
+    assert f"a    {work[0].plan.windows} windows, at most 0." in said
+    assert "bad  ✗ " in said
+    assert sorted(path for path in tmp_path.rglob("*") if path.suffix != ".safetensors") == before
+
+
+def test_channels_and_neighbours_under_a_tight_bound(make_model, make_scan, tmp_path):
+    """Where two scans do not fit side by side they follow each other; the masks are the same."""
+    for index in range(3):
+        make_scan(f"s{index}", seed=index)
+    model = make_model()
+    free = Predictor.load(model, device="cpu")
+    tight = Predictor.load(model, device="cpu", max_ram=1)
+    tight.plan = lambda outline, **rest: free.plan(outline, **rest)
+    scans = find_scans([tmp_path / "scans"], num_channels=1)
+    for name, predictor in (("free", free), ("tight", tight)):
+        outcomes = predict_cohort(scans, predictor, tmp_path / name, model_id="x")
+        assert [outcome.state for outcome in outcomes] == ["done"] * 3
+    for scan in scans:
+        one, two = ((tmp_path / name / scan.mask_name).read_bytes() for name in ("free", "tight"))
+        assert one == two
