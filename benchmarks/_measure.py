@@ -17,7 +17,7 @@ _PROC = Path("/proc")
 
 def status_mb(field: str, process: int | str = "self") -> float:
     """A field of `/proc/PID/status`, as VmRSS or VmHWM; 0 where the process is gone."""
-    return _status(process).get(field, 0.0)
+    return _field_mb(_PROC / str(process) / "status", field)
 
 
 def measured(call: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
@@ -54,9 +54,9 @@ def watched(
 
     Returns:
         `seconds` from start to end; `peak_mb`, the VmHWM of its largest process; `together_mb`, the
-        most that all its processes held at one time: the sum of their own pages (RssAnon), and the
-        largest share of files and shared memory, which they have in common. Sampled ten times a
-        second.
+        most that all its processes were seen to hold at one time, pages that they share counted
+        once (PSS). That is looked up once a second only, since it costs time: of several processes
+        it may be a little low, never below `peak_mb`.
 
     Raises:
         RuntimeError: it failed; the end of the log is in the message.
@@ -65,6 +65,7 @@ def watched(
     peak = together = 0.0
     with log.open("w", encoding="utf-8") as stream:
         begin = time.perf_counter()
+        due = begin + 0.5
         process = subprocess.Popen(
             [str(part) for part in command],
             env={**os.environ, **(env or {})},
@@ -78,15 +79,15 @@ def watched(
                 process.wait(0.1)
                 break
             except subprocess.TimeoutExpired:
-                found = [_status(member) for member in _session(process.pid)]
-            own = sum(each.get("RssAnon", 0.0) for each in found)
-            shared = [each.get("RssFile", 0.0) + each.get("RssShmem", 0.0) for each in found]
-            peak = max([peak, *(each.get("VmHWM", 0.0) for each in found)])
-            together = max(together, own + max(shared, default=0.0))
+                members = _session(process.pid)
+            peak = max([peak, *(status_mb("VmHWM", member) for member in members)])
+            if time.perf_counter() >= due:
+                together = max(together, sum(_share_mb(member) for member in members))
+                due = time.perf_counter() + 1
         seconds = time.perf_counter() - begin
     if process.returncode:
         raise RuntimeError(f"{command[0]}: exit {process.returncode}\n{_end_of(log)}")
-    return {"seconds": seconds, "peak_mb": peak, "together_mb": together}
+    return {"seconds": seconds, "peak_mb": peak, "together_mb": max(together, peak)}
 
 
 def told(command: Sequence[object], *, env: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -138,15 +139,18 @@ def in_rounds(
     return found
 
 
-def _status(process: int | str) -> dict[str, float]:
+def _share_mb(process: int) -> float:
+    """What a process holds, its share of what it has in common with others (PSS)."""
+    return _field_mb(_PROC / str(process) / "smaps_rollup", "Pss")
+
+
+def _field_mb(path: Path, field: str) -> float:
     try:
-        lines = (_PROC / str(process) / "status").read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return {}
-    pairs = (line.split(":", 1) for line in lines)
-    return {
-        name: int(value.split()[0]) * 1024 / 1e6 for name, value in pairs if value.endswith(" kB")
-    }
+        return 0.0
+    found = [line.split() for line in lines if line.startswith(f"{field}:")]
+    return int(found[0][1]) * 1024 / 1e6 if found else 0.0
 
 
 def _session(leader: int) -> list[int]:

@@ -50,6 +50,7 @@ def export(logits: np.ndarray, target: tuple[int, ...], variant: str) -> np.ndar
             "configurations": {
                 "3d_fullres": {
                     "spacing": spacing,
+                    "architecture": {},  # looked for, not used
                     "resampling_fn_probabilities": function,
                     "resampling_fn_probabilities_kwargs": options,
                 }
@@ -86,9 +87,8 @@ def write_checkpoint(model: Path, *, seed: int = 0) -> None:
     configuration = plans.get_configuration("3d_fullres")
     torch.manual_seed(seed)
     network = nnUNetTrainer.build_network_architecture(
-        configuration.network_arch_class_name,
-        configuration.network_arch_init_kwargs,
-        configuration.network_arch_init_kwargs_req_import,
+        plans,
+        configuration,
         determine_num_input_channels(plans, configuration, dataset),
         plans.get_label_manager(dataset).num_segmentation_heads,
         enable_deep_supervision=False,

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 import shlex
 import shutil
 import sys
@@ -32,7 +33,7 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.without_nnunet:
         script = [peers.peer_python(arguments.peers), HERE / "_nnunet.py", "export", "--variant"]
         arms |= {f"nnU-Net {variant}": [*script, variant] for variant in ("default", "torch")}
-    outputs = {name: work / f"{name.replace(' ', '_')}.npy" for name in arms}
+    outputs = {name: work / f"{slug(name)}.npy" for name in arms}
 
     def call(name: str) -> dict[str, float]:
         given = ["--logits", logits, "--target", *arguments.target, "-o", outputs[name]]
@@ -149,7 +150,7 @@ def cohort(arguments: argparse.Namespace) -> dict[str, Any]:
             "-c", "3d_fullres", "-f", "0", "--disable_tta", "-device", "cpu",
         ]  # fmt: skip
     commands |= {f"{name}, again": commands[name] for name in list(commands)[:2]}
-    masks = {name: work / "masks" / name.replace(" ", "_") for name in commands}
+    masks = {name: work / "masks" / slug(name) for name in commands}
 
     def call(name: str) -> dict[str, float]:
         # A cold start finds nothing that attnseg compiled before; "again" is the second command of
@@ -243,6 +244,16 @@ def ratios(
         for name, answers in found.items()
         if name != base
     }
+
+
+def slug(name: str) -> str:
+    """An arm's name as a file's.
+
+    Example:
+        >>> slug("attnseg, own model")
+        'attnseg_own_model'
+    """
+    return "_".join(re.findall(r"\w+", name))
 
 
 def nnunet_env(arguments: argparse.Namespace) -> dict[str, str]:

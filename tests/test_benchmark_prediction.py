@@ -39,7 +39,7 @@ def test_a_calls_memory_is_counted_above_what_was_there():
 def test_a_commands_memory_is_that_of_all_its_processes(tmp_path):
     import _measure
 
-    child = "import time; block = b'x' * 60_000_000; time.sleep(1)"
+    child = "import time; block = b'x' * 60_000_000; time.sleep(2)"
     parent = (
         "import subprocess, sys\n"
         f"children = [subprocess.Popen([sys.executable, '-c', {child!r}]) for _ in range(2)]\n"
