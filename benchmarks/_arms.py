@@ -8,7 +8,7 @@ A process of its own, so that its peak memory is nobody else's.
 """
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import _made as made
@@ -43,23 +43,23 @@ def export(logits: np.ndarray, target: tuple[int, ...], *, depth: int = SLAB) ->
     return labels
 
 
-def grown_by_attnseg(model: Path, image: Image) -> tuple[np.ndarray, dict[str, float]]:
-    """Labels of a scan and what they took; the scan and the network are there before."""
+def grown_by_attnseg(model: Path, image: Image) -> Callable[[], np.ndarray]:
+    """A call that segments the scan: windows and export as a stream, layers by PyTorch."""
     from attnseg import Predictor
 
-    predictor = Predictor.load(model, device="cpu")
-    segmentation, figures = measure.measured(lambda: predictor.predict(image))
-    return segmentation.labels, figures
+    keep_freed_memory()  # as `attnseg predict` does
+    predictor = Predictor.load(model, device="cpu", backend="torch")
+    return lambda: predictor.predict(image).labels
 
 
-def grown_by_monai(model: Path, image: Image) -> tuple[np.ndarray, dict[str, float]]:
+def grown_by_monai(model: Path, image: Image) -> Callable[[], np.ndarray]:
     """The same network and windows by MONAI: all logits, then all of them on the scan's grid."""
     from monai.inferers import sliding_window_inference
     from monai.transforms import Resize
 
     network, spec = load_model(model)
     network = network.channels_last()
-    target = image.geometry.shape
+    resize = Resize(image.geometry.shape, mode="trilinear", align_corners=False)
 
     @torch.inference_mode()
     def predict() -> np.ndarray:
@@ -67,11 +67,10 @@ def grown_by_monai(model: Path, image: Image) -> tuple[np.ndarray, dict[str, flo
         logits = sliding_window_inference(
             volume[None], spec.patch, 1, network, overlap=0.5, mode="gaussian"
         )
-        whole = Resize(target, mode="trilinear", align_corners=False)(logits[0])
-        labels: np.ndarray = torch.as_tensor(whole).argmax(dim=0).to(torch.uint8).numpy()
+        labels: np.ndarray = torch.as_tensor(resize(logits[0])).argmax(dim=0).numpy()
         return labels
 
-    return measure.measured(predict)
+    return predict
 
 
 def shares(masks: Iterable[Path]) -> dict[str, float]:
@@ -104,16 +103,17 @@ def main() -> None:
     if arguments.command == "shares":
         measure.tell(shares(sorted(arguments.masks.glob("*.nii.gz"))))
         return
-    keep_freed_memory()
     if arguments.command == "export":
+        keep_freed_memory()  # as `attnseg predict` does
         logits, target = np.load(arguments.logits), tuple(arguments.target)
         # A small one first, as for the peers: what the first call of a kernel costs is not counted.
         export(np.ascontiguousarray(logits[:2, :8, :8, :8]), (12, 12, 12))
         labels, figures = measure.measured(lambda: export(logits, target))
     else:
-        image = made.large_scan(arguments.factor)
         by = {"attnseg": grown_by_attnseg, "monai": grown_by_monai}[arguments.by]
-        labels, figures = by(arguments.model, image)
+        image = made.large_scan(arguments.factor)
+        by(arguments.model, made.corner_of(image, 64))()  # the first window costs more than others
+        labels, figures = measure.measured(by(arguments.model, image))
         figures["voxels"] = labels.size
     np.save(arguments.output, labels.astype(np.uint8, copy=False))
     measure.tell(figures)

@@ -73,6 +73,12 @@ def large_scan(factor: int) -> Image:
     return Image(array[None], Geometry(array.shape, np.diag([*BASE_SPACING, 1])))
 
 
+def corner_of(image: Image, size: int) -> Image:
+    """The first `size` voxels along every axis."""
+    array = np.ascontiguousarray(image.array[:, :size, :size, :size])
+    return Image(array, Geometry(array.shape[1:], image.geometry.affine))
+
+
 def spec_of(network: AttentionUNet, patch: tuple[int, int, int]) -> ModelSpec:
     """A spec for CT at 1.5 mm around a network of one channel."""
     classes = range(network.architecture.out_channels)

@@ -6,7 +6,8 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import _common as common
@@ -14,6 +15,7 @@ import _made as made
 import _measure as measure
 import _peers as peers
 import numpy as np
+from _window import ARMS, COMPILED, Worker
 
 HERE = peers.HERE
 # Least share of voxels on which two ways to the same labels must agree. Float32 and float64 round
@@ -57,72 +59,50 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def network(arguments: argparse.Namespace) -> dict[str, Any]:
     """One window by every network and back end, in turns."""
-    import torch
-
-    from attnseg.memory import keep_freed_memory
-
-    keep_freed_memory()  # for the peers too
-    results: dict[str, Any] = {}
-    with torch.inference_mode():
-        for patch in ((96, 96, 96), (40, 56, 40)):
-            x = torch.randn(1, 1, *patch, generator=torch.Generator().manual_seed(0))
-            calls = windows(arguments.channels, patch, compiled=arguments.compile)
-            ours = [calls[name](x) for name in calls if name.startswith("attnseg")]
-            for other in ours[1:]:
-                torch.testing.assert_close(other, ours[0], atol=1e-2, rtol=1e-2)
-            rounds = arguments.rounds * max(1, round(96**3 / math.prod(patch) / 4))
-            steps = {name: lambda call=call, x=x: call(x) for name, call in calls.items()}
-            seconds = common.in_turns(steps, rounds=rounds)
-            base = seconds["MONAI AttentionUnet"]
-            results["×".join(map(str, patch))] = {
-                name: {
-                    "seconds": common.spread(values, digits=4),
-                    "times as fast as MONAI": common.median_interval(
-                        np.array(base) / np.array(values)
-                    ),
-                }
-                for name, values in seconds.items()
-            }
-    return results
+    arms = [arm for arm in ARMS if arguments.compile or arm not in COMPILED]
+    return {
+        "×".join(map(str, patch)): windows(
+            arms, patch, arguments.channels, arguments.work / "network",
+            # As long as at 96³, so far as that makes sense.
+            rounds=arguments.rounds * max(1, round(96**3 / math.prod(patch) / 4)),
+        )
+        for patch in ((96, 96, 96), (40, 56, 40))
+    }  # fmt: skip
 
 
 def windows(
-    channels: Sequence[int], patch: tuple[int, int, int], *, compiled: bool
-) -> dict[str, Callable[[Any], Any]]:
-    """Functions of a window `[1, 1, *patch]`, by name."""
-    import torch
-    from network import CLASSES, monai
-
-    from attnseg.models import AttentionUNet
-
-    torch.manual_seed(0)
-    ours = AttentionUNet(
-        3, 1, CLASSES, channels=channels, strides=(2,) * (len(channels) - 1)
-    ).eval()
-    calls: dict[str, Callable[[Any], Any]] = {}
-    for name in ("torch", "openvino"):
+    arms: Sequence[str],
+    patch: tuple[int, int, int],
+    channels: Sequence[int],
+    work: Path,
+    *,
+    rounds: int,
+) -> dict[str, Any]:
+    """Seconds of a window by every arm; attnseg's outputs are compared before."""
+    work.mkdir(parents=True, exist_ok=True)
+    outputs = {arm: work / f"{slug(arm)}.npy" for arm in arms}
+    workers = {}
+    for arm in arms:  # one after another: each warms up by itself
         try:
-            calls[f"attnseg {name}"] = attnseg_backend(name, ours, patch)
-        except (ImportError, TypeError) as error:
-            print(f"attnseg {name} is left out: {error}", file=sys.stderr)
-    calls["MONAI AttentionUnet"] = monai(channels, gated=True).eval()
-    calls["MONAI without gates"] = monai(channels, gated=False).eval()
-    if compiled:
-        calls["MONAI compiled"] = torch.compile(monai(channels, gated=True).eval())
-        calls["attnseg compiled"] = attnseg_backend("torch", ours, patch, compiled=True)
-    return calls
-
-
-def attnseg_backend(
-    name: str, ours: Any, patch: tuple[int, int, int], *, compiled: bool = False
-) -> Callable[[Any], Any]:
-    """The one place that knows attnseg's back ends: `name` of `ours` for windows of `patch`."""
-    import torch
-
-    from attnseg.inference import backends
-
-    spec, device = made.spec_of(ours, patch), torch.device("cpu")
-    return backends.make_backend(ours, spec, device, backend=name, compiled=compiled)
+            workers[arm] = Worker(arm, patch, channels, outputs[arm])
+        except RuntimeError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    ours = [arm for arm in workers if arm.startswith("attnseg")]
+    for arm in ours[1:]:
+        np.testing.assert_allclose(
+            np.load(outputs[arm]), np.load(outputs[ours[0]]), atol=1e-2, err_msg=arm
+        )
+    steps = {arm: worker.seconds for arm, worker in workers.items()}
+    seconds = common.in_turns(steps, rounds=rounds)
+    base = np.array(seconds["MONAI AttentionUnet"])
+    return {
+        arm: {
+            "seconds": common.spread(values, digits=4),
+            "times as fast as MONAI": common.spread(base / np.array(values)),
+            "peak_mb": round(workers[arm].close(), 1),
+        }
+        for arm, values in seconds.items()
+    }
 
 
 # Cohort
