@@ -61,16 +61,16 @@ def network(arguments: argparse.Namespace) -> dict[str, Any]:
     """One window by every network and back end, in turns."""
     arms = [arm for arm in ARMS if arguments.compile or arm not in COMPILED]
     return {
-        "×".join(map(str, patch)): windows(
+        "×".join(map(str, patch)): turns(
             arms, patch, arguments.channels, arguments.work / "network",
             # As long as at 96³, so far as that makes sense.
             rounds=arguments.rounds * max(1, round(96**3 / math.prod(patch) / 4)),
         )
-        for patch in ((96, 96, 96), (40, 56, 40))
+        for patch in arguments.windows
     }  # fmt: skip
 
 
-def windows(
+def turns(
     arms: Sequence[str],
     patch: tuple[int, int, int],
     channels: Sequence[int],
@@ -121,7 +121,9 @@ def cohort(arguments: argparse.Namespace) -> dict[str, Any]:
     parts = ["--network", used.monai / "network.json", "--weights", used.monai / "weights.pt"]
     commands: dict[str, list[Any]] = {
         "attnseg, same layers": [*predict, "-m", used.same],
+        "attnseg, same layers, again": [*predict, "-m", used.same],
         "attnseg, own model": [*predict, "-m", used.own],
+        "attnseg, own model, again": [*predict, "-m", used.own],
         "MONAI script, same layers": [*monai, *parts],
     }
     if not arguments.without_nnunet:
@@ -129,7 +131,6 @@ def cohort(arguments: argparse.Namespace) -> dict[str, Any]:
             arguments.peers / "bin" / "nnUNetv2_predict", "-i", used.peer_scans, "-d", "4",
             "-c", "3d_fullres", "-f", "0", "--disable_tta", "-device", "cpu",
         ]  # fmt: skip
-    commands |= {f"{name}, again": commands[name] for name in list(commands)[:2]}
     masks = {name: work / "masks" / slug(name) for name in commands}
 
     def call(name: str) -> dict[str, float]:

@@ -45,7 +45,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
 def _export(part: Mapping[str, Any]) -> list[Any]:
     arms = part["smooth"]["arms"]
     return [
-        _bars("export, 25 classes, s", _figures(arms, "seconds")),
+        _bars("export, logits to labels, s", _figures(arms, "seconds")),
         _bars("export, memory above the logits, GB", _figures(arms, "above_mb", scale=1e-3)),
     ]
 
@@ -59,8 +59,9 @@ def _network(part: Mapping[str, Any]) -> list[Any]:
 
 
 def _cohort(part: Mapping[str, Any]) -> list[Any]:
+    title = f"{part['used']['scans']} hippocampus scans, cold start, s"
     return [
-        _bars("twenty hippocampus scans, cold start, s", _figures(part["arms"], "seconds")),
+        _bars(title, _figures(part["arms"], "seconds")),
         _bars("the same, peak memory, GB", _figures(part["arms"], "together_mb", scale=1e-3)),
     ]
 
@@ -117,6 +118,9 @@ def _lines(rows: Sequence[Mapping[str, Any]], key: str, title: str, scale: float
                         label=f"{by}, {classes} classes", markersize=4,
                     )  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel="million voxels of the scan")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
         axes.set_title(title, fontsize="medium")
         axes.legend(fontsize="x-small")
         axes.spines[["top", "right"]].set_visible(False)

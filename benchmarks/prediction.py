@@ -45,6 +45,12 @@ def kept(path: Path, parts: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in former.items() if name not in parts}
 
 
+def three(text: str) -> tuple[int, int, int]:
+    """`96x96x96` → (96, 96, 96)."""
+    r, a, s = map(int, text.split("x"))
+    return r, a, s
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(
@@ -64,6 +70,9 @@ def main() -> None:
     asked.add_argument("--export-rounds", type=int, default=3)
     asked = parser.add_argument_group("network")
     asked.add_argument("--channels", type=int, nargs="+", default=[16, 32, 64, 128])
+    asked.add_argument(
+        "--windows", type=three, nargs="+", default=[(96, 96, 96), (40, 56, 40)], metavar="RxAxS"
+    )
     asked.add_argument("--rounds", type=int, default=15, help="at 96³; more of small windows")
     asked.add_argument("--compile", action="store_true", help="torch.compile as well")
     asked = parser.add_argument_group("cohort")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -177,7 +178,7 @@ def test_the_figure_has_a_panel_for_what_was_measured(tmp_path):
     results = {
         "export": {"smooth": {"arms": {"attnseg": figures, "nnU-Net default": figures}}},
         "network": {"machine": {}, "40×56×40": {"attnseg torch": {"seconds": spread}}},
-        "cohort": {"arms": {"attnseg, own model": figures}},
+        "cohort": {"arms": {"attnseg, own model": figures}, "used": {"scans": 20}},
         "growth": {"rows": [row, row | {"monai": "left out"}]},
         "nnU-Net": {},
     }
@@ -192,7 +193,7 @@ def test_export_growth_and_network_run_small(tmp_path):
     """The whole script on small sizes; MONAI's labels agree with attnseg's where they must."""
     found = run_small(tmp_path, "export", "network", "growth", "--peers", tmp_path / "none")
     assert set(found["export"]["smooth"]["arms"]) == {"attnseg"}
-    assert found["network"]["40×56×40"]["attnseg torch"]["seconds"]["median"] > 0
+    assert found["network"]["16×24×16"]["attnseg torch"]["seconds"]["median"] > 0
     (row,) = found["growth"]["rows"]
     assert row["agree"]["monai = attnseg"] > 0.999
     assert row["attnseg"]["ns_per_voxel"] > 0
@@ -211,18 +212,33 @@ def test_nnunets_export_gives_the_same_labels(tmp_path):
 def test_a_small_cohort_runs_by_every_arm_that_is_there(tmp_path):
     if not DATA.exists():
         pytest.skip(f"no data at {DATA}")
-    found = run_small(tmp_path, "cohort", "--data", DATA, "--peers", PEERS)["cohort"]
+    data = few_cases(tmp_path / "data", 4)
+    found = run_small(tmp_path, "cohort", "--data", data, "--peers", PEERS)["cohort"]
     assert {"attnseg, same layers", "attnseg, own model"} < set(found["arms"])
     assert found["used"]["scans"] == 2
     for arm in found["arms"].values():
         assert not math.isnan(arm["together_mb"]["median"])
 
 
+def few_cases(folder, count):
+    """The first cases of hippocampus as a set of their own, so that planning takes a moment."""
+    content = json.loads((DATA / "dataset.json").read_text(encoding="utf-8"))
+    content |= {"training": content["training"][:count], "numTraining": count}
+    for case in content["training"]:
+        for path in case.values():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(DATA / path, folder / path)
+    (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
 def run_small(folder, *arguments):
     """The results of a run on sizes that take seconds."""
     script = [sys.executable, FOLDER / "prediction.py", "--only", *arguments]
     sizes = "--classes 5 --shape 24 20 22 --target 36 44 50 --export-rounds 1 --channels 4 8"
-    sizes += " --rounds 1 --scans 2 --cohort-rounds 1 --factors 1 --growth-classes 3"
+    sizes += (
+        " --windows 16x24x16 --rounds 1 --scans 2 --cohort-rounds 1 --factors 1 --growth-classes 3"
+    )
     where = ["--work", folder / "work", "--json", folder / "p.json", "--plot", folder / "p.png"]
     subprocess.run([*script, *sizes.split(), *where], check=True, cwd=FOLDER.parent)
     return json.loads((folder / "p.json").read_text(encoding="utf-8"))["results"]
