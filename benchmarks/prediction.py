@@ -10,9 +10,10 @@ network  one window on this machine, the same levels and channels (16 to 128)
 cohort   twenty hippocampus scans, cold start included, every arm its own command
 growth   seconds a voxel and peak memory over volume and classes, a tiny network
 
-Arms take turns, labels are compared before anything is reported, and every memory figure comes from
-a process that did nothing else. nnU-Net lives in an environment of its own; where there is none its
-arms are left out and the result says so.
+Arms take turns, and every memory figure comes from a process that did nothing else. Where arms have
+the same logits or weights their labels are compared before anything is reported; in the cohort each
+has weights of its own, and only the number of masks is checked. nnU-Net lives in an environment of
+its own; where there is none its arms are left out and the result says so.
 """
 
 import argparse
