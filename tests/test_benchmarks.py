@@ -156,8 +156,11 @@ def test_the_peer_refuses_what_it_cannot_train_on(common, tmp_path):
         refuse(tmp_path)
 
 
+SCRIPTS = ["hippocampus", "training", "gates", "startup", "gate", "network", "prediction"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["hippocampus", "training", "gates", "startup", "gate", "network"])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_every_script_tells_its_options(name):
     command = [sys.executable, FOLDER / f"{name}.py", "--help"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
