@@ -23,7 +23,7 @@ BackendName = Literal["auto", "torch", "openvino"]
 # alone, not of the clock, so that the same command takes the same back end again.
 _WORTH_COMPILING = 2e11
 # What a window of one value gives is kept if it takes no more than this.
-_CONSTANT_BYTES = 1 << 28
+CONSTANT_BYTES = 1 << 27
 
 
 def choose_backend(name: str, device: torch.device, *, multiply_adds: float) -> BackendName:
@@ -174,7 +174,7 @@ def once_where_constant(network: Network) -> Network:
         value = tuple(low.flatten().tolist())
         if value not in known:
             found = network(patches)
-            if found.nbytes > _CONSTANT_BYTES:
+            if found.nbytes > CONSTANT_BYTES:
                 return found
             known.clear()
             known[value] = found.clone()

@@ -22,6 +22,7 @@ from attnseg.images import (
 )
 from attnseg.inference.after import apply, shared_rules
 from attnseg.inference.backends import (
+    CONSTANT_BYTES,
     BackendName,
     attention_backend,
     choose_backend,
@@ -267,7 +268,9 @@ class Predictor:
             self.run_window(window)
             self._window_bytes = torch.cuda.max_memory_allocated(self.device) - before
         else:
-            self._window_bytes = peak_during(lambda: self.run_window(window))
+            output = 4 * self.spec.architecture.out_channels * window[0, 0].numel()
+            kept = output if output <= CONSTANT_BYTES else 0  # by `once_where_constant`
+            self._window_bytes = peak_during(lambda: self.run_window(window)) + kept
         begin = time.perf_counter()
         self.run_window(window).cpu()
         return time.perf_counter() - begin

@@ -78,6 +78,7 @@ def stream_windows(
             slab[:, :, *window.target].addcmul_(
                 output[:, :, *window.within], weights[:, *window.within]
             )
+            del source, output  # or two windows' logits would exist at a time
         seen += normalizer
         last = position == len(first) - 1
         done = patch[0] if last else min(first[position + 1] - start, patch[0])
