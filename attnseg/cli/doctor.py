@@ -3,7 +3,7 @@
 import typer
 
 _PACKAGES = (
-    "torch", "triton", "numpy", "nibabel", "monai", "albumentations", "accelerate", "safetensors",
+    "torch", "triton", "openvino", "numpy", "nibabel", "monai", "albumentations", "accelerate", "safetensors",
 )  # fmt: skip
 
 

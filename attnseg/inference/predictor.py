@@ -54,7 +54,7 @@ class Segmentation:
         labels: `[I, J, K]` label values in the smallest integer type that holds the model's labels.
         names: label value → name.
         image: the scan as read; gives the mask its geometry.
-        probabilities: `[K, I, J, K']` of every output of the model, float32; where asked for.
+        probabilities: `[outputs, I, J, K]` of every output of the model, float32; where asked for.
         attention: gate's level → α `[I, J, K]`; where asked for.
     """
 
