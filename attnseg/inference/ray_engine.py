@@ -24,6 +24,7 @@ from attnseg.inference.backends import choose_backend
 from attnseg.inference.cohort import Job, Work
 from attnseg.inference.manifest import Outcome
 from attnseg.inference.predictor import Predictor, Settings
+from attnseg.inference.sources import Scan
 from attnseg.inference.workers import Node, Place, Worker, deal, uses_gpus
 
 # A scan that took down its worker so often is not tried again.
@@ -139,12 +140,7 @@ class RayEngine:
         return here
 
     def __call__(
-        self,
-        work: Sequence[Work],
-        predictor: Predictor,
-        output: Path,
-        base: Outcome,
-        job: Job,
+        self, work: Sequence[Work], predictor: Predictor, output: Path, base: Outcome, job: Job
     ) -> Iterator[Outcome]:
         """What becomes of each scan, as it ends.
 
@@ -156,9 +152,8 @@ class RayEngine:
                 yield replace(base, name=each.scan.name, reason=each.reason)
         todo = deque(each for each in work if each.plan)
         output = output.absolute()
-        away = Job()
-        away = replace(job, on_window=away.on_window, on_wait=away.on_wait)
-        losses: Counter[str] = Counter()
+        away = replace(job, on_window=Job().on_window, on_wait=Job().on_wait)
+        losses: Counter[Scan] = Counter()
         crew = _Crew(self._places[: len(todo)], self._loading(predictor, output, todo), self._say)
         try:
             while todo or crew.at_work:
@@ -170,13 +165,13 @@ class RayEngine:
                     )
                 crew.hand_out(todo, output, base, away)
                 for each, outcome in crew.ended():
-                    name = each.scan.name
                     if outcome is None:
-                        losses[name] += 1
-                        if losses[name] < LOSSES:
+                        losses[each.scan] += 1
+                        if losses[each.scan] < LOSSES:
                             todo.append(each)
                             continue
-                        outcome = replace(base, name=name, reason=_taken_down(crew.trouble))
+                        reason = _taken_down(crew.trouble)
+                        outcome = replace(base, name=each.scan.name, reason=reason)
                     yield outcome
                     for _ in range(outcome.windows):
                         job.on_window(each.scan)
@@ -233,10 +228,9 @@ class _Crew:
         while todo and self._idle:
             hand = self._idle.pop()
             hand.work = todo.popleft()
-            scan = replace(
-                hand.work.scan, paths=tuple(path.absolute() for path in hand.work.scan.paths)
-            )
-            self._busy[hand.actor.predict.remote(scan, output, base, job)] = hand
+            scan = hand.work.scan
+            there = Scan(scan.name, tuple(path.absolute() for path in scan.paths))
+            self._busy[hand.actor.predict.remote(there, output, base, job)] = hand
 
     def ended(self) -> Iterator[tuple[Work, Outcome | None]]:
         """Scans that ended within a moment; None: their worker was lost."""

@@ -39,9 +39,10 @@ def cluster():
     said = []
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as home:
         patch.setenv("HOME", home)  # Ray keeps its token there
+        changes = {"num_cpus": 2, "_temp_dir": f"{home}/ray"}
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
-        patch.setattr(ray_engine, "LOCAL_CLUSTER", ray_engine.LOCAL_CLUSTER | {"num_cpus": 2})
+        patch.setattr(ray_engine, "LOCAL_CLUSTER", ray_engine.LOCAL_CLUSTER | changes)
         with ray_engine.connected(said.append):
             yield said
 
@@ -162,7 +163,8 @@ def test_a_signal_ends_the_workers_and_leaves_whole_files(spread, tmp_path, monk
         with pytest.raises(KeyboardInterrupt):
             spread()
     assert "b.nii.gz" not in masks(tmp_path / "ray")
-    assert {outcome.name: outcome.state for outcome in spread()}["b"] == "done"
+    again = spread(engine="local", workers=None)
+    assert {outcome.name: outcome.state for outcome in again}["b"] == "done"
     assert len(masks(tmp_path / "ray")) == 4
     assert not list((tmp_path / "ray").glob(".partial-*"))
 
