@@ -7,7 +7,7 @@ import pytest
 
 HEAVY = ["torch", "monai", "numpy", "nibabel", "scipy", "tensorboard", "pydantic", "yaml", "rich",
          "matplotlib", "safetensors", "isal", "triton", "openvino",
-         "cc3d"]  # fmt: skip
+         "cc3d", "ray"]  # fmt: skip
 
 
 def loaded_after(code: str) -> set[str]:
@@ -68,7 +68,7 @@ assert (Path(folder) / "out" / "a.nii.gz").exists()
 assert "attnseg.training" not in sys.modules
 assert "torch._dynamo" not in sys.modules
 """
-    assert loaded_after(code) & {"monai", "matplotlib", "tensorboard"} == set()
+    assert loaded_after(code) & {"monai", "matplotlib", "tensorboard", "ray"} == set()
 
 
 @pytest.mark.slow

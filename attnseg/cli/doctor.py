@@ -3,7 +3,8 @@
 import typer
 
 _PACKAGES = (
-    "torch", "triton", "openvino", "numpy", "nibabel", "monai", "albumentations", "accelerate", "safetensors",
+    "torch", "triton", "openvino", "numpy", "nibabel", "monai", "albumentations", "accelerate",
+    "safetensors",
 )  # fmt: skip
 
 

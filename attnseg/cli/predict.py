@@ -46,6 +46,12 @@ def predict(
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Only part I of N, for job arrays.")
     ] = "",
+    engine: Annotated[
+        str, typer.Option(help="local, or ray: the nodes of a Ray cluster.")
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With --engine ray: how many; else one a GPU or node.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell windows, memory and time; write nothing.")
     ] = False,
@@ -72,8 +78,8 @@ def predict(
         failed = any(each.plan is None for each in work)
     else:
         outcomes = run_prediction(
-            scans, output, model=model or None, overwrite=overwrite, shard=shard, job=job,
-            **settings,
+            scans, output, model=model or None, overwrite=overwrite, shard=shard, engine=engine,
+            workers=workers, job=job, **settings,
         )  # fmt: skip
         failed = any(outcome.state == "failed" for outcome in outcomes)
     if failed:

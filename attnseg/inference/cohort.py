@@ -58,11 +58,18 @@ class Job:
         statistics: note the volume of each label.
         on_window: called after every window, from the thread that predicts; what it raises ends
             the cohort, files left whole.
+        on_wait: called several times a second while other machines predict; as `on_window`.
     """
 
     probabilities: bool = False
     statistics: bool = False
     on_window: Callable[[Scan], None] = lambda scan: None
+    on_wait: Callable[[], None] = lambda: None
+
+
+# Who predicts what was planned: gives what becomes of each scan as it ends. The outcome it is given
+# holds what all of them share.
+Engine = Callable[[Sequence[Work], Predictor, Path, Outcome, Job], Iterator[Outcome]]
 
 
 def plan_cohort(
@@ -119,6 +126,7 @@ def predict_cohort(
     overwrite: bool = False,
     shard: str = "",
     job: Job | None = None,
+    engine: Engine | None = None,
     on_plan: Callable[[Sequence[Work]], None] = lambda work: None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
@@ -135,6 +143,7 @@ def predict_cohort(
         overwrite: predict again what is done.
         shard: which part of a divided cohort this is, such as "2of8".
         job: what to do beside the masks.
+        engine: who predicts; None: this process.
         on_plan: called once with what is to be done.
         on_outcome: called as a scan ends, in order.
 
@@ -171,12 +180,12 @@ def predict_cohort(
             "", "failed", model=model_id, settings=settings, backend=predictor.backend,
             versions=versions(),
         )  # fmt: skip
-        for outcome in _outcomes(work, predictor, output, base, job):
+        for outcome in (engine or predict_here)(work, predictor, output, base, job):
             end(outcome)
     return outcomes
 
 
-def _outcomes(
+def predict_here(
     work: Sequence[Work],
     predictor: Predictor,
     output: Path,

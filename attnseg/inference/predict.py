@@ -5,7 +5,9 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Unpack
 
@@ -21,6 +23,7 @@ from attnseg.models import model_id
 from attnseg.signals import stop_on_signals
 
 STATISTICS = "statistics.csv"
+ENGINES = ("local", "ray")
 
 
 def predict(
@@ -30,6 +33,8 @@ def predict(
     model: Path | Sequence[Path] | None = None,
     overwrite: bool = False,
     shard: str = "",
+    engine: str = "local",
+    workers: int | None = None,
     job: Job | None = None,
     **settings: Unpack[Settings],
 ) -> list[Outcome]:
@@ -42,6 +47,8 @@ def predict(
             takes the newest finished run under `runs/`.
         overwrite: predict again what is done already.
         shard: "i/n": only every n-th scan, from the i-th on, counted from 1.
+        engine: "local", this process, or "ray", the workers of a Ray cluster.
+        workers: how many of these; None: one a GPU, or one a node where there is none.
         job: what to do beside the masks.
         settings: of the `Predictor`.
 
@@ -49,18 +56,33 @@ def predict(
         AttnsegError: nothing to predict, or no usable model; a single bad scan does not raise.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; files are left whole.
     """
-    models, predictor, scans, part = _ready(inputs, model, shard, settings)
+    _check_engine(engine, workers)
     display = Display()
-    display.say(
-        f"{named(models)} · {predictor.device}{' · mirrored' if predictor.mirror_axes else ''} · "
-        f"{len(scans)} scan(s){f', part {shard}' if shard else ''} → {output}/"
-    )
     job = job or Job()
-    with stop_on_signals() as stop, display.progress(len(scans)) as bars:
+    with ExitStack() as stack:
+        ray = None
+        if engine == "ray":
+            from attnseg.inference.ray_engine import ray_engine
 
-        def on_window(scan: Scan) -> None:
+            model = find_models(model)
+            # Before the signals, of which Ray takes one for itself.
+            ray = stack.enter_context(ray_engine(model, settings, workers=workers, say=display.say))
+            settings = ray.settings_here
+        models, predictor, scans, part = _ready(inputs, model, shard, settings)
+        display.say(
+            f"{named(models)} · {ray or predictor.device}"
+            f"{' · mirrored' if predictor.mirror_axes else ''} · "
+            f"{len(scans)} scan(s){f', part {shard}' if shard else ''} → {output}/"
+        )
+        stop = stack.enter_context(stop_on_signals())
+        bars = stack.enter_context(display.progress(len(scans)))
+
+        def on_wait() -> None:
             if stop.requested:
                 raise KeyboardInterrupt
+
+        def on_window(scan: Scan) -> None:
+            on_wait()
             bars.window(scan)
 
         def on_plan(work: Sequence[Work]) -> None:
@@ -75,7 +97,8 @@ def predict(
             model_id=models_id(models),
             overwrite=overwrite,
             shard=part,
-            job=replace(job, on_window=on_window),
+            job=replace(job, on_window=on_window, on_wait=on_wait),
+            engine=ray,
             on_plan=on_plan,
             on_outcome=bars.outcome,
         )
@@ -128,6 +151,17 @@ def take_shard(scans: Sequence[Scan], shard: str) -> tuple[list[Scan], str]:
         raise UsageError(f"--shard {shard}: must be i/n with i from 1 to n, such as 2/8")
     index, count = int(match[1]), int(match[2])
     return list(scans[index - 1 :: count]), f"{index}of{count}"
+
+
+def _check_engine(engine: str, workers: int | None) -> None:
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine}: unknown; use {' or '.join(ENGINES)}")
+    if engine == "ray" and find_spec("ray") is None:
+        raise UsageError("--engine ray: Ray is not installed; pip install 'attnseg[ray]'")
+    if workers is not None and engine == "local":
+        raise UsageError(f"--workers {workers}: for --engine ray; leave it out here")
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers {workers}: must be 1 or more")
 
 
 def _ready(

@@ -137,7 +137,8 @@ class AttentionUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C_in, *S]` → logits `[N, C_out, *S]`."""
         features = self._decode(x, {})[0]
-        if self.heads[0].out_channels > self.heads[0].in_channels and not torch.is_grad_enabled():
+        net = self.architecture
+        if net.out_channels > net.channels[0] and not torch.is_grad_enabled():
             # Many classes: their maps one after the other are what is summed up and looked at, and
             # turning the few features round is far less work than turning the classes.
             features = features.contiguous()

@@ -1,0 +1,295 @@
+"""A cohort over the nodes of a Ray cluster: the only file that knows Ray.
+
+The process that the user started finds and plans the scans and keeps the manifest. Workers, each
+with the model loaded once, get one scan after the other and write its mask themselves: no volume
+travels through Ray, so model, scans and output lie on a file system that all nodes share.
+"""
+
+import logging
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from attnseg.errors import RunError
+from attnseg.inference.backends import choose_backend
+from attnseg.inference.cohort import Job, Work
+from attnseg.inference.manifest import Outcome
+from attnseg.inference.predictor import Predictor, Settings
+from attnseg.inference.sources import Scan
+from attnseg.inference.workers import Node, Place, Worker, deal, uses_gpus
+
+# A scan that took down its worker so often is not tried again.
+LOSSES = 3
+_SECONDS_BETWEEN_LOOKS = 0.2
+# Nothing started for so long is worth a word.
+_PATIENCE_SECONDS = 30.0
+# Of a cluster started here. Names and outcomes are all that Ray stores; left to itself it would
+# set aside a third of the memory for them.
+LOCAL_CLUSTER: dict[str, Any] = {
+    "address": "local",
+    "include_dashboard": False,
+    "object_store_memory": 100 * 2**20,
+}
+
+
+@contextmanager
+def ray_engine(
+    models: Sequence[Path],
+    settings: Settings,
+    *,
+    workers: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator["RayEngine"]:
+    """Connect to the running Ray cluster, or start one on this machine, and leave it in the end.
+
+    Args:
+        models: model files, under the same paths on all nodes.
+        settings: of the workers' `Predictor`.
+        workers: how many; None: one a GPU, or one a node where there is none.
+        say: told what the user should know.
+
+    Raises:
+        UsageError: a device or back end that the cluster does not have.
+        RunError: no node of the cluster has a processor to give.
+    """
+    with connected(say):
+        yield RayEngine(models, settings, nodes=_nodes(), workers=workers, say=say)
+
+
+@contextmanager
+def connected(say: Callable[[str], None]) -> Iterator[None]:
+    """Stay in the running Ray cluster, or in one started here; nothing to do in a Ray program."""
+    if ray.is_initialized():
+        yield
+        return
+    # Ray has no argument for this: what it starts here inherits that nothing is reported home.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        ray.init(address="auto", **quiet)
+    except ConnectionError:
+        say("no Ray cluster runs here; starting one on this machine (`ray start` joins several)")
+        ray.init(**LOCAL_CLUSTER, **quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _nodes() -> list[Node]:
+    return [
+        Node(
+            each["NodeID"],
+            each["NodeManagerHostname"],
+            int(each["Resources"].get("CPU", 0)),
+            int(each["Resources"].get("GPU", 0)),
+        )
+        for each in ray.nodes()
+        if each["Alive"]
+    ]
+
+
+class RayEngine:
+    """Predicts what was planned on the workers of a cluster; made by `ray_engine`.
+
+    A worker that is lost is made anew, and its scan goes back into the queue.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Path],
+        settings: Settings,
+        *,
+        nodes: Sequence[Node],
+        workers: int | None,
+        say: Callable[[str], None],
+    ) -> None:
+        device = settings.get("device", "auto")
+        self._on_gpu = uses_gpus(nodes, device)
+        if self._on_gpu:  # OpenVINO is told at once that it has none
+            choose_backend(settings.get("backend", "auto"), torch.device("cuda"), multiply_adds=0)
+        self._places = deal(nodes, on_gpu=self._on_gpu, workers=workers)
+        if not self._places:
+            raise RunError(
+                "no node of the Ray cluster has a processor to give; add one (ray start --address)"
+            )
+        self._models = [path.absolute() for path in models]
+        self._settings = settings
+        self._say = say
+
+    def __str__(self) -> str:
+        nodes = len({place.node.id for place in self._places})
+        kind = "GPU" if self._on_gpu else "CPU"
+        return f"Ray, {len(self._places)} {kind} worker(s) on {nodes} node(s)"
+
+    @property
+    def settings_here(self) -> Settings:
+        """Of the `Predictor` that plans, in this process: it leaves the GPUs alone."""
+        here = self._settings | {"device": "cpu"}
+        if self._on_gpu:  # what fits into memory is seen where it is to fit
+            here |= {"backend": "torch", "max_ram": None, "max_vram": None}
+        return here
+
+    def __call__(
+        self, work: Sequence[Work], predictor: Predictor, output: Path, base: Outcome, job: Job
+    ) -> Iterator[Outcome]:
+        """What becomes of each scan, as it ends.
+
+        Raises:
+            RunError: no worker is left, and scans are.
+        """
+        for each in work:
+            if each.plan is None:
+                yield replace(base, name=each.scan.name, reason=each.reason)
+        todo = deque(each for each in work if each.plan)
+        output = output.absolute()
+        away = replace(job, on_window=Job().on_window, on_wait=Job().on_wait)
+        losses: Counter[Scan] = Counter()
+        crew = _Crew(self._places[: len(todo)], self._loading(predictor, output, todo), self._say)
+        try:
+            while todo or crew.at_work:
+                job.on_wait()
+                if crew.gone:
+                    raise RunError(
+                        f"no Ray worker is left for {len(todo)} scan(s) ({crew.trouble}); mend "
+                        "that and give the same command again: it does what is missing"
+                    )
+                crew.hand_out(todo, output, base, away)
+                for each, outcome in crew.ended():
+                    if outcome is None:
+                        losses[each.scan] += 1
+                        if losses[each.scan] < LOSSES:
+                            todo.append(each)
+                            continue
+                        reason = _taken_down(crew.trouble)
+                        outcome = replace(base, name=each.scan.name, reason=reason)
+                    yield outcome
+                    for _ in range(outcome.windows):
+                        job.on_window(each.scan)
+        finally:
+            crew.dismiss()
+
+    def _loading(self, predictor: Predictor, output: Path, todo: Iterable[Work]) -> dict[str, Any]:
+        """Arguments of `Worker.load`; the back end is the one settled for all scans together."""
+        device = "cuda" if self._on_gpu else "cpu"
+        folders = {path.parent.absolute() for each in todo for path in each.scan.paths}
+        return {
+            "models": self._models,
+            "settings": self._settings | {"device": device, "backend": predictor.backend},
+            "needed": [*self._models, output, *sorted(folders)],
+        }
+
+
+@dataclass(eq=False)
+class _Hand:
+    """A worker, and the scan that it has; None while it loads the model."""
+
+    place: Place
+    actor: Any
+    work: Work | None = None
+
+
+class _Crew:
+    """The workers of one run: asked, waited for, and made anew where one is lost."""
+
+    def __init__(
+        self, places: Sequence[Place], loading: dict[str, Any], say: Callable[[str], None]
+    ) -> None:
+        self._loading, self._say = loading, say
+        self._busy: dict[ray.ObjectRef, _Hand] = {}
+        self._idle: list[_Hand] = []
+        self._patient_until: float | None = time.monotonic() + _PATIENCE_SECONDS
+        self.trouble = ""
+        """What the last loss of a worker came from, in one line."""
+        for place in places:
+            self._employ(place)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a scan is in the hands of a worker."""
+        return any(hand.work for hand in self._busy.values())
+
+    @property
+    def gone(self) -> bool:
+        """Whether no worker is left."""
+        return not (self._busy or self._idle)
+
+    def hand_out(self, todo: deque[Work], output: Path, base: Outcome, job: Job) -> None:
+        """Give idle workers a scan each, from the front."""
+        while todo and self._idle:
+            hand = self._idle.pop()
+            hand.work = todo.popleft()
+            scan = hand.work.scan
+            there = Scan(scan.name, tuple(path.absolute() for path in scan.paths))
+            self._busy[hand.actor.predict.remote(there, output, base, job)] = hand
+
+    def ended(self) -> Iterator[tuple[Work, Outcome | None]]:
+        """Scans that ended within a moment; None: their worker was lost."""
+        ready, _ = ray.wait(list(self._busy), timeout=_SECONDS_BETWEEN_LOOKS)
+        for ref in ready:
+            hand = self._busy.pop(ref)
+            work, hand.work = hand.work, None
+            try:
+                answer = ray.get(ref)
+            except ray.exceptions.RayError as error:
+                answer = error
+            if work is None:
+                self._loaded(hand, answer)
+            elif isinstance(answer, Outcome):
+                self._idle.append(hand)
+                yield work, answer
+            else:
+                self.trouble = _line(answer)
+                self._say(f"{work.scan.name}: its worker on {hand.place.node.name} was lost")
+                ray.kill(hand.actor)
+                self._employ(hand.place)
+                yield work, None
+        if self._patient_until and time.monotonic() > self._patient_until:
+            self._patient_until = None
+            self._say("no worker has started yet; other work may hold the cluster's processors")
+
+    def dismiss(self) -> None:
+        """End all workers at once; a mask that one is writing stays under its temporary name."""
+        for hand in (*self._busy.values(), *self._idle):
+            ray.kill(hand.actor)
+
+    def _employ(self, place: Place) -> None:
+        kind = ray.remote(Worker).options(
+            num_cpus=place.cpus,
+            num_gpus=place.gpus,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(place.node.id, soft=False),
+        )
+        actor: Any = kind.remote()
+        loading = actor.load.remote(**self._loading, threads=max(1, place.cpus))
+        self._busy[loading] = _Hand(place, actor)
+
+    def _loaded(self, hand: _Hand, answer: str | Exception) -> None:
+        self._patient_until = None
+        if not answer:
+            self._idle.append(hand)
+            return
+        reason = answer if isinstance(answer, str) else _line(answer)
+        self.trouble = f"{hand.place.node.name}: {reason}"
+        self._say(f"a worker cannot start on {self.trouble}")
+        ray.kill(hand.actor)
+
+
+def _taken_down(trouble: str) -> str:
+    return (
+        f"took down its worker {LOSSES} times, probably for want of memory; bound it with "
+        f"--max-ram (the last time: {trouble})"
+    )
+
+
+def _line(error: Exception) -> str:
+    """Ray tells much; the last line says what happened, and its first sentence is enough."""
+    return str(error).strip().splitlines()[-1].split(". ")[0]
