@@ -78,13 +78,15 @@ def plan_cohort(
     """Settle the back end for all scans together and plan each of them, from their headers."""
     outlines = [_outline(scan, predictor) for scan in scans]
     windows = sum(predictor.windows_of(each) for each in outlines if isinstance(each, Outline))
-    predictor.start(windows)
+    predictor.runner.start(windows)
     work = _planned(scans, outlines, predictor, probabilities)
     too_large = [
         o for w, o in zip(work, outlines, strict=True) if not (w.plan or isinstance(o, str))
     ]
-    if predictor.may_change and too_large:
-        predictor.start(windows, backend="torch")  # slower, and less of the memory is its own
+    if predictor.runner.may_change and too_large:
+        predictor.runner.start(
+            windows, backend="torch"
+        )  # slower, and less of the memory is its own
         work = _planned(scans, outlines, predictor, probabilities)
     return work
 
@@ -177,7 +179,7 @@ def predict_cohort(
         work = plan_cohort(todo, predictor, probabilities=job.probabilities)
         on_plan(work)
         base = Outcome(
-            "", "failed", model=model_id, settings=settings, backend=predictor.backend,
+            "", "failed", model=model_id, settings=settings, backend=predictor.runner.backend,
             versions=versions(),
         )  # fmt: skip
         for outcome in (engine or predict_here)(work, predictor, output, base, job):
@@ -267,7 +269,7 @@ def _segment(
     """Label values, and the outcome so far."""
     scan, plan = work.scan, work.plan
     assert plan is not None
-    begin, before = time.perf_counter(), predictor.seconds_in_network
+    begin, before = time.perf_counter(), predictor.runner.seconds
     kept = f"{scan.name}_probabilities.nii.gz" if job.probabilities else ""
     with ExitStack() as stack:
         take = None
@@ -289,7 +291,7 @@ def _segment(
         names = predictor.spec.output_names
         found = volumes_ml(labels, names, ready.frame.geometry)
         volumes = {names[value]: round(ml, 4) for value, ml in found.items()}
-    network = predictor.seconds_in_network - before
+    network = predictor.runner.seconds - before
     export = time.perf_counter() - begin - network
     return labels, replace(
         outcome,

@@ -88,7 +88,7 @@ def predict(
         def on_plan(work: Sequence[Work]) -> None:
             bars.plan(work)
             if work:
-                display.say(f"back end: {predictor.backend}")
+                display.say(f"back end: {predictor.runner.backend}")
 
         outcomes = predict_cohort(
             scans,
@@ -124,10 +124,12 @@ def dry_run(
     models, predictor, scans, _ = _ready(inputs, model, shard, settings)
     probabilities = (job or Job()).probabilities
     plan_cohort(scans, predictor, probabilities=probabilities)  # settles the back end
-    seconds = predictor.measure()
+    seconds = predictor.runner.measure()
     work = plan_cohort(scans, predictor, probabilities=probabilities)
     display = Display()
-    display.say(f"{named(models)} · {predictor.device} · {predictor.backend} · nothing is written")
+    display.say(
+        f"{named(models)} · {predictor.device} · {predictor.runner.backend} · nothing is written"
+    )
     display.dry_run(work, seconds_per_window=seconds)
     return work
 

@@ -1,6 +1,5 @@
 """A model, or several of one kind, ready to segment: load once, then scan by scan."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,22 +21,16 @@ from attnseg.images import (
 )
 from attnseg.inference.after import apply, shared_rules
 from attnseg.inference.backends import (
-    CONSTANT_BYTES,
-    BackendName,
     attention_backend,
-    choose_backend,
     ensemble,
-    make_backend,
-    mirrored,
-    once_where_constant,
     resolve_device,
 )
-from attnseg.inference.budget import ScanPlan, multiply_adds, plan_scan
+from attnseg.inference.budget import ScanPlan, plan_scan
 from attnseg.inference.export import Blocks, Classes, Regions, label_rows, resample_rows, to_host
+from attnseg.inference.runner import Runner
 from attnseg.inference.sources import check_agreement, find_models
-from attnseg.inference.stream import Network, Rows, stream_windows
+from attnseg.inference.stream import Rows, stream_windows
 from attnseg.inference.windows import Plane
-from attnseg.memory import peak_during, release_freed_memory, resident_bytes
 from attnseg.models import AttentionUNet, load_model
 from attnseg.preprocessing import Grid, preprocess
 from attnseg.spec import ModelSpec
@@ -132,15 +125,18 @@ class Predictor:
             raise UsageError(
                 "this model was not trained with mirroring; predict without it (--no-tta)"
             )
-        choose_backend(backend, self.device, multiply_adds=0)  # an unknown one is told at once
-        self._asked, self._compiled = backend, compiled
         self.max_ram, self._max_vram = max_ram, max_vram
-        self._backend: BackendName | None = None
-        self._window_bytes = self._base_bytes = 0
+        self.runner = Runner(
+            self.networks,
+            spec,
+            self.device,
+            mirror_axes=self.mirror_axes,
+            backend=backend,
+            compiled=compiled,
+            bounded=max_ram is not None or max_vram is not None,
+        )
         values = tuple(each.value for each in spec.regions) or spec.label_values[1:]
         self._written = np.asarray((0, *values), dtype=smallest_integer_type((0, *values)))
-        self.seconds_in_network = 0.0
-        """Time that windows have taken so far."""
 
     @classmethod
     def load(
@@ -173,11 +169,6 @@ class Predictor:
         """Integer type of the masks."""
         return self._written.dtype
 
-    @property
-    def backend(self) -> str:
-        """The back end in use; "auto" until the first scan settles it."""
-        return self._backend or self._asked
-
     def outline(self, *paths: Path | str) -> Outline:
         """What the headers of a case say, no voxel read. Raises as `read`."""
         files = self._files(paths)
@@ -195,7 +186,7 @@ class Predictor:
     def plan(
         self, outline: Outline, *, source: str, held_bytes: int = 0, probabilities: bool = False
     ) -> ScanPlan:
-        """How a scan will be predicted within the bounds; after `start`.
+        """How a scan will be predicted within the bounds, once the runner has started.
 
         Args:
             outline: what its header says.
@@ -210,8 +201,8 @@ class Predictor:
             outline,
             self.spec,
             **self._manner,
-            window_bytes=self._window_bytes,
-            base_bytes=self._base_bytes + held_bytes,
+            window_bytes=self.runner.window_bytes,
+            base_bytes=self.runner.base_bytes + held_bytes,
             max_ram=self.max_ram,
             max_vram=self._max_vram,
             source=source,
@@ -224,62 +215,8 @@ class Predictor:
         return free.windows
 
     @property
-    def _bounded(self) -> bool:
-        return self.max_ram is not None or self._max_vram is not None
-
-    @property
     def _manner(self) -> dict[str, Any]:
         return {"overlap": self.overlap, "on_gpu": self.device.type != "cpu"}
-
-    def start(self, windows: int, *, backend: str | None = None) -> None:
-        """Make a back end ready, and where memory is bounded see what a window takes.
-
-        Args:
-            windows: how many are to come, over all scans: what "auto" goes by.
-            backend: another one than was settled before; None keeps that.
-        """
-        if backend or self._backend is None:
-            passes = windows * len(self.networks) * 2 ** len(self.mirror_axes)
-            work = passes * multiply_adds(self.spec.architecture, self._window)
-            asked = backend or self._asked
-            self._backend = choose_backend(asked, self.device, multiply_adds=work)
-            self._logits = self._together(self._backend)
-            self._window_bytes = 0
-            release_freed_memory()
-            self._base_bytes = resident_bytes()
-            if self._bounded:
-                self.measure()
-
-    @property
-    def may_change(self) -> bool:
-        """Whether another back end that takes less memory may be tried."""
-        return self._asked == "auto" and self._backend == "openvino"
-
-    def measure(self) -> float:
-        """Run windows of zeros: what memory they take is from then on part of every plan.
-
-        Returns:
-            Seconds of one window.
-        """
-        window = torch.zeros(1, self.spec.architecture.in_channels, *self.spec.patch)
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-            before = torch.cuda.memory_allocated(self.device)
-            self.run_window(window)
-            self._window_bytes = torch.cuda.max_memory_allocated(self.device) - before
-        else:
-            output = 4 * self.spec.architecture.out_channels * window[0, 0].numel()
-            kept = output if output <= CONSTANT_BYTES else 0  # by `once_where_constant`
-            self._window_bytes = peak_during(lambda: self.run_window(window)) + kept
-        begin = time.perf_counter()
-        self.run_window(window).cpu()
-        return time.perf_counter() - begin
-
-    @torch.inference_mode()
-    def run_window(self, window: Tensor) -> Tensor:
-        """Logits of one window `[1, C, *spec.patch]`."""
-        self.start(1)
-        return self._logits(window)
 
     def predict(
         self, scan: Image | Path | str, *, probabilities: bool = False, attention: bool = False
@@ -297,7 +234,7 @@ class Predictor:
         """
         image = scan if isinstance(scan, Image) else self.read(scan)
         outline = Outline(image.geometry, image.array.shape[0], stored_bytes=0)
-        self.start(self.windows_of(outline))
+        self.runner.start(self.windows_of(outline))
         plan = self.plan(
             outline,
             source=str(image.path or "image"),
@@ -346,10 +283,9 @@ class Predictor:
             take: called with the probabilities of some rows as they are made.
             on_window: called after every window.
         """
-        assert self._backend is not None, "a plan is made after the start"
         labels = np.empty(grid.source_shape, dtype=self.label_type)
         decoder = Regions() if self.spec.regions else Classes()
-        network = self._counted(on_window)
+        network = self.runner.for_scan(on_window)
         for tile in Blocks.of(grid).tiles(*plan.tiles):
             rows = stream_windows(
                 volume, network, patch=self.spec.patch, overlap=self.overlap, plane=tile.plane
@@ -357,9 +293,8 @@ class Predictor:
             if take is None:
                 parts = label_rows(rows, grid, decoder, blocks=tile)
             else:
-                parts = self._with_probabilities(
-                    resample_rows(rows, grid, blocks=tile), decoder, take, tile.out
-                )
+                logits = resample_rows(rows, grid, blocks=tile)
+                parts = _hand_over(logits, decoder, take, tile.out)
             for start, found in to_host(parts):
                 part = labels[start : start + len(found), *tile.out]
                 np.take(self._written, found.numpy(), out=part)
@@ -397,32 +332,6 @@ class Predictor:
         back = np.ascontiguousarray(grid.axes.undo(maps))
         return dict(zip(gates, back, strict=True))
 
-    def _together(self, backend: BackendName) -> Network:
-        """All networks and mirror images as one function of a window."""
-        networks = [
-            make_backend(each, self.spec, self.device, backend=backend, compiled=self._compiled)
-            for each in self.networks
-        ]
-        return mirrored(ensemble(networks), self.mirror_axes)
-
-    @property
-    def _window(self) -> tuple[int, ...]:
-        """The patch of the network itself: of a 2D network without the axis of its slices."""
-        slices = self.spec.slice_axis
-        return tuple(p for axis, p in enumerate(self.spec.patch) if axis != slices)
-
-    def _counted(self, on_window: Callable[[], None]) -> Network:
-        network = once_where_constant(self._logits) if self.device.type == "cpu" else self._logits
-
-        def run(patches: Tensor) -> Tensor:
-            begin = time.perf_counter()
-            logits = network(patches)
-            self.seconds_in_network += time.perf_counter() - begin
-            on_window()
-            return logits
-
-        return run
-
     def _files(self, paths: Sequence[Path | str]) -> tuple[Path, ...]:
         files = tuple(Path(path) for path in paths)
         if is_picture(files[0]) and self.spec.patch[2] > 1:
@@ -431,12 +340,13 @@ class Predictor:
             )
         return files
 
-    def _with_probabilities(
-        self, rows: Iterator[Rows], decoder: Classes | Regions, take: TakeRows, plane: Plane
-    ) -> Iterator[Rows]:
-        """Indices of the rows; their probabilities are handed over on the way."""
-        outputs = range(self.spec.architecture.out_channels)
-        for start, logits in rows:
-            shares = logits.sigmoid() if self.spec.regions else logits.softmax(dim=0)
-            take(start, plane, shares.cpu().numpy())
-            yield start, decoder.decide(logits, outputs)
+
+def _hand_over(
+    rows: Iterator[Rows], decoder: Classes | Regions, take: TakeRows, plane: Plane
+) -> Iterator[Rows]:
+    """Indices of rows of logits; their probabilities are handed over on the way."""
+    for start, logits in rows:
+        regions = isinstance(decoder, Regions)
+        shares = logits.sigmoid() if regions else logits.softmax(dim=0)
+        take(start, plane, shares.cpu().numpy())
+        yield start, decoder.decide(logits, range(len(logits)))

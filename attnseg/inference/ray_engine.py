@@ -184,7 +184,7 @@ class RayEngine:
         folders = {path.parent.absolute() for each in todo for path in each.scan.paths}
         return {
             "models": self._models,
-            "settings": self._settings | {"device": device, "backend": predictor.backend},
+            "settings": self._settings | {"device": device, "backend": predictor.runner.backend},
             "needed": [*self._models, output, *sorted(folders)],
         }
 

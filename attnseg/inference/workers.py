@@ -110,7 +110,7 @@ class Worker:
         keep_freed_memory()
         torch.set_num_threads(threads)
         self._predictor = Predictor.load(models, **settings)
-        self._predictor.start(1)
+        self._predictor.runner.start(1)
         return ""
 
     def predict(self, scan: Scan, output: Path, base: Outcome, job: Job) -> Outcome:

@@ -84,7 +84,7 @@ def test_windows_are_those_that_are_run(make_model, make_scan):
         calls = []
         image = predictor.read(path)
         volume, grid = preprocess(image, predictor.spec.preprocessing)
-        predictor.start(1)
+        predictor.runner.start(1)
         plan = predictor.plan(predictor.outline(path), source="a")
         predictor.segment(
             volume, grid, plan, geometry=image.geometry, on_window=partial(calls.append, 1)
@@ -98,7 +98,7 @@ def test_labels_do_not_depend_on_the_bound(make_model, make_scan):
     free = Predictor.load(model, device="cpu", backend="torch")
     expected = free.predict(path).labels
     assert len(np.unique(expected)) > 5
-    free.start(1)
+    free.runner.start(1)
     room = free.plan(free.outline(path), source="a")
     extra = room.peak_bytes - room.base_bytes
     tiles = set()
@@ -106,7 +106,7 @@ def test_labels_do_not_depend_on_the_bound(make_model, make_scan):
         predictor = Predictor.load(
             model, device="cpu", backend="torch", max_ram=room.base_bytes + int(extra * share * 3)
         )
-        predictor.start(1)
+        predictor.runner.start(1)
         tiles.add(predictor.plan(predictor.outline(path), source="a").tiles)
         np.testing.assert_array_equal(predictor.predict(path).labels, expected)
     assert tiles

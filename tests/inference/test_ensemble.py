@@ -83,7 +83,7 @@ def logits_of(predictor, image):
     volume, grid = preprocess(image, predictor.spec.preprocessing)
     with torch.no_grad():
         rows = stream_windows(
-            volume, predictor.run_window, patch=predictor.spec.patch, overlap=predictor.overlap
+            volume, predictor.runner, patch=predictor.spec.patch, overlap=predictor.overlap
         )
         rows = list(resample_rows(rows, grid))
     return torch.cat([block for _, block in rows], dim=1), grid

@@ -92,7 +92,7 @@ def test_an_ensemble_of_compiled_networks(make_model, make_scan, monkeypatch, tm
     models = [make_model(seed=seed, name=f"m{seed}", mirror_axes=(0,)) for seed in (0, 1)]
     window = torch.randn(1, 1, 12, 16, 8)
     found = [
-        Predictor.load(models, device="cpu", backend=name, mirror=True).run_window(window)
+        Predictor.load(models, device="cpu", backend=name, mirror=True).runner(window)
         for name in ("torch", "openvino")
     ]
     torch.testing.assert_close(found[1], found[0], atol=1e-3, rtol=1e-4)
@@ -109,6 +109,7 @@ def test_auto_goes_by_the_work_alone():
         choose_backend("openvino", torch.device("cuda"), multiply_adds=1)
 
 
+@pytest.mark.slow
 def test_torch_compile_gives_the_same(make_model):
     network, spec = load_model(make_model())
     window = torch.randn(1, 1, *spec.patch)
