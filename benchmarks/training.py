@@ -21,7 +21,6 @@ from typing import Any
 
 import _common as common
 import torch
-from attnseg.training.signals import StopRequest
 from monai.losses import DiceCELoss
 from monai.networks.nets import AttentionUnet
 from torch import Tensor, nn
@@ -31,6 +30,7 @@ from attnseg.datasets import find_dataset, inspect_dataset
 from attnseg.inference.backends import resolve_device
 from attnseg.memory import keep_freed_memory
 from attnseg.models import AttentionUNet, build_network
+from attnseg.signals import StopRequest
 from attnseg.training.cache import cache_cases
 from attnseg.training.engine import Engine
 from attnseg.training.loop import fit
