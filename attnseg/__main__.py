@@ -1,5 +1,5 @@
 """`python -m attnseg`."""
 
-from attnseg.cli.app import main
+from attnseg.cli.app import run
 
-main()
+run()

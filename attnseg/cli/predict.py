@@ -1,5 +1,6 @@
 """`attnseg predict`."""
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -58,11 +59,14 @@ def predict(
     overwrite: Overwrite = False,
 ) -> None:
     """Segment scans: writes one mask a scan, in the scan's own geometry."""
+    # What imports make stays; looking through it for garbage takes a quarter of a second.
+    gc.disable()
     from attnseg.inference import Job
     from attnseg.inference.predict import dry_run as tell
     from attnseg.inference.predict import predict as run_prediction
     from attnseg.inference.predictor import Settings
 
+    gc.enable()
     settings = Settings(
         overlap=overlap,
         mirror=tta,

@@ -18,10 +18,10 @@ from attnseg.models import AttentionUNet, channels_last
 from attnseg.spec import ModelSpec
 
 BackendName = Literal["auto", "torch", "openvino"]
-# Compiling for OpenVINO takes one to two seconds, and saves about half of what eager PyTorch needs:
-# worth it from about this many multiply-adds on, four seconds of two cores. A number of the work
-# alone, not of the clock, so that the same command takes the same back end again.
-_WORTH_COMPILING = 2e11
+# Compiling for OpenVINO takes about a second, and saves half of what eager PyTorch needs: worth it
+# from about this many multiply-adds on, two seconds of two cores. A number of the work alone, not
+# of the clock, so that the same command takes the same back end again.
+_WORTH_COMPILING = 5e10
 # What a window of one value gives is kept if it takes no more than this.
 CONSTANT_BYTES = 1 << 27
 

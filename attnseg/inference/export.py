@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnseg.inference.stream import Rows
+from attnseg.inference.stream import ROWS, Rows
 from attnseg.inference.windows import Plane
 from attnseg.preprocessing import Grid, apply_along, axis_matrix
 
@@ -216,7 +216,7 @@ def _row_parts(rows: Iterable[Rows], parts: Sequence[Part]) -> Iterator[tuple[Pa
     """Each block of rows with the values it is interpolated from, as soon as they are there."""
     held: Tensor | None = None
     index = 0
-    for start, values in rows:
+    for start, values in _in_groups(rows):
         held = values if held is None or held.shape[1] == 0 else torch.cat([held, values], dim=1)
         stop = start + values.shape[1]
         begin = stop - held.shape[1]
@@ -227,6 +227,13 @@ def _row_parts(rows: Iterable[Rows], parts: Sequence[Part]) -> Iterator[tuple[Pa
         keep = parts[index].source.start if index < len(parts) else stop
         held = held[:, max(0, keep - begin) :].clone()  # not a view, which would keep all of it
         del values
+
+
+def _in_groups(rows: Iterable[Rows]) -> Iterator[Rows]:
+    """The same rows, never more than `ROWS` at a time: what waits for others is copied."""
+    for start, values in rows:
+        for offset in range(0, values.shape[1], ROWS):
+            yield start + offset, values[:, offset : offset + ROWS]
 
 
 def _candidates(source: Tensor, blocks: Blocks, decoder: Decoder) -> np.ndarray:
