@@ -18,7 +18,7 @@ from attnseg.inference.display import Display, named
 from attnseg.inference.manifest import Manifest, Outcome
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan, find_models, find_scans
-from attnseg.memory import keep_freed_memory, return_freed_memory
+from attnseg.memory import keep_freed_memory
 from attnseg.models import model_id
 from attnseg.signals import stop_on_signals
 
@@ -174,8 +174,6 @@ def _ready(
 ) -> tuple[list[Path], Predictor, list[Scan], str]:
     if settings.get("max_ram") is None:
         keep_freed_memory()
-    else:
-        return_freed_memory()
     models = find_models(model)
     predictor = Predictor.load(models, **settings)
     scans = find_scans(inputs, num_channels=predictor.spec.architecture.in_channels)

@@ -19,7 +19,12 @@ from attnseg.inference.backends import (
 )
 from attnseg.inference.budget import multiply_adds
 from attnseg.inference.stream import Network
-from attnseg.memory import peak_during, release_freed_memory, resident_bytes
+from attnseg.memory import (
+    peak_during,
+    release_freed_memory,
+    resident_bytes,
+    return_freed_memory,
+)
 from attnseg.models import AttentionUNet
 from attnseg.spec import ModelSpec
 
@@ -55,6 +60,8 @@ class Runner:
         self._networks, self._spec, self._device = networks, spec, device
         self._mirror_axes, self._asked = mirror_axes, backend
         self._compiled, self._bounded = compiled, bounded
+        if bounded:
+            return_freed_memory()
         self._settled: BackendName | None = None
         self.window_bytes = 0
         """Most memory that a window takes; 0 until it was measured."""
