@@ -1,19 +1,33 @@
-"""One scan in, one mask out: images with their geometry; NIfTI and pictures, read and written."""
+"""One scan in, one mask out: images with their geometry, in the formats that people have."""
 
 from attnseg.images.formats import read_case, read_image, read_labels, read_outline, write_labels
 from attnseg.images.geometry import Geometry
 from attnseg.images.image import Image, Outline, smallest_integer_type
 from attnseg.images.nifti import write_image, write_volumes
-from attnseg.images.paths import SCAN_SUFFIXES, is_picture, is_scan, split_channel, strip_suffix
+from attnseg.images.paths import (
+    MASK_SUFFIXES,
+    SCAN_SUFFIXES,
+    Series,
+    Source,
+    is_picture,
+    is_scan,
+    location,
+    split_channel,
+    strip_suffix,
+)
 from attnseg.images.pictures import picture_channels
 
 __all__ = [
+    "MASK_SUFFIXES",
     "SCAN_SUFFIXES",
     "Geometry",
     "Image",
     "Outline",
+    "Series",
+    "Source",
     "is_picture",
     "is_scan",
+    "location",
     "picture_channels",
     "read_case",
     "read_image",

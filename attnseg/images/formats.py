@@ -1,32 +1,46 @@
-"""One scan or one mask of any format, and how a case of several files becomes one image."""
+"""One scan or one mask of any format, and how a case of several files becomes one image.
 
-from collections.abc import Collection
+The name of a file chooses the reader and the writer. Readers of formats that few scans have are
+imported when the first such file comes.
+"""
+
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from attnseg.errors import DataError
 from attnseg.images import nifti, pictures
+from attnseg.images.geometry import MAX_SHEAR_DEGREES, Geometry
 from attnseg.images.image import Image, Outline
-from attnseg.images.paths import is_picture
+from attnseg.images.paths import (
+    ITK_SUFFIXES,
+    MASK_SUFFIXES,
+    MGH_SUFFIXES,
+    Series,
+    Source,
+    is_picture,
+    scan_suffix,
+)
 
 
-def read_image(path: Path, *, num_channels: int | None = None) -> Image:
-    """Read a scan as float32 `[C, I, J, K]`: a picture by its suffix, anything else as NIfTI.
+def read_image(source: Source, *, num_channels: int | None = None) -> Image:
+    """Read a scan as float32 `[C, I, J, K]`.
 
     Args:
-        path: a NIfTI, PNG, JPEG or TIFF file.
-        num_channels: what the layout or the model expects; see `nifti.read_image` and
-            `pictures.read_image`.
+        source: a DICOM series, or a file that goes by its suffix; without a known one it is taken
+            for NIfTI.
+        num_channels: what the layout or the model expects; see the reader of the format.
 
     Raises:
         DataError: a file that cannot be read as it is.
     """
-    reader = pictures.read_image if is_picture(Path(path)) else nifti.read_image
-    return reader(path, num_channels=num_channels)
+    image: Image = _reader(source).read_image(source, num_channels=num_channels)
+    return image
 
 
-def read_outline(paths: tuple[Path, ...], *, num_channels: int | None = None) -> Outline:
+def read_outline(sources: tuple[Source, ...], *, num_channels: int | None = None) -> Outline:
     """What the headers of a case say: its grid, channels and size, no voxel read.
 
     Args: as of `read_case`, whose memory can be told from it.
@@ -34,11 +48,9 @@ def read_outline(paths: tuple[Path, ...], *, num_channels: int | None = None) ->
     Raises:
         DataError: a file that cannot be read as far as its header tells.
     """
-    single = len(paths) == 1
-    outlines = []
-    for path in map(Path, paths):
-        reader = pictures.read_outline if is_picture(path) else nifti.read_outline
-        outlines.append(reader(path, num_channels=num_channels if single else 1))
+    expected = num_channels if len(sources) == 1 else 1
+    outlines = [_reader(each).read_outline(each, num_channels=expected) for each in sources]
+    _refuse_shear(sources[0], outlines[0].geometry)
     return Outline(
         outlines[0].geometry,
         sum(outline.channels for outline in outlines),
@@ -46,55 +58,77 @@ def read_outline(paths: tuple[Path, ...], *, num_channels: int | None = None) ->
     )
 
 
-def read_labels(path: Path, *, label_values: Collection[int] | None = None) -> Image:
+def read_labels(source: Source, *, label_values: Collection[int] | None = None) -> Image:
     """Read a mask as integers `[1, I, J, K]`.
 
     Args:
-        path: a NIfTI, PNG or TIFF file.
+        source: a file of any format but JPEG; DICOM-SEG and RTSTRUCT come in by `attnseg convert`.
         label_values: the values that masks are to hold, where they are known: a picture of 0 and
             255 alone is then read as 0 and 1 if 1 is among them and 255 is not.
 
     Raises:
         DataError: a file that cannot be read as a mask.
     """
-    if is_picture(Path(path)):
-        return pictures.read_labels(path, label_values=label_values)
-    return nifti.read_labels(path)
+    if is_picture(source):
+        return pictures.read_labels(Path(str(source)), label_values=label_values)
+    labels: Image = _reader(source).read_labels(source)
+    return labels
 
 
-def write_labels(path: Path, labels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:
+def write_labels(
+    path: Path,
+    labels: np.ndarray,
+    *,
+    like: Image,
+    dtype: np.dtype,
+    names: Mapping[int, str] | None = None,
+) -> None:
     """Write a mask on the grid of the scan it belongs to, under a temporary name first.
 
     Args:
-        path: ends in `.png` for a picture, in `.nii` or `.nii.gz` for any scan.
+        path: its suffix is the format: one of `MASK_SUFFIXES`, `.nii`, or `.png` for a picture.
         labels: `[I, J, K]` label values, the scan's own shape.
-        like: the scan; a NIfTI mask takes its header fields for geometry unchanged.
+        like: the scan; a NIfTI mask takes its header fields for geometry unchanged, a DICOM object
+            refers to its series.
         dtype: integer type on disk; PNG knows uint8 and uint16.
+        names: label value → name, for formats that keep them.
 
     Raises:
-        DataError: labels that the format cannot hold.
+        DataError: labels or a scan that the format cannot hold.
     """
+    path = Path(path)
     assert labels.shape == like.geometry.shape, (labels.shape, like.geometry.shape)
-    if is_picture(Path(path)):
+    if path.name.endswith((MASK_SUFFIXES["dicom-seg"], MASK_SUFFIXES["rtstruct"])):
+        from attnseg.images import dicom
+
+        write = dicom.write_seg if path.name.endswith(".seg.dcm") else dicom.write_rtstruct
+        write(path, labels, like=like, names=names or {})
+    elif is_picture(path):
         pictures.write_labels(path, labels, dtype=dtype)
+    elif path.name.endswith(ITK_SUFFIXES):
+        from attnseg.images import itk
+
+        itk.write_labels(path, labels, like=like, dtype=dtype)
     else:
         nifti.write_labels(path, labels, like=like, dtype=dtype)
 
 
-def read_case(paths: tuple[Path, ...], *, num_channels: int | None = None) -> Image:
-    """Read one case: a single file, or one file per channel on a common grid.
+def read_case(sources: tuple[Source, ...], *, num_channels: int | None = None) -> Image:
+    """Read one case: a single file or series, or one per channel on a common grid.
 
     Args:
-        paths: files in channel order.
+        sources: in channel order.
         num_channels: channels that the layout or model expects; None takes what is there. A single
             picture becomes grey or colour where 1 or 3 are expected.
 
     Raises:
-        DataError: unreadable, grids that differ, or another number of channels.
+        DataError: unreadable, grids that differ, another number of channels, axes that are not
+            at right angles.
     """
-    single = len(paths) == 1
-    images = [read_image(path, num_channels=num_channels if single else 1) for path in paths]
+    single = len(sources) == 1
+    images = [read_image(each, num_channels=num_channels if single else 1) for each in sources]
     first = images[0]
+    _refuse_shear(sources[0], first.geometry)
     for image in images[1:]:
         if not image.geometry.matches(first.geometry):
             raise DataError(
@@ -107,4 +141,35 @@ def read_case(paths: tuple[Path, ...], *, num_channels: int | None = None) -> Im
             f"{first.path}: {array.shape[0]} channel(s) where {num_channels} are expected; give "
             "the files of all channels, named CASE_0000, CASE_0001, …"
         )
-    return Image(array, first.geometry, first.header, first.path)
+    notes = tuple(dict.fromkeys(note for image in images for note in image.notes))
+    return Image(array, first.geometry, first.header, first.path, notes)
+
+
+def _reader(source: Source) -> ModuleType:
+    """The module that reads a source."""
+    suffix = scan_suffix(source.name) if isinstance(source, Path) else ""
+    if isinstance(source, Series):
+        from attnseg.images import dicom
+
+        return dicom
+    if is_picture(source):
+        return pictures
+    if suffix in ITK_SUFFIXES:
+        from attnseg.images import itk
+
+        return itk
+    if suffix in MGH_SUFFIXES:
+        from attnseg.images import mgh
+
+        return mgh
+    return nifti
+
+
+def _refuse_shear(source: Source, geometry: Geometry) -> None:
+    """Networks see a scan's axes at right angles."""
+    if geometry.shear_degrees > MAX_SHEAR_DEGREES:
+        raise DataError(
+            f"{source}: its axes are {geometry.shear_degrees:.1f}° off right angles, and more than "
+            f"{MAX_SHEAR_DEGREES:g}° is not taken for rounding; `attnseg convert --straighten` "
+            "resamples it onto a straight grid"
+        )

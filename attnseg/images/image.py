@@ -1,13 +1,12 @@
 """One scan or one mask in memory."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from attnseg.errors import DataError
 from attnseg.images.geometry import Geometry
-from attnseg.images.paths import strip_suffix
+from attnseg.images.paths import Series, Source, strip_suffix
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,15 +16,18 @@ class Image:
     Args:
         array: `[C, I, J, K]`, channel first; float32 for scans, an integer type for labels.
         geometry: shape, affine and spacing of the voxel grid.
-        header: the source file's own header bytes, so that a mask can be written beside the scan
-            with the very same geometry fields; None for images made in memory.
+        header: the bytes of the source's NIfTI header, so that a mask can be written with the very
+            same geometry fields; None for other formats and for images made in memory.
         path: where it was read from; None for images made in memory.
+        notes: what the reader had to settle, in plain sentences: two places in the header that
+            contradict each other, directions a little askew, a series chosen among several.
     """
 
     array: np.ndarray
     geometry: Geometry
     header: bytes | None = None
-    path: Path | None = None
+    path: Source | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.array.shape[1:] == self.geometry.shape, (self.array.shape, self.geometry.shape)
@@ -33,7 +35,9 @@ class Image:
     @property
     def name(self) -> str:
         """File name without folder and suffix."""
-        return strip_suffix(self.path.name) if self.path else "image"
+        if self.path is None:
+            return "image"
+        return self.path.name if isinstance(self.path, Series) else strip_suffix(self.path.name)
 
 
 @dataclass(frozen=True, eq=False)

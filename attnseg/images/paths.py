@@ -1,13 +1,60 @@
 """What a file's name and its first bytes tell, before any format is opened."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from attnseg.errors import DataError
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
+NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+MGH_SUFFIXES = (".mgz", ".mgh")
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *MGH_SUFFIXES)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-SCAN_SUFFIXES = (*NIFTI_SUFFIXES, *PICTURE_SUFFIXES)
+SCAN_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
+# How the files of masks end, by the name of their format. A writer is chosen by it.
+MASK_SUFFIXES = {
+    "nifti": ".nii.gz",
+    "nrrd": ".nrrd",
+    "mha": ".mha",
+    "dicom-seg": ".seg.dcm",
+    "rtstruct": ".rtstruct.dcm",
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One DICOM series: some of the files of a folder or of a zip archive.
+
+    Args:
+        place: the folder, the archive, or the one file that holds the series.
+        uid: its SeriesInstanceUID.
+        files: names of its files, relative to a folder or inside an archive; (".",) where `place`
+            is the file itself.
+        label: what a user knows it by, as "MR, 40 images, HippoCrop".
+    """
+
+    place: Path
+    uid: str
+    files: tuple[str, ...]
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the folder, or of the archive or file without its suffix."""
+        return re.sub(r"\.(zip|dcm|dicom)$", "", self.place.name, flags=re.IGNORECASE)
+
+    def __str__(self) -> str:
+        return str(self.place)
+
+
+# Where a scan, or one channel of it, is read from.
+Source = Path | Series
+
+
+def location(source: Source) -> Path:
+    """The file, archive or folder on disk."""
+    return source.place if isinstance(source, Series) else Path(source)
 
 
 def scan_suffix(name: str) -> str:
@@ -35,9 +82,9 @@ def is_scan(path: Path) -> bool:
     return bool(scan_suffix(path.name)) and not path.name.startswith(".")
 
 
-def is_picture(path: Path) -> bool:
+def is_picture(source: Source) -> bool:
     """Whether the file name says that it is a 2D picture: PNG, JPEG or TIFF."""
-    return scan_suffix(path.name).lower() in PICTURE_SUFFIXES
+    return isinstance(source, Path) and scan_suffix(source.name).lower() in PICTURE_SUFFIXES
 
 
 def first_bytes(path: Path) -> bytes:
