@@ -38,6 +38,20 @@ def predict(
         str | None, typer.Option(help="Memory bound, as 4G; scans are cut into tiles to keep it.")
     ] = None,
     max_vram: Annotated[str | None, typer.Option(help="The same for a GPU's memory.")] = None,
+    mask_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="nifti, nrrd, mha, dicom-seg, rtstruct; auto: NIfTI, or PNG.",
+        ),
+    ] = "auto",
+    per_label: Annotated[
+        bool, typer.Option("--per-label", help="A folder a scan, with a file for each label.")
+    ] = False,
+    series: Annotated[
+        str | None,
+        typer.Option(help="Of DICOM folders: UID, number or description. Default: the largest."),
+    ] = None,
     save_probabilities: Annotated[
         bool, typer.Option("--save-probabilities", help="Also NAME_probabilities.nii.gz.")
     ] = False,
@@ -61,7 +75,7 @@ def predict(
     """Segment scans: writes one mask a scan, in the scan's own geometry."""
     # What imports make stays; looking through it for garbage takes a quarter of a second.
     gc.disable()
-    from attnseg.inference import Job
+    from attnseg.inference import Job, MaskFormat
     from attnseg.inference.predict import dry_run as tell
     from attnseg.inference.predict import predict as run_prediction
     from attnseg.inference.predictor import Settings
@@ -76,14 +90,14 @@ def predict(
         max_ram=parse_bytes(max_ram, option="--max-ram"),
         max_vram=parse_bytes(max_vram, option="--max-vram"),
     )
-    job = Job(probabilities=save_probabilities, statistics=statistics)
+    job = Job(MaskFormat(mask_format, per_label), save_probabilities, statistics)
     if dry_run:
-        work = tell(scans, model=model or None, shard=shard, job=job, **settings)
+        work = tell(scans, model=model or None, series=series, shard=shard, job=job, **settings)
         failed = any(each.plan is None for each in work)
     else:
         outcomes = run_prediction(
-            scans, output, model=model or None, overwrite=overwrite, shard=shard, engine=engine,
-            workers=workers, job=job, **settings,
+            scans, output, model=model or None, series=series, overwrite=overwrite, shard=shard,
+            engine=engine, workers=workers, job=job, **settings,
         )  # fmt: skip
         failed = any(outcome.state == "failed" for outcome in outcomes)
     if failed:

@@ -1,7 +1,7 @@
 """What a file's name and its first bytes tell, before any format is opened."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnseg.errors import DataError
@@ -55,6 +55,13 @@ Source = Path | Series
 def location(source: Source) -> Path:
     """The file, archive or folder on disk."""
     return source.place if isinstance(source, Series) else Path(source)
+
+
+def absolute(source: Source) -> Source:
+    """The same source by its absolute path, for processes elsewhere."""
+    if isinstance(source, Series):
+        return replace(source, place=source.place.absolute())
+    return source.absolute()
 
 
 def scan_suffix(name: str) -> str:

@@ -6,6 +6,7 @@ from attnseg.inference.cohort import Job, Work, plan_cohort, predict_cohort
 from attnseg.inference.expectations import surprises
 from attnseg.inference.export import label_rows, resample_rows
 from attnseg.inference.manifest import MANIFEST, Outcome
+from attnseg.inference.masks import MaskFormat
 from attnseg.inference.predict import predict
 from attnseg.inference.predictor import Predictor, Segmentation
 from attnseg.inference.sources import MODEL_NAME, Scan, find_models, find_scans
@@ -15,6 +16,7 @@ __all__ = [
     "MANIFEST",
     "MODEL_NAME",
     "Job",
+    "MaskFormat",
     "Outcome",
     "Predictor",
     "Scan",

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from torch import Tensor
 
 from attnseg.errors import AttnsegError, UsageError
 from attnseg.files import remove_leftovers
-from attnseg.images import Image, Outline, write_labels
+from attnseg.images import Image, Outline, location
 from attnseg.inference.after import volumes_ml
 from attnseg.inference.budget import ScanPlan
 from attnseg.inference.expectations import surprises
 from attnseg.inference.manifest import Manifest, Outcome, versions
+from attnseg.inference.masks import MaskFormat
 from attnseg.inference.predictor import Predictor
 from attnseg.inference.probabilities import probability_file
 from attnseg.inference.sources import Scan
@@ -51,9 +53,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """What is done with each scan beside its mask.
+    """What is done with each scan.
 
     Args:
+        masks: how masks are written.
         probabilities: write `NAME_probabilities.nii.gz`.
         statistics: note the volume of each label.
         on_window: called after every window, from the thread that predicts; what it raises ends
@@ -61,6 +64,7 @@ class Job:
         on_wait: called several times a second while other machines predict; as `on_window`.
     """
 
+    masks: MaskFormat = field(default_factory=MaskFormat)
     probabilities: bool = False
     statistics: bool = False
     on_window: Callable[[Scan], None] = lambda scan: None
@@ -72,14 +76,12 @@ class Job:
 Engine = Callable[[Sequence[Work], Predictor, Path, Outcome, Job], Iterator[Outcome]]
 
 
-def plan_cohort(
-    scans: Sequence[Scan], predictor: Predictor, *, probabilities: bool = False
-) -> list[Work]:
+def plan_cohort(scans: Sequence[Scan], predictor: Predictor, job: Job) -> list[Work]:
     """Settle the back end for all scans together and plan each of them, from their headers."""
-    outlines = [_outline(scan, predictor) for scan in scans]
+    outlines = [job.masks.refusal(scan) or _outline(scan, predictor) for scan in scans]
     windows = sum(predictor.windows_of(each) for each in outlines if isinstance(each, Outline))
     predictor.runner.start(windows)
-    work = _planned(scans, outlines, predictor, probabilities)
+    work = _planned(scans, outlines, predictor, job.probabilities)
     too_large = [
         o for w, o in zip(work, outlines, strict=True) if not (w.plan or isinstance(o, str))
     ]
@@ -87,7 +89,7 @@ def plan_cohort(
         predictor.runner.start(
             windows, backend="torch"
         )  # slower, and less of the memory is its own
-        work = _planned(scans, outlines, predictor, probabilities)
+        work = _planned(scans, outlines, predictor, job.probabilities)
     return work
 
 
@@ -134,8 +136,8 @@ def predict_cohort(
 ) -> list[Outcome]:
     """Predict scans into `output`, one mask each, and keep the manifest.
 
-    The mask of a picture is `NAME.png`, any other's `NAME.nii.gz`. Scans that the manifest calls
-    done by the same model with the same settings are skipped unless `overwrite`.
+    Scans that the manifest calls done by the same model with the same settings are skipped unless
+    `overwrite`, if the mask is there in the format asked for.
 
     Args:
         scans: what to predict.
@@ -144,7 +146,7 @@ def predict_cohort(
         model_id: what the manifest calls the model.
         overwrite: predict again what is done.
         shard: which part of a divided cohort this is, such as "2of8".
-        job: what to do beside the masks.
+        job: what to do with each scan.
         engine: who predicts; None: this process.
         on_plan: called once with what is to be done.
         on_outcome: called as a scan ends, in order.
@@ -152,7 +154,8 @@ def predict_cohort(
     Raises:
         UsageError: a mask would overwrite a scan.
     """
-    _check_targets(scans, output)
+    job = job or Job()
+    _check_targets(scans, output, job.masks)
     output.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(output, shard=shard)
     settings: dict[str, Any] = {"overlap": predictor.overlap, "mirror": predictor.mirror_axes}
@@ -160,7 +163,7 @@ def predict_cohort(
     skipped = {
         scan.name
         for scan in scans
-        if scan.name in finished and (output / scan.mask_name).exists() and not overwrite
+        if scan.name in finished and (output / job.masks.target(scan)).exists() and not overwrite
     }
     outcomes: list[Outcome] = []
 
@@ -172,11 +175,10 @@ def predict_cohort(
 
     for scan in scans:
         if scan.name in skipped:
-            end(Outcome(scan.name, "skipped", mask=scan.mask_name, model=model_id))
+            end(Outcome(scan.name, "skipped", mask=job.masks.target(scan), model=model_id))
     todo = [scan for scan in scans if scan.name not in skipped]
     if todo:
-        job = job or Job()
-        work = plan_cohort(todo, predictor, probabilities=job.probabilities)
+        work = plan_cohort(todo, predictor, job)
         on_plan(work)
         base = Outcome(
             "", "failed", model=model_id, settings=settings, backend=predictor.runner.backend,
@@ -217,15 +219,18 @@ def predict_here(
                     if together and following is not None and following.plan is not None:
                         ahead = reader.submit(_prepare, following.scan, predictor)
                     labels, outcome = _segment(this, ready, predictor, output, outcome, job)
-                    writing = writer.submit(
-                        _write,
-                        output / this.scan.mask_name,
+                    write = partial(
+                        job.masks.write,
+                        output,
+                        this.scan,
                         labels,
-                        outcome,
                         like=ready.frame,
                         dtype=predictor.label_type,
+                        names=predictor.spec.output_names,
                     )
-                    del ready, labels  # the writer alone holds the mask
+                    done = replace(outcome, mask=job.masks.target(this.scan))
+                    writing = writer.submit(_write, write, done)
+                    del ready, labels, write  # the writer alone holds the mask
                 except Exception as error:  # one bad scan is one line of the manifest
                     outcome = replace(outcome, reason=_reason(error))
             if behind:
@@ -253,7 +258,7 @@ def _prepare(scan: Scan, predictor: Predictor) -> Prepared:
     begin = time.perf_counter()
     image = predictor.read(*scan.paths)
     volume, grid = preprocess(image, predictor.spec.preprocessing)
-    warnings = tuple(surprises(image, predictor.spec))
+    warnings = (*scan.notes, *image.notes, *surprises(image, predictor.spec))
     frame = replace(image, array=np.broadcast_to(np.float32(0), image.array.shape))
     return Prepared(frame, volume, grid, warnings, time.perf_counter() - begin)
 
@@ -304,29 +309,26 @@ def _segment(
     )
 
 
-def _write(
-    target: Path, labels: np.ndarray, outcome: Outcome, *, like: Image, dtype: np.dtype
-) -> Outcome:
+def _write(write: Callable[[], None], outcome: Outcome) -> Outcome:
+    """The outcome as done, once `write` has written the mask that it names."""
     begin = time.perf_counter()
     try:
-        remove_leftovers(target)
-        write_labels(target, labels, like=like, dtype=dtype)
+        write()
     except Exception as error:
-        return replace(outcome, reason=_reason(error))
+        return replace(outcome, mask="", reason=_reason(error))
     seconds = outcome.seconds | {"writing": time.perf_counter() - begin}
     return replace(
         outcome,
         state="done",
-        mask=target.name,
         seconds={stage: round(each, 3) for stage, each in seconds.items()},
         peak_ram_mb=round(peak_bytes() / 2**20, 1),
     )
 
 
-def _check_targets(scans: Sequence[Scan], output: Path) -> None:
-    targets = {scan.name: output / scan.mask_name for scan in scans}
+def _check_targets(scans: Sequence[Scan], output: Path, masks: MaskFormat) -> None:
+    targets = {scan.name: output / masks.target(scan) for scan in scans}
     assert len(targets) == len(scans), "names differ, as find_scans sees to"
-    sources = {path.resolve() for scan in scans for path in scan.paths}
+    sources = {location(path).resolve() for scan in scans for path in scan.paths}
     clash = [path for path in targets.values() if path.resolve() in sources]
     if clash:
         raise UsageError(

@@ -31,6 +31,7 @@ def predict(
     output: Path,
     *,
     model: Path | Sequence[Path] | None = None,
+    series: str | None = None,
     overwrite: bool = False,
     shard: str = "",
     engine: str = "local",
@@ -45,11 +46,12 @@ def predict(
         output: folder for masks and manifest.
         model: model files or run folders, which are averaged, the folds of a run as well; None
             takes the newest finished run under `runs/`.
+        series: of a DICOM folder that holds several; see `images.dicom.choose_series`.
         overwrite: predict again what is done already.
         shard: "i/n": only every n-th scan, from the i-th on, counted from 1.
         engine: "local", this process, or "ray", the workers of a Ray cluster.
         workers: how many of these; None: one a GPU, or one a node where there is none.
-        job: what to do beside the masks.
+        job: what to do with each scan.
         settings: of the `Predictor`.
 
     Raises:
@@ -68,7 +70,7 @@ def predict(
             # Before the signals, of which Ray takes one for itself.
             ray = stack.enter_context(ray_engine(model, settings, workers=workers, say=display.say))
             settings = ray.settings_here
-        models, predictor, scans, part = _ready(inputs, model, shard, settings)
+        models, predictor, scans, part = _ready(inputs, model, series, shard, settings)
         display.say(
             f"{named(models)} · {ray or predictor.device}"
             f"{' · mirrored' if predictor.mirror_axes else ''} · "
@@ -113,6 +115,7 @@ def dry_run(
     inputs: Sequence[str | Path],
     *,
     model: Path | Sequence[Path] | None = None,
+    series: str | None = None,
     shard: str = "",
     job: Job | None = None,
     **settings: Unpack[Settings],
@@ -121,11 +124,11 @@ def dry_run(
 
     Args and errors: as of `predict`.
     """
-    models, predictor, scans, _ = _ready(inputs, model, shard, settings)
-    probabilities = (job or Job()).probabilities
-    plan_cohort(scans, predictor, probabilities=probabilities)  # settles the back end
+    models, predictor, scans, _ = _ready(inputs, model, series, shard, settings)
+    job = job or Job()
+    plan_cohort(scans, predictor, job)  # settles the back end
     seconds = predictor.runner.measure()
-    work = plan_cohort(scans, predictor, probabilities=probabilities)
+    work = plan_cohort(scans, predictor, job)
     display = Display()
     display.say(
         f"{named(models)} · {predictor.device} · {predictor.runner.backend} · nothing is written"
@@ -169,6 +172,7 @@ def _check_engine(engine: str, workers: int | None) -> None:
 def _ready(
     inputs: Sequence[str | Path],
     model: Path | Sequence[Path] | None,
+    series: str | None,
     shard: str,
     settings: Settings,
 ) -> tuple[list[Path], Predictor, list[Scan], str]:
@@ -176,7 +180,8 @@ def _ready(
         keep_freed_memory()
     models = find_models(model)
     predictor = Predictor.load(models, **settings)
-    scans = find_scans(inputs, num_channels=predictor.spec.architecture.in_channels)
+    channels = predictor.spec.architecture.in_channels
+    scans = find_scans(inputs, num_channels=channels, series=series)
     return models, predictor, *take_shard(scans, shard)
 
 

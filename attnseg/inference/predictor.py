@@ -14,6 +14,7 @@ from attnseg.images import (
     Geometry,
     Image,
     Outline,
+    Source,
     is_picture,
     read_case,
     read_outline,
@@ -169,18 +170,18 @@ class Predictor:
         """Integer type of the masks."""
         return self._written.dtype
 
-    def outline(self, *paths: Path | str) -> Outline:
+    def outline(self, *sources: Source | str) -> Outline:
         """What the headers of a case say, no voxel read. Raises as `read`."""
-        files = self._files(paths)
+        files = self._sources(sources)
         return read_outline(files, num_channels=self.spec.architecture.in_channels)
 
-    def read(self, *paths: Path | str) -> Image:
-        """Read one case as this model expects it: a file, or one file per channel.
+    def read(self, *sources: Source | str) -> Image:
+        """Read one case as this model expects it: a file or series, or one per channel.
 
         Raises:
             DataError: unreadable, another number of channels, a picture for a model of volumes.
         """
-        files = self._files(paths)
+        files = self._sources(sources)
         return read_case(files, num_channels=self.spec.architecture.in_channels)
 
     def plan(
@@ -332,13 +333,11 @@ class Predictor:
         back = np.ascontiguousarray(grid.axes.undo(maps))
         return dict(zip(gates, back, strict=True))
 
-    def _files(self, paths: Sequence[Path | str]) -> tuple[Path, ...]:
-        files = tuple(Path(path) for path in paths)
-        if is_picture(files[0]) and self.spec.patch[2] > 1:
-            raise DataError(
-                f"{files[0]}: a picture, and this model segments volumes; give NIfTI scans"
-            )
-        return files
+    def _sources(self, given: Sequence[Source | str]) -> tuple[Source, ...]:
+        sources = tuple(Path(each) if isinstance(each, str) else each for each in given)
+        if is_picture(sources[0]) and self.spec.patch[2] > 1:
+            raise DataError(f"{sources[0]}: a picture, and this model segments volumes; give scans")
+        return sources
 
 
 def _hand_over(

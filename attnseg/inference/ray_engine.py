@@ -20,6 +20,7 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from attnseg.errors import RunError
+from attnseg.images import absolute, location
 from attnseg.inference.backends import choose_backend
 from attnseg.inference.cohort import Job, Work
 from attnseg.inference.manifest import Outcome
@@ -181,7 +182,7 @@ class RayEngine:
     def _loading(self, predictor: Predictor, output: Path, todo: Iterable[Work]) -> dict[str, Any]:
         """Arguments of `Worker.load`; the back end is the one settled for all scans together."""
         device = "cuda" if self._on_gpu else "cpu"
-        folders = {path.parent.absolute() for each in todo for path in each.scan.paths}
+        folders = {location(path).absolute().parent for each in todo for path in each.scan.paths}
         return {
             "models": self._models,
             "settings": self._settings | {"device": device, "backend": predictor.runner.backend},
@@ -229,7 +230,7 @@ class _Crew:
             hand = self._idle.pop()
             hand.work = todo.popleft()
             scan = hand.work.scan
-            there = Scan(scan.name, tuple(path.absolute() for path in scan.paths))
+            there = replace(scan, paths=tuple(absolute(path) for path in scan.paths))
             self._busy[hand.actor.predict.remote(there, output, base, job)] = hand
 
     def ended(self) -> Iterator[tuple[Work, Outcome | None]]:

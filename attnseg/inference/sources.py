@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnseg.errors import DataError, RunError, UsageError
-from attnseg.images import SCAN_SUFFIXES, is_picture, is_scan, split_channel, strip_suffix
+from attnseg.images import SCAN_SUFFIXES, Source, is_picture, is_scan, split_channel, strip_suffix
 from attnseg.spec import ModelSpec
 
 MODEL_NAME = "model.safetensors"
@@ -18,7 +18,8 @@ class Scan:
     """One case to predict: its name, and a file or one file per channel."""
 
     name: str
-    paths: tuple[Path, ...]
+    paths: tuple[Source, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def mask_name(self) -> str:
@@ -26,7 +27,9 @@ class Scan:
         return self.name + (".png" if is_picture(self.paths[0]) else ".nii.gz")
 
 
-def find_scans(inputs: Sequence[str | Path], *, num_channels: int) -> list[Scan]:
+def find_scans(
+    inputs: Sequence[str | Path], *, num_channels: int, series: str | None = None
+) -> list[Scan]:
     """Files, folders and globs → scans, sorted by name.
 
     Files named `CASE_0000`, `CASE_0001`, … are the channels of one case, as nnU-Net names them; a

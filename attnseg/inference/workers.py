@@ -115,7 +115,7 @@ class Worker:
 
     def predict(self, scan: Scan, output: Path, base: Outcome, job: Job) -> Outcome:
         """Predict one scan and write its mask."""
-        work = plan_cohort([scan], self._predictor, probabilities=job.probabilities)
+        work = plan_cohort([scan], self._predictor, job)
         base = replace(base, versions=versions())
         (outcome,) = predict_here(work, self._predictor, output, base, job)
         return outcome

@@ -58,9 +58,18 @@ def make_model(tmp_path):
     return make
 
 
-OBLIQUE = np.array(
-    [[-0.9, 0.2, 0.1, 12.5], [0.15, 0.1, -1.9, -40.25], [0.2, 1.1, 0.3, 7.0], [0, 0, 0, 1]]
-)
+def _oblique():
+    """Voxel axes far from the patient's, permuted and flipped, at right angles."""
+    rough = np.array([[-0.9, 0.2, 0.1], [0.15, 0.1, -1.9], [0.2, 1.1, 0.3]])
+    spacing = np.linalg.norm(rough, axis=0)
+    u, _, vt = np.linalg.svd(rough / spacing)
+    affine = np.eye(4)
+    affine[:3, :3] = (u @ vt) * spacing
+    affine[:3, 3] = 12.5, -40.25, 7.0
+    return affine
+
+
+OBLIQUE = _oblique()
 
 
 @pytest.fixture

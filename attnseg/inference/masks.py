@@ -1,0 +1,120 @@
+"""Where the mask of a scan goes and how it is written: one file, or a folder with one a label."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from attnseg.errors import UsageError
+from attnseg.files import atomic_folder, remove_leftovers
+from attnseg.images import MASK_SUFFIXES, Image, Series, is_picture, write_labels
+from attnseg.inference.sources import Scan
+
+FORMATS = ("auto", *MASK_SUFFIXES)
+# DICOM objects that refer to the slices they were drawn on.
+_OF_SERIES = ("dicom-seg", "rtstruct")
+
+
+@dataclass(frozen=True)
+class MaskFormat:
+    """How masks are written.
+
+    Args:
+        name: "auto" (PNG for pictures, NIfTI for all else) or one of `MASK_SUFFIXES`.
+        per_label: a folder `NAME` with a file for each label in place of one file; a file holds 0
+            and its label's value.
+
+    Raises:
+        UsageError: an unknown format; one that cannot be written here or so.
+    """
+
+    name: str = "auto"
+    per_label: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name not in FORMATS:
+            raise UsageError(f"--format {self.name}: unknown; use {', '.join(FORMATS)}")
+        if self.name == "dicom-seg" and find_spec("highdicom") is None:
+            raise UsageError(
+                "--format dicom-seg: highdicom is not installed; pip install 'attnseg[dicom]'"
+            )
+        if self.per_label and self.name in _OF_SERIES:
+            raise UsageError(
+                f"--per-label: --format {self.name} keeps labels apart in one file; leave one out"
+            )
+
+    def target(self, scan: Scan) -> str:
+        """Name of the file, or with `per_label` of the folder, that a scan's mask goes to."""
+        if self.per_label:
+            return scan.name
+        return scan.name + self._suffix(scan)
+
+    def refusal(self, scan: Scan) -> str:
+        """Why a scan's mask cannot be written so, in one line; "" where it can."""
+        source = scan.paths[0]
+        if self.name in _OF_SERIES and not isinstance(source, Series):
+            return (
+                f"{source}: --format {self.name} refers to the DICOM series that a scan came from, "
+                "and this is none; use --format nifti"
+            )
+        if self.name != "auto" and is_picture(source):
+            return f"{source}: the mask of a picture is a PNG; use --format auto"
+        return ""
+
+    def write(
+        self,
+        folder: Path,
+        scan: Scan,
+        labels: np.ndarray,
+        *,
+        like: Image,
+        dtype: np.dtype,
+        names: Mapping[int, str],
+    ) -> None:
+        """Write a mask, whole or not at all.
+
+        Args:
+            folder: that masks go to.
+            scan: gives the name.
+            labels: `[I, J, K]` label values.
+            like: the scan as read.
+            dtype: integer type on disk.
+            names: label value → name.
+
+        Raises:
+            DataError: what the format cannot hold.
+        """
+        target = folder / self.target(scan)
+        remove_leftovers(target)
+        if not self.per_label:
+            write_labels(target, labels, like=like, dtype=dtype, names=names)
+            return
+        with atomic_folder(target) as made:
+            for value, stem in file_stems(names).items():
+                only = np.where(labels == value, labels, 0)
+                path = made / (stem + self._suffix(scan))
+                write_labels(path, only, like=like, dtype=dtype, names={value: names[value]})
+
+    def _suffix(self, scan: Scan) -> str:
+        if self.name != "auto":
+            return MASK_SUFFIXES[self.name]
+        return ".png" if is_picture(scan.paths[0]) else MASK_SUFFIXES["nifti"]
+
+
+def file_stems(names: Mapping[int, str]) -> dict[int, str]:
+    """Label value → its name as a file's: what is no letter or digit becomes `_`, and a name that
+    another label has as well gets its value.
+
+    Example:
+        >>> file_stems({1: "left lung", 2: "Tumour/core", 5: "left_lung"})
+        {1: 'left_lung', 2: 'Tumour_core', 5: 'left_lung_5'}
+    """
+    stems: dict[int, str] = {}
+    for value, name in sorted(names.items()):
+        stem = re.sub(r"[^\w.-]+", "_", name).strip("._") or f"label_{value}"
+        known = {each.lower() for each in stems.values()}
+        stems[value] = f"{stem}_{value}" if stem.lower() in known else stem
+    return stems

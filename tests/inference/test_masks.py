@@ -1,0 +1,117 @@
+"""Where masks go and in which format: names, refusals, one file a label."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from attnseg.errors import UsageError
+from attnseg.images import Geometry, Image, Series
+from attnseg.inference import Job, MaskFormat, Predictor, Scan, find_scans, predict_cohort
+from attnseg.inference.masks import FORMATS, file_stems
+from attnseg.inference.predict import predict
+
+VOLUME = Scan("a", (Path("scans/a.nii.gz"),))
+PICTURE = Scan("a", (Path("scans/a.png"),))
+SERIES = Scan("a", (Series(Path("scans/a"), "1.2.3", ("1.dcm", "2.dcm")),))
+
+
+@pytest.mark.parametrize(
+    ("scan", "name", "target"),
+    [
+        (VOLUME, "auto", "a.nii.gz"),
+        (PICTURE, "auto", "a.png"),
+        (SERIES, "auto", "a.nii.gz"),
+        (VOLUME, "nrrd", "a.nrrd"),
+        (VOLUME, "mha", "a.mha"),
+        (SERIES, "dicom-seg", "a.seg.dcm"),
+        (SERIES, "rtstruct", "a.rtstruct.dcm"),
+    ],
+)
+def test_a_mask_is_named_after_its_scan_and_format(scan: Scan, name: str, target: str) -> None:
+    masks = MaskFormat(name)
+    assert masks.target(scan) == target
+    assert masks.refusal(scan) == ""
+
+
+@pytest.mark.parametrize("scan", [VOLUME, PICTURE, SERIES])
+def test_per_label_is_a_folder(scan: Scan) -> None:
+    assert MaskFormat(per_label=True).target(scan) == "a"
+
+
+@pytest.mark.parametrize("name", ["dicom-seg", "rtstruct"])
+def test_dicom_objects_need_a_series(name: str) -> None:
+    reason = MaskFormat(name).refusal(VOLUME)
+    assert reason.startswith("scans/a.nii.gz: ")
+    assert name in reason
+    assert "\n" not in reason
+
+
+def test_masks_of_pictures_stay_pictures() -> None:
+    assert "use --format auto" in MaskFormat("nrrd").refusal(PICTURE)
+
+
+def test_what_cannot_be_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match=f"--format dicom: unknown; use {', '.join(FORMATS)}"):
+        MaskFormat("dicom")
+    with pytest.raises(UsageError, match="--per-label"):
+        MaskFormat("rtstruct", per_label=True)
+
+
+def test_file_names_of_labels_are_safe_and_differ() -> None:
+    names = {1: "../etc", 2: "a/b", 3: "A b", 4: "…", 5: "größe"}
+    stems = file_stems(names)
+    assert stems == {1: "etc", 2: "a_b", 3: "A_b_3", 4: "label_4", 5: "größe"}
+
+
+def test_one_file_a_label_holds_that_label_alone(tmp_path: Path) -> None:
+    labels = np.array([[[0, 205], [420, 205]]], dtype=np.uint16)
+    like = Image(np.zeros((1, *labels.shape), np.float32), Geometry(labels.shape, np.eye(4)))
+    names = {205: "myocardium", 420: "left ventricle", 500: "right ventricle"}
+    masks = MaskFormat(per_label=True)
+    for _ in range(2):  # the second time in place of the first
+        masks.write(tmp_path, VOLUME, labels, like=like, dtype=labels.dtype, names=names)
+    found = {path.name: np.asarray(nib.load(path).dataobj) for path in (tmp_path / "a").iterdir()}
+    assert sorted(found) == ["left_ventricle.nii.gz", "myocardium.nii.gz", "right_ventricle.nii.gz"]
+    np.testing.assert_array_equal(sum(found.values()), labels)
+    np.testing.assert_array_equal(found["myocardium.nii.gz"], np.where(labels == 205, 205, 0))
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_cohort_in_files_of_labels(make_model, make_scan, tmp_path) -> None:
+    model = make_model()
+    for seed, name in enumerate(("a", "b")):
+        make_scan(name, seed=seed)
+    whole = predict([tmp_path / "scans"], tmp_path / "whole", model=model)
+    job = Job(MaskFormat(per_label=True))
+    apart = predict([tmp_path / "scans"], tmp_path / "apart", model=model, job=job)
+    assert [each.mask for each in whole] == ["a.nii.gz", "b.nii.gz"]
+    assert [each.mask for each in apart] == ["a", "b"]
+    for name in ("a", "b"):
+        parts = [nib.load(path) for path in sorted((tmp_path / "apart" / name).iterdir())]
+        mask = nib.load(tmp_path / "whole" / f"{name}.nii.gz")
+        assert len(parts) == 2
+        np.testing.assert_array_equal(sum(np.asarray(p.dataobj) for p in parts), mask.dataobj)
+        assert all((part.affine == mask.affine).all() for part in parts)
+    again = predict([tmp_path / "scans"], tmp_path / "apart", model=model, job=job)
+    assert [each.state for each in again] == ["skipped", "skipped"]
+    other = predict([tmp_path / "scans"], tmp_path / "apart", model=model)
+    assert [each.state for each in other] == ["done", "done"]  # whole masks are not there yet
+
+
+def test_a_format_that_one_scan_cannot_have_is_its_own_matter(
+    make_model, make_scan, tmp_path
+) -> None:
+    model = make_model()
+    make_scan("a")
+    outcomes = predict_cohort(
+        find_scans([tmp_path / "scans"], num_channels=1),
+        Predictor.load(model),
+        tmp_path / "out",
+        model_id="m",
+        job=Job(MaskFormat("rtstruct")),
+    )
+    assert [(each.state, each.mask) for each in outcomes] == [("failed", "")]
+    assert "refers to the DICOM series" in outcomes[0].reason
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.jsonl"]
