@@ -118,11 +118,15 @@ def _lines(rows: Sequence[Mapping[str, Any]], key: str, title: str, scale: float
                         label=f"{by}, {classes} classes", markersize=4,
                     )  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel="million voxels of the scan")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter("")
+        sizes = sorted({row["voxels"] / 1e6 for row in rows})
+        axes.set_xticks(sizes, [f"{size:.3g}" for size in sizes], minor=False)
+        axes.set_xticks([], minor=True)
+        for name in ("set_major_formatter", "set_minor_formatter"):
+            getattr(axes.yaxis, name)("{x:g}")
+        axes.tick_params(axis="y", which="both", labelsize="x-small")
         axes.set_title(title, fontsize="medium")
-        axes.legend(fontsize="x-small")
+        # Below the panel, where it hides no line.
+        axes.legend(fontsize="x-small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         axes.spines[["top", "right"]].set_visible(False)
 
     return panel
