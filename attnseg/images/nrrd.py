@@ -180,53 +180,71 @@ def _place(
     path: Path, fields: dict[str, str], axes: list[int], count: int
 ) -> tuple[np.ndarray, bytes, tuple[str, ...]]:
     """Affine, the lines that say it, and what had to be settled."""
-    lines, notes, signs = [f"NRRD {len(axes)}"], [], LPS
-    if "spacedirections" in fields:
-        space = fields.get("space", "").lower()
-        unnamed = space in _NAMELESS or (not space and fields.get("spacedimension") in {"2", "3"})
-        if space not in _SPACES and not unnamed:
-            raise damaged(path, "space", fields.get("space", ""))
-        if unnamed:
-            notes.append("its space names no sides; taken as left-posterior-superior, as ITK does")
-        signs = _SPACES.get(space, LPS)
-        size = 2 if fields.get("spacedimension") == "2" and not space else 3
-        vectors = [_vectors(fields)[axis] for axis in axes]
-        columns = [_vector(path, "space directions", vector, size) for vector in vectors]
-        zeros = f"({','.join('0' * size)})"
-        origin = _vector(path, "space origin", fields.get("spaceorigin", zeros), size)
-        lines += [
-            f"space: {fields['space']}" if space else f"space dimension: {size}",
-            f"space directions: {' '.join(vectors)}",
-        ]
-        if "spaceorigin" in fields:
-            lines.append(f"space origin: {fields['spaceorigin']}")
-        if re.search(r'"(?!mm")[^"]+"', fields.get("spaceunits", "")):
-            notes.append(f"its header gives lengths in {fields['spaceunits'][:40]}; taken as mm")
-    else:
-        if "axismins" in fields or "axismaxs" in fields:
-            raise DataError(
-                f"{path}: placed by axis mins and maxs, which tell no directions; save it with "
-                "space directions"
-            )
-        words = fields.get("spacings", " ".join(["1"] * count)).split()
-        if len(words) != count:
-            raise damaged(path, "spacings", fields["spacings"])
-        words = [words[axis] for axis in axes]
-        steps = np.diag(numbers(path, "spacings", words, count=len(axes)))
-        columns, origin = steps.tolist(), [0.0] * len(axes)
-        what = "no directions"
-        if "spacings" in fields:
-            lines.append(f"spacings: {' '.join(words)}")
-        else:
-            what = "neither spacings nor directions; 1 mm"
-        notes.append(
-            f"its header gives {what}; axes taken to run left, back and up, as ITK does: check "
-            "the sides"
+    place = _directed if "spacedirections" in fields else _spaced
+    affine, lines, notes = place(path, fields, axes, count)
+    text = "".join(f"{line}\n" for line in (f"NRRD {len(axes)}", *lines))
+    return affine, text.encode(), tuple(notes)
+
+
+def _directed(
+    path: Path, fields: dict[str, str], axes: list[int], count: int
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """The place by space directions; a fourth axis of time is left out where it stands apart."""
+    named = fields.get("space", "").lower()
+    space = re.sub(r"-time$|(?<=^[a-z]{3})t$", "", named)
+    dimension = fields.get("spacedimension") if not named else ("3" if space == named else "4")
+    if dimension not in {"2", "3", "4"} or (space and space not in (*_SPACES, *_NAMELESS)):
+        raise damaged(path, "space", named or fields.get("spacedimension", ""))
+    size = int(dimension)
+    words = [word.strip("() ").split(",") for word in _vectors(fields)]
+    key = "space directions"
+    steps = [numbers(path, key, words[axis], count=size) for axis in axes]
+    others = [
+        numbers(path, key, word, count=size)
+        for axis, word in enumerate(words)
+        if axis not in axes and word != ["none"]
+    ]
+    if any(step[3] for step in steps if size == 4) or any(any(other[:3]) for other in others):
+        raise damaged(path, key, fields["spacedirections"])
+    start = fields.get("spaceorigin", f"({','.join('0' * size)})").strip("() ").split(",")
+    origin = numbers(path, "space origin", start, count=size)
+    lines = [
+        f"space: {space}" if space else f"space dimension: {min(size, 3)}",
+        f"space directions: {' '.join(_vector(words[axis]) for axis in axes)}",
+        f"space origin: {_vector(start)}",
+    ]
+    notes = []
+    if space not in _SPACES:
+        notes.append("its space names no sides; taken as left-posterior-superior, as ITK does")
+    if re.search(r'"(?!mm")[^"]+"', fields.get("spaceunits", "")):
+        notes.append(f"its header gives lengths in {fields['spaceunits'][:40]}; taken as mm")
+    columns = [step[:3] for step in steps]
+    affine = grid_affine(columns, origin[:3], signs=_SPACES.get(space, LPS))
+    return affine, lines, notes
+
+
+def _spaced(
+    path: Path, fields: dict[str, str], axes: list[int], count: int
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """The place by spacings alone."""
+    if "axismins" in fields or "axismaxs" in fields:
+        raise DataError(
+            f"{path}: placed by axis mins and maxs, which tell no directions; save it with space "
+            "directions"
         )
-    affine = grid_affine(columns, origin, signs=signs)
-    return affine, "".join(f"{line}\n" for line in lines).encode(), tuple(notes)
+    words = fields.get("spacings", " ".join(["1"] * count)).split()
+    if len(words) != count:
+        raise damaged(path, "spacings", fields["spacings"])
+    words = [words[axis] for axis in axes]
+    columns = np.diag(numbers(path, "spacings", words, count=len(axes))).tolist()
+    given = "no directions" if "spacings" in fields else "neither spacings nor directions; 1 mm"
+    note = (
+        f"its header gives {given}; axes taken to run left, back and up, as ITK does: check the "
+        "sides"
+    )
+    return grid_affine(columns, [0.0] * len(axes)), [f"spacings: {' '.join(words)}"], [note]
 
 
-def _vector(path: Path, key: str, word: str, size: int) -> list[float]:
-    """`(1,0,0)` as numbers."""
-    return numbers(path, key, word.strip("() ").split(","), count=size)
+def _vector(words: list[str]) -> str:
+    """Up to three numbers as the header has them."""
+    return f"({','.join(words[:3])})"

@@ -118,7 +118,7 @@ def whole(path: Path, key: str, word: str) -> int:
     Raises:
         DataError: it is none.
     """
-    if not re.fullmatch(r"-1|[0-9]{1,18}", word):
+    if not re.fullmatch(r"-1|0*[0-9]{1,18}", word):
         raise damaged(path, key, word)
     return int(word)
 
