@@ -29,6 +29,7 @@ import struct
 import sys
 import traceback
 import warnings
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -145,9 +146,11 @@ def beneath_gzip(edit: Edit) -> Edit:
     """The change made to what a gzip file holds; a whole gzip file again."""
 
     def packed(content: bytes, chance: Random) -> bytes:
-        if not content.startswith(b"\x1f\x8b"):
+        try:
+            plain = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error):  # no gzip file, or no more
             return content
-        return gzip.compress(edit(gzip.decompress(content), chance), compresslevel=1, mtime=0)
+        return gzip.compress(edit(plain, chance), compresslevel=1, mtime=0)
 
     return packed
 
@@ -191,7 +194,9 @@ def damaged(samples: Sequence[Sample], number: int) -> tuple[Sample, dict[str, b
         name = chance.choice(sorted(files))
         plain = chance.choice((change_bytes, change_bytes, cut_short, move_block))
         edits = sample.edits if sample.edits and chance.random() < 0.6 else (plain,)
-        files[name] = chance.choice(edits)(files[name], chance)
+        changed = chance.choice(edits)(files[name], chance)
+        # An edit that does not know the file leaves it as it is.
+        files[name] = plain(files[name], chance) if changed == files[name] else changed
     if len(files) > 1 and chance.random() < 0.05:
         del files[chance.choice(sorted(files))]
     return sample, files
