@@ -6,8 +6,11 @@ RAS+ (x grows to the patient's right, y to the front, z to the head), as nibabel
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+
+from attnseg.errors import DataError
 
 # Axes further off right angles than this are real shear, as of a tilted gantry; less is what
 # rounding in headers and registration leave. The network then sees anatomy askew by 1.7 % at most;
@@ -113,3 +116,33 @@ class Geometry:
         if tolerance_mm is None:
             tolerance_mm = 0.1 * min(self.spacing_mm)
         return self.shape == other.shape and self.distance_mm(other) <= tolerance_mm
+
+
+def checked_geometry(
+    path: Path, shape: tuple[int, int, int], affine: np.ndarray, *, remedy: str
+) -> Geometry:
+    """The grid that a header describes.
+
+    Args:
+        path: named in the error.
+        shape: number of voxels (I, J, K).
+        affine: `[4, 4]` voxel index → mm, RAS+; anything at all.
+        remedy: what to do where it is unusable.
+
+    Raises:
+        DataError: a spacing or an origin that is zero, not a number, or beyond all measure.
+    """
+    usable = np.isfinite(affine).all() and np.abs(affine).max() < 1e9
+    if not usable or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise DataError(
+            f"{path}: the affine has a zero, undefined or absurd spacing or origin; {remedy}"
+        )
+    return Geometry(shape, affine)
+
+
+def shear_notes(geometry: Geometry) -> tuple[str, ...]:
+    """What is told of axes that are a little off right angles; nothing of those refused."""
+    shear = geometry.shear_degrees
+    if not TOLD_SHEAR_DEGREES < shear <= MAX_SHEAR_DEGREES:
+        return ()
+    return (f"axes {shear:.2g}° off right angles; taken as straight",)

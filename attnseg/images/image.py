@@ -1,6 +1,7 @@
 """One scan or one mask in memory."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -16,8 +17,9 @@ class Image:
     Args:
         array: `[C, I, J, K]`, channel first; float32 for scans, an integer type for labels.
         geometry: shape, affine and spacing of the voxel grid.
-        header: the bytes of the source's NIfTI header, so that a mask can be written with the very
-            same geometry fields; None for other formats and for images made in memory.
+        header: what the source's NIfTI, NRRD or MetaImage header says of its place, in its own
+            bytes, so that a mask of the same format is written with the very same fields; None for
+            other formats and for images made in memory.
         path: where it was read from; None for images made in memory.
         notes: what the reader had to settle, in plain sentences: two places in the header that
             contradict each other, directions a little askew, a series chosen among several.
@@ -85,3 +87,34 @@ def whole_numbers(values: np.ndarray, *, source: str) -> np.ndarray:
             "labels must be integers: was the mask resampled with interpolation?"
         )
     return values.astype(np.int64)
+
+
+def channels_last(
+    path: Path, shape: tuple[int, ...], num_channels: int | None
+) -> tuple[int, tuple[int, int, int]]:
+    """Channels and grid of a stored shape, the axis of channels its last one.
+
+    Args:
+        path: named in the error.
+        shape: three axes or more.
+        num_channels: how many channels the layout or the model expects.
+
+    Raises:
+        DataError: a 4D file of another number of channels.
+    """
+    axes = list(shape)
+    while len(axes) > 4 and axes[-1] == 1:
+        axes.pop()
+    expected = 1 if num_channels is None else num_channels
+    if len(axes) == 3 or (len(axes) == 4 and axes[3] in {1, expected}):
+        return (axes[3] if len(axes) == 4 else 1), (axes[0], axes[1], axes[2])
+    raise DataError(
+        f"{path}: shape {shape} where a 3D image or a 4D one of {expected} channel(s) is "
+        "expected; split time points into single files"
+    )
+
+
+def channel_first(path: Path, data: np.ndarray, num_channels: int | None) -> np.ndarray:
+    """`[I, J, K]` or `[I, J, K, C, 1 …]` → `[C, I, J, K]`, as a view where it can be one."""
+    channels, grid = channels_last(path, data.shape, num_channels)
+    return np.moveaxis(data.reshape(*grid, channels, order="F"), 3, 0)

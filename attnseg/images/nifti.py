@@ -1,41 +1,39 @@
-"""NIfTI-1 and NIfTI-2, plain or gzipped: the only file that knows nibabel and isal.
+"""NIfTI-1 and NIfTI-2 in and out: `.nii`, `.nii.gz`, and pairs of `.hdr` and `.img`.
 
-Headers and affines are nibabel's; the voxel bytes are read and written here, through `isal`, whose
-gzip is several times faster than zlib's.
+Headers and affines are nibabel's; the voxel bytes are read and written by `streams`.
 """
 
 import math
-import struct
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from io import BufferedReader
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Literal
 
 import numpy as np
-from isal import igzip, igzip_lib
-from nibabel.nifti1 import Nifti1Header
-from nibabel.nifti2 import Nifti2Header
-from nibabel.spatialimages import HeaderDataError
 
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
-from attnseg.images.geometry import Geometry
-from attnseg.images.image import Image, Outline, whole_numbers
-from attnseg.images.paths import first_bytes
-
-_READ_ERRORS = (EOFError, OSError, zlib.error, cast(type[Exception], igzip_lib.IsalError))
-_CHUNK_BYTES = 1 << 24
-# Deflate's best case: a file of n bytes never unpacks to more than this many times n.
-_DEFLATE_RATIO = 1032
+from attnseg.images import nifti_header as headers
+from attnseg.images.image import Image, Outline, channel_first, channels_last, whole_numbers
+from attnseg.images.paths import NIFTI_SUFFIXES
+from attnseg.images.streams import (
+    open_packed,
+    packing,
+    planes,
+    read_voxels,
+    reading,
+    refuse_promise,
+    room_for_voxels,
+)
 
 
 def read_image(path: Path, *, num_channels: int | None = None) -> Image:
     """Read a scan as float32 `[C, I, J, K]`.
 
     Args:
-        path: a `.nii` or `.nii.gz` file.
+        path: a `.nii` or `.nii.gz` file, or the `.hdr` of a pair.
         num_channels: how many channels the layout or the model expects. A 4D file is taken as that
             many channels if its last axis has that length; any other 4D file is refused.
 
@@ -49,9 +47,10 @@ def read_image(path: Path, *, num_channels: int | None = None) -> Image:
             f"{path}: voxels are of type {data.dtype}; scans hold plain numbers: convert it to "
             "a scalar image"
         )
-    _channels_last(path, data.shape, num_channels)  # before anything more is allocated
-    array = _channel_first(path, _float32(path, header, data), num_channels)
-    return Image(array, _geometry(path, header, array.shape[1:]), _block(header), path)
+    channels_last(path, data.shape, num_channels)  # before anything more is allocated
+    array = channel_first(path, _float32(path, header, data), num_channels)
+    geometry, notes = headers.geometry_of(path, header, array.shape[1:])
+    return Image(array, geometry, headers.to_bytes(header), path, notes)
 
 
 def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
@@ -63,11 +62,10 @@ def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
         DataError: as of `read_image`, so far as the header tells.
     """
     path = Path(path)
-    with _reading(path), _open(path) as stream:
-        header, _, shape, dtype = _promise(path, stream)
-        channels, spatial = _channels_last(path, shape, num_channels)
-        geometry = _geometry(path, header, spatial)
-    return Outline(geometry, channels, math.prod(shape) * dtype.itemsize)
+    with _opened(path) as file:
+        channels, spatial = channels_last(path, file.shape, num_channels)
+        geometry, _ = headers.geometry_of(path, file.header, spatial)
+    return Outline(geometry, channels, math.prod(file.shape) * file.dtype.itemsize)
 
 
 def read_labels(path: Path) -> Image:
@@ -82,10 +80,11 @@ def read_labels(path: Path) -> Image:
     header, data = _read(path)
     if data.dtype.kind not in "iuf":
         raise DataError(f"{path}: labels are of type {data.dtype}; they must be integers")
-    _channels_last(path, data.shape, 1)
-    data = _channel_first(path, _scaled(path, header, data), 1)
+    channels_last(path, data.shape, 1)
+    data = channel_first(path, _scaled(path, header, data), 1)
     data = whole_numbers(data, source=str(path))
-    return Image(data, _geometry(path, header, data.shape[1:]), _block(header), path)
+    geometry, notes = headers.geometry_of(path, header, data.shape[1:])
+    return Image(data, geometry, headers.to_bytes(header), path, notes)
 
 
 def write_labels(path: Path, labels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:
@@ -97,7 +96,7 @@ def write_labels(path: Path, labels: np.ndarray, *, like: Image, dtype: np.dtype
     Args:
         path: ends in `.nii` or `.nii.gz`.
         labels: `[I, J, K]` label values, the scan's own shape.
-        like: the scan; where it was made in memory its affine becomes the sform.
+        like: the scan; where it is not of NIfTI its affine becomes the sform.
         dtype: integer type on disk.
     """
     assert labels.shape == like.geometry.shape, (labels.shape, like.geometry.shape)
@@ -126,16 +125,19 @@ def write_volumes(
         path: ends in `.nii` or `.nii.gz`.
         volumes: on the grid of `like`; a single one is written 3D, or 2D as its source.
         count: how many they are.
-        like: a scan whose geometry they take, its header fields unchanged where it has any.
+        like: a scan whose geometry they take, its header fields unchanged where they are NIfTI's.
         dtype: type on disk.
         slope: what a stored number is multiplied by when it is read.
     """
     path = Path(path)
-    header = _parse(like.header) if like.header else _new_header(like.geometry)
+    try:
+        header, of_nifti = headers.parse(like.header or b""), True
+    except ValueError:
+        header, of_nifti = headers.new_header(like.geometry), False
     shape: tuple[int, ...] = like.geometry.shape
     if count > 1:
         shape = (*shape, count)
-    elif like.header and int(header["dim"][0]) == 2:
+    elif of_nifti and int(header["dim"][0]) == 2:
         shape = shape[:2]  # the mask of a 2D file is 2D
     header.set_data_dtype(np.dtype(dtype))
     spacing = header["pixdim"][:4].copy()
@@ -146,161 +148,99 @@ def write_volumes(
     header["magic"] = header.single_magic
     header["vox_offset"] = header.single_vox_offset
     header["descrip"] = b"attnseg"
-    with atomic_path(path) as temporary, _open_for_writing(temporary) as stream:
-        stream.write(_block(header) + b"\0\0\0\0")
-        for volume in volumes:
-            # Fortran order on disk: the last axis is the slowest, so it goes out slice by slice.
-            rows = max(1, _CHUNK_BYTES // max(1, volume[..., 0].nbytes))
-            for start in range(0, volume.shape[-1], rows):
-                part = volume[..., start : start + rows].astype(header.get_data_dtype())
-                stream.write(part.tobytes(order="F"))
+    with atomic_path(path) as temporary, ExitStack() as stack:
+        stream = stack.enter_context(temporary.open("wb"))
+        packed = path.name.endswith(".gz")
+        out = stack.enter_context(packing(stream)) if packed else stream
+        out.write(headers.to_bytes(header) + b"\0\0\0\0")
+        for piece in planes(volumes, header.get_data_dtype()):
+            out.write(piece)
 
 
-def _new_header(geometry: Geometry) -> Nifti1Header:
-    header = Nifti1Header()
-    header.set_data_shape(geometry.shape)
-    header.set_sform(geometry.affine, code=1)
-    header.set_qform(geometry.affine, code=1, strip_shears=True)
-    header.set_xyzt_units("mm")
-    return header
+@dataclass(frozen=True)
+class _Opened:
+    """A file whose header has been read: the stream stands behind the `begun` first voxels."""
 
-
-@contextmanager
-def _open_for_writing(path: Path) -> Iterator[BinaryIO | igzip.IGzipFile]:
-    with path.open("wb") as stream:
-        if not path.name.endswith(".gz"):
-            yield stream
-            return
-        # Neither name nor time in the gzip header: the same voxels give the same bytes.
-        with igzip.IGzipFile("", "wb", compresslevel=2, fileobj=stream, mtime=0) as packed:
-            yield packed
-
-
-def _open(path: Path) -> BufferedReader | igzip.IGzipFile:
-    packed = first_bytes(path).startswith(b"\x1f\x8b")
-    return igzip.open(path, "rb") if packed else path.open("rb")
-
-
-def _parse(block: bytes) -> Nifti1Header | Nifti2Header:
-    """Header from its bytes, brought to little-endian order."""
-    for order in "<>":
-        if len(block) >= 4:
-            size = struct.unpack(order + "i", block[:4])[0]
-            for kind in (Nifti1Header, Nifti2Header):
-                length = kind.template_dtype.itemsize
-                if size == kind.sizeof_hdr and len(block) >= length:
-                    header = kind(block[:length], endianness=order, check=False)
-                    return header.as_byteswapped("<")
-    raise ValueError("no NIfTI header")
-
-
-def _block(header: Nifti1Header | Nifti2Header) -> bytes:
-    block: bytes = header.binaryblock
-    return block
+    header: headers.Header
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    stream: BufferedIOBase
+    begun: bytes
+    holder: Path
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """What goes wrong while a file is read, as one of our errors."""
-    try:
-        yield
-    except _READ_ERRORS as error:
-        raise DataError(f"{path}: cut short or damaged ({error}); copy it again") from error
-    except HeaderDataError as error:
-        raise DataError(f"{path}: unusable header ({error}); re-export the file") from error
+def _opened(path: Path) -> Iterator[_Opened]:
+    with reading(path), ExitStack() as stack:
+        stream: BufferedIOBase = stack.enter_context(open_packed(path))
+        block = stream.read(headers.HEADER_BYTES)
+        try:
+            header = headers.parse(block)
+        except ValueError:
+            raise DataError(_no_nifti(path)) from None
+        # `parse` turns all to little-endian, and what is turned differs from what was read.
+        order: Literal["<", ">"] = "<" if block[:4] == headers.to_bytes(header)[:4] else ">"
+        pair = path.name.endswith(".hdr")
+        offset = headers.voxel_offset(path, header, pair=pair)
+        shape = headers.stored_shape(path, header)
+        dtype = headers.stored_type(path, header).newbyteorder(order)
+        holder = _other_half(path) if pair else path
+        if pair:
+            stream, block = stack.enter_context(open_packed(holder)), b""
+        room = room_for_voxels(holder, stream) - offset
+        refuse_promise(holder, math.prod(shape) * dtype.itemsize, room=room)
+        stream.read(max(0, offset - len(block)))
+        yield _Opened(header, shape, dtype, stream, block[offset:], holder)
 
 
-def _promise(
-    path: Path, stream: BufferedReader | igzip.IGzipFile
-) -> tuple[Nifti1Header | Nifti2Header, bytes, tuple[int, ...], np.dtype]:
-    """Header, the voxel bytes read with it, shape and stored type; the stream stands behind."""
-    block = stream.read(Nifti2Header.template_dtype.itemsize)
-    try:
-        header = _parse(block)
-        big_endian = block[:4] != _block(header)[:4]
-    except ValueError:
-        raise DataError(
-            f"{path}: not a NIfTI file (no NIfTI-1 or NIfTI-2 header); attnseg reads .nii and "
-            ".nii.gz"
-        ) from None
-    start = float(header["vox_offset"])
-    if not header.template_dtype.itemsize <= start < 2**53 or bytes(header["magic"])[:1] != b"n":
-        raise DataError(f"{path}: damaged header (voxels start at byte {start}); re-export")
-    offset = int(start)
-    shape = _shape(path, header)
-    dtype = _stored_type(path, header).newbyteorder(">" if big_endian else "<")
-    expected = math.prod(shape) * dtype.itemsize
-    # Before anything is allocated: a damaged header may promise terabytes.
-    if offset + expected > path.stat().st_size * _DEFLATE_RATIO:
-        raise DataError(
-            f"{path}: cut short: the header promises {expected} bytes of voxels, more than the "
-            "file can hold; copy it again"
+def _other_half(path: Path) -> Path:
+    """The voxels that belong to a `.hdr`."""
+    for ending in (".img", ".img.gz"):
+        if (half := path.with_name(path.name.removesuffix(".hdr") + ending)).is_file():
+            return half
+    raise DataError(
+        f"{path}: its voxels are not there ({path.name.removesuffix('.hdr')}.img); put both "
+        "files into one folder"
+    )
+
+
+def _no_nifti(path: Path) -> str:
+    if path.name.endswith((".img", ".img.gz")):
+        return (
+            f"{path}: half of a pair; give the header beside it, {path.name.split('.img')[0]}.hdr"
         )
-    stream.read(max(0, offset - len(block)))
-    return header, block[offset:], shape, dtype
+    if path.name.endswith(NIFTI_SUFFIXES):
+        return (
+            f"{path}: not a NIfTI file (no NIfTI-1 or NIfTI-2 header); was it renamed, or never "
+            "copied whole?"
+        )
+    return (
+        f"{path}: not a format attnseg reads; convert it to NIfTI, NRRD, MHA, MGH, DICOM, PNG, "
+        "JPEG or TIFF"
+    )
 
 
-def _read(path: Path) -> tuple[Nifti1Header | Nifti2Header, np.ndarray]:
+def _read(path: Path) -> tuple[headers.Header, np.ndarray]:
     """Header and voxels as stored, in the file's own order of axes."""
-    with _reading(path), _open(path) as stream:
-        header, begun, shape, dtype = _promise(path, stream)
-        content = np.empty(math.prod(shape) * dtype.itemsize, dtype=np.uint8)
-        filled = min(len(begun), len(content))
-        content[:filled] = np.frombuffer(begun, dtype=np.uint8, count=filled)
-        while filled < len(content):
-            # In pieces, into their place: the file's voxels exist once.
-            count = stream.readinto(content[filled : filled + _CHUNK_BYTES].data)
-            if not count:
-                break
-            filled += count
-    if filled < len(content):
-        raise DataError(
-            f"{path}: cut short: {filled} bytes of voxels where the header promises "
-            f"{len(content)}; copy it again"
+    with _opened(path) as file:
+        data = read_voxels(
+            file.holder, file.stream, shape=file.shape, dtype=file.dtype, begun=file.begun
         )
-    data = content.view(dtype).reshape(shape, order="F")
-    return header, data.astype(dtype.newbyteorder("="), copy=False)
+    return file.header, data
 
 
-def _shape(path: Path, header: Nifti1Header | Nifti2Header) -> tuple[int, ...]:
-    num_axes = int(header["dim"][0])
-    shape = tuple(header.get_data_shape()) if 2 <= num_axes <= 7 else ()
-    if min(shape, default=0) < 1:
-        raise DataError(f"{path}: shape {shape} is not a volume; re-export the file")
-    return shape + (1,) * (3 - len(shape))
-
-
-def _stored_type(path: Path, header: Nifti1Header | Nifti2Header) -> np.dtype:
-    try:
-        dtype: np.dtype = header.get_data_dtype()
-    except KeyError as error:
-        raise DataError(f"{path}: unknown type of voxels, code {error}; re-export") from None
-    if dtype.itemsize == 0:
-        raise DataError(f"{path}: the header names no type of voxels; re-export the file")
-    return dtype
-
-
-def _scaling(path: Path, header: Nifti1Header | Nifti2Header) -> tuple[float, float] | None:
-    """Slope and intercept, where the header has them and they change anything."""
-    try:
-        slope, inter = header.get_slope_inter()
-    except HeaderDataError as error:
-        raise DataError(f"{path}: unusable intensity scaling ({error}); re-export") from error
-    return None if slope is None or (slope, inter) == (1.0, 0.0) else (slope, inter)
-
-
-def _scaled(path: Path, header: Nifti1Header | Nifti2Header, data: np.ndarray) -> np.ndarray:
+def _scaled(path: Path, header: headers.Header, data: np.ndarray) -> np.ndarray:
     """Voxels times slope plus intercept, where the header has them."""
-    scaling = _scaling(path, header)
+    scaling = headers.scaling(path, header)
     if scaling is None:
         return data
     with np.errstate(over="ignore", invalid="ignore"):
         return data.astype(np.float64) * scaling[0] + scaling[1]
 
 
-def _float32(path: Path, header: Nifti1Header | Nifti2Header, data: np.ndarray) -> np.ndarray:
+def _float32(path: Path, header: headers.Header, data: np.ndarray) -> np.ndarray:
     """Scaled voxels; computed in float64 as nibabel does, but never all of them at once."""
-    scaling = _scaling(path, header)
+    scaling = headers.scaling(path, header)
     with np.errstate(over="ignore", invalid="ignore"):  # normalisation refuses what is infinite
         if scaling is None:
             return data.astype(np.float32, copy=False)
@@ -309,50 +249,3 @@ def _float32(path: Path, header: Nifti1Header | Nifti2Header, data: np.ndarray) 
             plane = (slice(None), slice(None), *index)
             array[plane] = data[plane].astype(np.float64) * scaling[0] + scaling[1]
     return array
-
-
-def _channels_last(
-    path: Path, shape: tuple[int, ...], num_channels: int | None
-) -> tuple[int, tuple[int, int, int]]:
-    """Channels and grid of a stored shape.
-
-    Raises:
-        DataError: a 4D file of another number of channels.
-    """
-    axes = list(shape)
-    while len(axes) > 4 and axes[-1] == 1:
-        axes.pop()
-    expected = 1 if num_channels is None else num_channels
-    if len(axes) == 3 or (len(axes) == 4 and axes[3] in {1, expected}):
-        return (axes[3] if len(axes) == 4 else 1), (axes[0], axes[1], axes[2])
-    raise DataError(
-        f"{path}: shape {shape} where a 3D image or a 4D one of {expected} channel(s) is "
-        "expected; split time points into single files"
-    )
-
-
-def _channel_first(path: Path, data: np.ndarray, num_channels: int | None) -> np.ndarray:
-    """`[I, J, K]` or `[I, J, K, C, 1 …]` → `[C, I, J, K]`, as a view."""
-    channels, grid = _channels_last(path, data.shape, num_channels)
-    return np.moveaxis(data.reshape(*grid, channels, order="F"), 3, 0)
-
-
-def _geometry(
-    path: Path, header: Nifti1Header | Nifti2Header, shape: tuple[int, int, int]
-) -> Geometry:
-    header = header.copy()
-    pixdim = header["pixdim"]  # what the standard and nibabel make of sloppy fields:
-    pixdim[0] = -1 if pixdim[0] == -1 else 1
-    pixdim[1:4] = np.abs(pixdim[1:4])
-    try:
-        with np.errstate(all="ignore"):
-            affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    except (ValueError, HeaderDataError) as error:
-        raise DataError(f"{path}: unusable qform ({error}); correct the header") from error
-    usable = np.isfinite(affine).all() and np.abs(affine).max() < 1e9
-    if not usable or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise DataError(
-            f"{path}: the affine has a zero, undefined or absurd spacing or origin; correct the "
-            "header (sform)"
-        )
-    return Geometry(shape, affine)

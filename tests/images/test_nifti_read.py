@@ -128,43 +128,6 @@ def test_nan_and_infinity_come_through(tmp_path: Path, nifti: Any) -> None:
     assert image[2, 0, 0] == np.inf  # beyond float32; normalisation refuses it by name
 
 
-def real_files(real_data: Path, *, scans: bool) -> list[Path]:
-    files = [path for path in sorted((real_data / "edge/images").rglob("*")) if path.is_file()]
-    # One scan of 25 million voxels alone would take the time of all the others.
-    files = [path for path in files if "other_dataset" not in path.name]
-    return [path for path in files if path.name.endswith((".nii", ".nii.gz")) == scans]
-
-
-def test_real_files_read_as_nibabel_reads_them(real_data: Path) -> None:
-    equal = []
-    for path in real_files(real_data, scans=True):
-        try:
-            shape = nib.load(path).shape
-            nib.load(path).get_fdata()
-        except Exception:  # nibabel's many: here it only has to be one line of ours
-            shape = ()
-        if len(shape) == 3 or (len(shape) == 4 and shape[3] < 100):
-            assert_reads_as_nibabel(path, num_channels=(*shape, 1)[3])
-            equal.append(path)
-        else:
-            with pytest.raises(DataError) as error:
-                read_image(path)
-            assert str(path) in str(error.value)
-            assert "\n" not in str(error.value)
-    assert len(equal) > 20
-
-
-def test_real_files_of_other_formats_are_refused_in_one_line(real_data: Path) -> None:
-    others = real_files(real_data, scans=False)
-    assert len(others) > 20
-    for path in others:
-        for read in (read_image, read_labels):
-            with pytest.raises(DataError) as error:
-                read(path)
-            assert str(path) in str(error.value)
-            assert "\n" not in str(error.value)
-
-
 @pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "i4", "i8", "u8"])
 @pytest.mark.parametrize("endian", "<>")
 def test_integer_labels(tmp_path: Path, nifti: Any, dtype: str, endian: str) -> None:

@@ -190,7 +190,7 @@ def test_same_mask_same_bytes(tmp_path: Path, nifti: Any) -> None:
 def test_slices_are_written_in_order(
     tmp_path: Path, nifti: Any, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
 ) -> None:
-    monkeypatch.setattr("attnseg.images.nifti._CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("attnseg.images.streams._CHUNK_BYTES", chunk_bytes)
     like = read_image(nifti(tmp_path / "scan.nii", scan((5, 4, 9))))
     labels = np.arange(180).reshape(5, 4, 9)
     for array in (labels, np.asfortranarray(labels), labels[::-1].copy()[::-1]):
