@@ -19,10 +19,17 @@ class DataConfig(Frozen):
     """Which cases are trained on."""
 
     root: Path | None = None
-    """Data set folder; the command line's DATA comes first."""
-    layout: Literal["auto", "msd", "nnunet", "paired"] = "auto"
+    """Data set folder, or a .csv or .tsv file of cases; the command line's DATA comes first."""
+    layout: Literal["auto", "msd", "nnunet", "paired", "bids", "table", "pattern"] = "auto"
+    images: tuple[str, ...] = ()
+    """Which files are the channels, in their order: file name patterns ("{case}_t1.nii.gz"), of
+    BIDS suffixes ("T1w"), of a table columns; nothing takes the only one there is."""
+    labels: str | None = None
+    """Which files are the masks: a pattern ("{case}_seg.nii.gz"), of BIDS a derivative
+    ("manual")."""
     patient_pattern: str | None = None
-    """Regular expression with one group: cases whose name gives the same text share a fold."""
+    """Regular expression with one group: cases whose name gives the same text share a fold;
+    without it the subjects of BIDS and the column `patient` of a table."""
     num_folds: int = Field(default=5, ge=2)
     cache: Path | None = None
     """Folder of preprocessed cases, which runs may share; default: `cache` in the run folder."""

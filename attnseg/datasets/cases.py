@@ -1,9 +1,11 @@
 """What a folder of scans and masks holds: cases, channels, labels, and what is wrong with it."""
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 from attnseg.datasets.findings import Finding
+from attnseg.datasets.labels import LabelScheme
 from attnseg.images import is_picture
 from attnseg.spec import Region
 
@@ -11,7 +13,11 @@ LAYOUT_NAMES = {
     "msd": "Medical Segmentation Decathlon",
     "nnunet": "nnU-Net raw",
     "paired": "paired folders",
+    "bids": "BIDS",
+    "table": "table of files",
+    "pattern": "file name pattern",
 }
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -24,12 +30,33 @@ class Case:
         label: the mask; None where the layout has none for this scan.
         labels_present: label values that were drawn in this mask, where its 0 may be any other
             label; None where all were.
+        patient: whose scan it is, where the layout says so; cases of a patient share a fold.
     """
 
     name: str
     images: tuple[Path, ...]
     label: Path | None
     labels_present: tuple[int, ...] | None = None
+    patient: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the reader of a layout hands to `find_dataset`.
+
+    Args:
+        cases: in any order.
+        channel_names: one per channel.
+        labels: what is known of the labels.
+        problems: what is wrong with the folder.
+        unmatched: what was left out, in plain sentences.
+    """
+
+    cases: list[Case]
+    channel_names: tuple[str, ...]
+    labels: LabelScheme
+    problems: list[Finding] = field(default_factory=list)
+    unmatched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,14 +64,15 @@ class Dataset:
     """A folder as attnseg understood it.
 
     Args:
-        root: the folder.
-        layout: "msd", "nnunet" or "paired".
+        root: the folder, or the file of a table.
+        layout: one of `LAYOUT_NAMES`.
         cases: sorted by name.
         channel_names: one per channel, in the order of the channels.
         label_names: label value → name without the background 0, as far as the folder tells.
         problems: what is wrong with the folder itself; `inspect_dataset` looks into the files.
         ignore_label: value of voxels that nobody labelled; None where there is none.
         regions: structures that unite labels, in the order in which they are written.
+        unmatched: files that belong to no case, and why, in plain sentences.
     """
 
     root: Path
@@ -55,6 +83,12 @@ class Dataset:
     problems: tuple[Finding, ...] = ()
     ignore_label: int | None = None
     regions: tuple[Region, ...] = ()
+    unmatched: tuple[str, ...] = ()
+
+    @property
+    def patients(self) -> dict[str, str]:
+        """Case → patient, of the cases whose patient is known."""
+        return {case.name: case.patient for case in self.cases if case.patient is not None}
 
     @property
     def pictures(self) -> bool:
@@ -86,12 +120,29 @@ class Dataset:
         partial = sum(case.labels_present is not None for case in self.cases)
         if partial:
             lines.append(f"partial labels: {partial} case(s) list the labels that were drawn")
-        if self.cases:
+        patients = len(set(self.patients.values()))
+        if patients:
+            lines.append(f"patients: {patients}, each in one fold")
+        if self.cases and (self.num_channels == 1 or len(self.cases[0].images) == 1):
             first = self.cases[0]
-            files = [*first.images, *([first.label] if first.label else [])]
-            shown = [
-                str(file.relative_to(self.root) if file.is_relative_to(self.root) else file)
-                for file in files
-            ]
-            lines.append(f"first case: {first.name} ({', '.join(shown)})")
-        return "\n".join(lines)
+            lines.append(f"first case: {first.name} ({', '.join(self._files(first))})")
+        elif self.cases:
+            lines += self._table()
+        return "\n".join([*lines, *self.unmatched])
+
+    def _files(self, case: Case) -> list[str]:
+        """Its files, those in the data set's folder relative to it."""
+        folder = self.root if self.root.is_dir() else self.root.parent
+        files = [*case.images, *([case.label] if case.label else [])]
+        return [
+            str(file.relative_to(folder) if file.is_relative_to(folder) else file) for file in files
+        ]
+
+    def _table(self) -> list[str]:
+        """Which file was matched to which channel, for the first cases."""
+        rows = [["case", *self.channel_names, "label"]]
+        rows += [[case.name, *self._files(case)] for case in self.cases[:_SHOWN]]
+        widths = [max(map(len, cells)) for cells in zip_longest(*rows, fillvalue="")]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        more = len(self.cases) - _SHOWN
+        return [*lines, *([f"and {more} more case(s)"] if more > 0 else [])]

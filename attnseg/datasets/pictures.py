@@ -22,7 +22,7 @@ def refuse_mixture(where: Path, files: Iterable[Path]) -> None:
     pictures, volumes = names[True], names[False]
     if volumes and pictures:
         raise DataError(
-            f"{where}: {len(volumes)} NIfTI file(s) such as {volumes[0]} beside {len(pictures)} "
+            f"{where}: {len(volumes)} volume(s) such as {volumes[0]} beside {len(pictures)} "
             f"picture(s) such as {pictures[0]}; a data set holds one kind: move the others out"
         )
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attnseg.errors import ConfigError, DataError
@@ -19,6 +19,7 @@ def make_splits(
     num_folds: int = 5,
     existing: Splits | None = None,
     patient_pattern: str | None = None,
+    patients: Mapping[str, str] | None = None,
 ) -> Splits:
     """Validation cases of each fold.
 
@@ -30,7 +31,8 @@ def make_splits(
         num_folds: how many folds.
         existing: splits made earlier, perhaps for more or for fewer cases.
         patient_pattern: regular expression, matched from the start of a case name, whose first
-            group is the patient; None where each case is a patient of its own.
+            group is the patient; None takes `patients`.
+        patients: case → patient, where the layout says so; any other case is a patient of its own.
 
     Raises:
         ConfigError: a pattern that cannot be used, or another number of folds than `existing` has.
@@ -40,19 +42,19 @@ def make_splits(
         >>> make_splits(["a_1", "a_2", "b_1"], num_folds=2, patient_pattern="(.*)_")
         [['b_1'], ['a_1', 'a_2']]
     """
-    patients = _patients(names, patient_pattern)
-    if len(patients) < num_folds:
+    cases = _patients(names, patient_pattern, patients or {})
+    if len(cases) < num_folds:
         raise DataError(
-            f"{len(patients)} patient(s) cannot fill {num_folds} folds; add cases or set "
-            f"data.num_folds to {len(patients)} or less"
+            f"{len(cases)} patient(s) cannot fill {num_folds} folds; add cases or set "
+            f"data.num_folds to {len(cases)} or less"
         )
     folds: Splits = [[] for _ in range(num_folds)]
-    placed = _placed(patients, existing, num_folds)
+    placed = _placed(cases, existing, num_folds)
     for patient, fold in placed.items():
-        folds[fold] += patients[patient]
-    new = sorted(patients.keys() - placed.keys(), key=_digest)
+        folds[fold] += cases[patient]
+    new = sorted(cases.keys() - placed.keys(), key=_digest)
     for patient in new:
-        min(folds, key=len).extend(patients[patient])
+        min(folds, key=len).extend(cases[patient])
     if empty := [number for number, fold in enumerate(folds) if not fold]:
         raise DataError(
             f"fold {empty[0]} has no case left after cases were removed; start a new run, which "
@@ -110,11 +112,16 @@ def load_splits(path: Path) -> Splits:
     return splits
 
 
-def _patients(names: Sequence[str], pattern: str | None) -> dict[str, list[str]]:
+def _patients(
+    names: Sequence[str], pattern: str | None, known: Mapping[str, str]
+) -> dict[str, list[str]]:
     """Patient → its cases."""
     assert len(set(names)) == len(names), "case names must be unique"
+    patients: dict[str, list[str]] = defaultdict(list)
     if pattern is None:
-        return {name: [name] for name in names}
+        for name in names:
+            patients[known.get(name, name)].append(name)
+        return dict(patients)
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -125,7 +132,6 @@ def _patients(names: Sequence[str], pattern: str | None) -> dict[str, list[str]]
         raise ConfigError(
             f"patient pattern {pattern!r} has no group; put the patient's part in parentheses"
         )
-    patients: dict[str, list[str]] = defaultdict(list)
     for name in names:
         match = compiled.match(name)
         if not match or not match[1]:

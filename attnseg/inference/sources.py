@@ -40,9 +40,11 @@ def find_scans(
         UsageError: two scans of the same name, such as X.png and X.jpg, for the mask and its line
             in the manifest go by it.
     """
-    files = sorted({path for text in inputs for path in _expand(str(text))})
+    tables = [Path(text) for text in inputs if str(text).lower().endswith((".csv", ".tsv"))]
+    given = [text for text in inputs if Path(text) not in tables]
+    files = sorted({path for text in given for path in _expand(str(text))})
     channels: dict[tuple[Path, str], dict[int, Path]] = {}
-    scans = []
+    scans = [scan for path in tables for scan in _listed(path, num_channels)]
     for path in files:
         channel = split_channel(strip_suffix(path.name))
         # A higher number is part of the name, as the year in scan_2019.
@@ -68,6 +70,20 @@ def find_scans(
             "name; rename one, or predict the folders one by one with different -o"
         )
     return sorted(scans, key=lambda scan: scan.name)
+
+
+def _listed(path: Path, num_channels: int) -> list[Scan]:
+    """Scans of a table."""
+    from attnseg.inference.channels import scans_from_table
+
+    scans = scans_from_table(path)
+    count = len(scans[0].paths)
+    if count not in {1, num_channels}:
+        raise DataError(
+            f"{path}: {count} files a case where the model needs {num_channels} channel(s); give "
+            "the columns of its channels only"
+        )
+    return scans
 
 
 def _expand(text: str) -> list[Path]:

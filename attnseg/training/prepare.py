@@ -64,7 +64,7 @@ def find(config: Config, display: Display) -> Dataset:
             "no data set: give its folder, as in `attnseg train DATA`, or data.root in the "
             "configuration (attnseg.yaml of this folder is read when --config is not given)"
         )
-    dataset = find_dataset(root, layout=config.data.layout)
+    dataset = _dataset(config, root)
     display.say(dataset.describe())
     return dataset
 
@@ -122,6 +122,7 @@ def prepare(
         num_folds=config.data.num_folds,
         existing=load_splits(shared.splits) if shared.splits.exists() else None,
         patient_pattern=config.data.patient_pattern,
+        patients=dataset.patients,
     )
     prepared = Prepared(dataset, splits, plan)
     for fold in folds:
@@ -165,5 +166,10 @@ def load_prepared(config: Config, folder: Path) -> Prepared:
     """What the first process has prepared, for the others."""
     run = Run(folder, "0")
     assert config.data.root is not None
-    dataset = find_dataset(config.data.root, layout=config.data.layout)
+    dataset = _dataset(config, config.data.root)
     return Prepared(dataset, load_splits(run.splits), load_plan(run.plan))
+
+
+def _dataset(config: Config, root: Path) -> Dataset:
+    data = config.data
+    return find_dataset(root, layout=data.layout, images=data.images, labels=data.labels)

@@ -144,5 +144,5 @@ def test_masks_off_their_images(root, save):
 
 def test_one_case_in_another_format(root, save_picture):
     save_picture(root / "imagesTr" / "d_0000.png", np.zeros((5, 5), np.uint8))
-    with pytest.raises(DataError, match=r"6 NIfTI file\(s\) .* beside 1 picture\(s\)"):
+    with pytest.raises(DataError, match=r"6 volume\(s\) .* beside 1 picture\(s\)"):
         find_dataset(root)

@@ -157,15 +157,15 @@ def test_unusable_folders_are_named(tmp_path, touch):
 
 def test_other_layouts_than_the_folder_has_are_refused(tmp_path, touch):
     touch(tmp_path, "images/a.nii.gz", "labels/a.nii.gz")
-    with pytest.raises(ConfigError, match="layout 'bids' is unknown"):
-        find_dataset(tmp_path, layout="bids")
+    with pytest.raises(ConfigError, match="layout 'dicom' is unknown"):
+        find_dataset(tmp_path, layout="dicom")
     with pytest.raises(DataError, match=r"no dataset\.json with a `training` list"):
         find_dataset(tmp_path, layout="msd")
     with pytest.raises(DataError, match="imagesTr: no such folder, which this layout needs"):
         find_dataset(tmp_path, layout="nnunet")
 
 
-@pytest.mark.parametrize("suffix", ["BMP", "nrrd", "dcm"])
+@pytest.mark.parametrize("suffix", ["BMP", "gif", "dcm"])
 def test_other_formats_are_refused(tmp_path: Path, touch, suffix: str):
     touch(tmp_path, f"imagesTr/a.{suffix}", f"labelsTr/a.{suffix}")
     with pytest.raises(DataError, match=rf"2 \.{suffix.lower()} files; attnseg trains on NIfTI"):
@@ -197,7 +197,7 @@ def test_one_case_under_two_suffixes_is_refused(tmp_path, touch):
         ('{"training": ["a.nii"]}', "`training` holds 'a.nii'"),
         ('{"training": 3}', "`training` holds 3"),
         ('{"training": []}', "no image in this Medical Segmentation Decathlon folder"),
-        ('{"training": [{"image": "a.mha", "label": "b.mha"}]}', "lists a.mha; attnseg trains on"),
+        ('{"training": [{"image": "a.mnc", "label": "b.mnc"}]}', "lists a.mnc; attnseg trains on"),
         ('{"training": [{"image": "a.png", "label": "b.nii"}]}', "a data set holds one kind"),
         (
             '{"training": [{"image": "1/a.nii", "label": "1/b.nii"},'

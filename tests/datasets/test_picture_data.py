@@ -135,7 +135,7 @@ def test_volumes_and_pictures_do_not_mix(tmp_path, touch):
     touch(tmp_path, "images/a.nii.gz", "labels/a.nii.gz", "preview.png", "images/notes.txt")
     assert not find_dataset(tmp_path).pictures
     touch(tmp_path, "images/b.png")
-    message = r"images: 1 NIfTI file\(s\) such as a\.nii\.gz beside 1 picture\(s\) such as b\.png"
+    message = r"images: 1 volume\(s\) such as a\.nii\.gz beside 1 picture\(s\) such as b\.png"
     with pytest.raises(DataError, match=message):
         find_dataset(tmp_path)
     (tmp_path / "images" / "a.nii.gz").unlink()
