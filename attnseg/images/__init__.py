@@ -1,9 +1,16 @@
 """One scan in, one mask out: images with their geometry, in the formats that people have."""
 
-from attnseg.images.formats import read_case, read_image, read_labels, read_outline, write_labels
+from attnseg.images.formats import (
+    read_case,
+    read_image,
+    read_labels,
+    read_outline,
+    write_image,
+    write_labels,
+)
 from attnseg.images.geometry import Geometry
 from attnseg.images.image import Image, Outline, smallest_integer_type
-from attnseg.images.nifti import write_image, write_volumes
+from attnseg.images.nifti import write_volumes
 from attnseg.images.paths import (
     MASK_SUFFIXES,
     SCAN_SUFFIXES,

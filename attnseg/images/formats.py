@@ -113,6 +113,30 @@ def write_labels(
         nifti.write_labels(path, labels, like=like, dtype=dtype)
 
 
+def write_image(path: Path, image: Image) -> None:
+    """Write a scan, its numbers in the type of `image.array`, under a temporary name first.
+
+    Where the scan was read from the same format, the lines or fields of its header that place it
+    are written as they are; a NIfTI scan keeps all other fields of its header too.
+
+    Args:
+        path: its suffix is the format: `.nii.gz`, `.nii`, `.nrrd` or `.mha`.
+        image: `[C, I, J, K]`; NIfTI has channels along the 4th axis, the others have one.
+
+    Raises:
+        DataError: another suffix, or channels that the format cannot hold.
+    """
+    path = Path(path)
+    if path.name.endswith(ITK_SUFFIXES):
+        from attnseg.images import itk
+
+        itk.write_image(path, image)
+    elif path.name.endswith((".nii", ".nii.gz")):
+        nifti.write_image(path, image)
+    else:
+        raise DataError(f"{path}: scans are written as .nii.gz, .nii, .nrrd or .mha; choose one")
+
+
 def read_case(sources: tuple[Source, ...], *, num_channels: int | None = None) -> Image:
     """Read one case: a single file or series, or one per channel on a common grid.
 

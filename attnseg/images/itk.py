@@ -93,22 +93,46 @@ def write_labels(path: Path, labels: np.ndarray, *, like: Image, dtype: np.dtype
     Raises:
         DataError: a name that ends otherwise.
     """
-    path = Path(path)
+    _write(Path(path), labels, like=like, dtype=dtype)
+
+
+def write_image(path: Path, image: Image) -> None:
+    """Write a compressed scan of one channel, its numbers in the type of `image.array`.
+
+    Its place is written as `write_labels` does.
+
+    Args:
+        path: ends in `.nrrd` or `.mha`; written under a temporary name first.
+        image: the scan.
+
+    Raises:
+        DataError: a name that ends otherwise, several channels.
+    """
+    path, channels = Path(path), image.array.shape[0]
+    if channels != 1:
+        raise DataError(
+            f"{path}: {channels} channels, and these formats are written with one a file; take "
+            "NIfTI, or a layout with a file a channel"
+        )
+    _write(path, image.array[0], like=image, dtype=image.array.dtype)
+
+
+def _write(path: Path, voxels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:
     if not path.name.endswith((".nrrd", ".mha")):
-        raise DataError(f"{path}: masks are written as .nrrd or .mha; choose one of these")
+        raise DataError(f"{path}: these formats are written as .nrrd or .mha; choose one of these")
     as_nrrd = path.name.endswith(".nrrd")
     dtype = np.dtype(dtype).newbyteorder("<")
     place = _lines(like, nrrd.MAGIC if as_nrrd else metaimage.MAGIC)
     header = nrrd.header if as_nrrd else metaimage.header
-    begun = header(labels, dtype, place=place, geometry=like.geometry)
+    begun = header(voxels, dtype, place=place, geometry=like.geometry)
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         stream.write(begun)
         if as_nrrd:
             with packing(stream) as packed:
-                for piece in planes([labels], dtype):
+                for piece in planes([voxels], dtype):
                     packed.write(piece)
         else:
-            for piece in deflated(planes([labels], dtype)):
+            for piece in deflated(planes([voxels], dtype)):
                 stream.write(piece)
             length = stream.tell() - len(begun)
             stream.seek(0)

@@ -31,6 +31,7 @@ _TYPES = {
 _CODES = {
     **{"i1": "MET_CHAR", "u1": "MET_UCHAR", "i2": "MET_SHORT", "u2": "MET_USHORT"},
     **{"i4": "MET_INT", "u4": "MET_UINT", "i8": "MET_LONG_LONG", "u8": "MET_ULONG_LONG"},
+    **{"f4": "MET_FLOAT", "f8": "MET_DOUBLE"},
 }
 _DIRECTIONS = ("TransformMatrix", "Rotation", "Orientation")
 _ORIGINS = ("Offset", "Position", "Origin")
@@ -88,11 +89,11 @@ def parse(path: Path) -> Stored:
 def header(
     labels: np.ndarray, dtype: np.dtype, *, place: bytes | None, geometry: Geometry
 ) -> bytes:
-    """Header of a mask whose voxels follow as a zlib stream, its length still to be set.
+    """Header of a mask or a scan whose voxels follow as a zlib stream, its length still to be set.
 
     Args:
-        labels: `[I, J, K]`.
-        dtype: integer type on disk, little-endian.
+        labels: `[I, J, K]` voxels.
+        dtype: type on disk, little-endian.
         place: `Stored.place` of the scan where it is MetaImage too.
         geometry: of the scan; used without `place`.
     """

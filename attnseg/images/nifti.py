@@ -104,10 +104,10 @@ def write_labels(path: Path, labels: np.ndarray, *, like: Image, dtype: np.dtype
 
 
 def write_image(path: Path, image: Image) -> None:
-    """Write `image` as a new NIfTI-1 file, its affine as sform, channels as the 4th axis."""
-    like = Image(image.array, image.geometry)
+    """Write `image`, channels as the 4th axis: with the header it was read with, where that is
+    NIfTI's, or as a new NIfTI-1 file with its affine as sform."""
     count, dtype = image.array.shape[0], image.array.dtype
-    write_volumes(path, image.array, count=count, like=like, dtype=dtype)
+    write_volumes(path, image.array, count=count, like=image, dtype=dtype)
 
 
 def write_volumes(

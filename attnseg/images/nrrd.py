@@ -101,11 +101,11 @@ def parse(path: Path) -> Stored:
 def header(
     labels: np.ndarray, dtype: np.dtype, *, place: bytes | None, geometry: Geometry
 ) -> bytes:
-    """Header of a mask whose voxels follow, gzipped.
+    """Header of a mask or a scan whose voxels follow, gzipped.
 
     Args:
-        labels: `[I, J, K]`.
-        dtype: integer type on disk, little-endian.
+        labels: `[I, J, K]` voxels.
+        dtype: type on disk, little-endian.
         place: `Stored.place` of the scan where it is NRRD too.
         geometry: of the scan; used without `place`.
     """
@@ -118,7 +118,8 @@ def header(
         ).encode()
     first, _, kept = place.decode().partition("\n")
     count = int(first.split()[1])
-    kind = ("uint" if dtype.kind == "u" else "int") + str(8 * dtype.itemsize)
+    whole = ("uint" if dtype.kind == "u" else "int") + str(8 * dtype.itemsize)
+    kind = {"f4": "float", "f8": "double"}.get(dtype.str[1:], whole)
     return (
         f"NRRD0004\n# attnseg\ntype: {kind}\ndimension: {count}\n{kept}"
         f"sizes: {' '.join(str(n) for n in labels.shape[:count])}\n"

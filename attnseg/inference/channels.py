@@ -18,8 +18,8 @@ def scans_from_table(path: Path, *, channel_names: Sequence[str] = ()) -> list[S
     Args:
         path: the table.
         channel_names: of the model, in its order; its columns are found by them. A table with as
-            many columns of other names is taken in its own order. Without names, all columns are
-            channels.
+            many columns, none of them named as a channel, is taken in its own order. Without
+            names, all columns are channels.
 
     Raises:
         DataError: no such table, a channel without column, an empty cell, a file that is not there.
@@ -27,7 +27,7 @@ def scans_from_table(path: Path, *, channel_names: Sequence[str] = ()) -> list[S
     columns, rows = read_rows(path)
     if set(channel_names) <= set(columns):
         columns = list(channel_names) or columns
-    elif len(columns) != len(channel_names):
+    elif len(columns) != len(channel_names) or set(columns) & set(channel_names):
         lacking = [name for name in channel_names if name not in columns]
         raise DataError(
             f"{path}: no column {lacking[0]!r}{nearest(lacking[0], columns)}; the model's channels "

@@ -180,8 +180,12 @@ def _ready(
         keep_freed_memory()
     models = find_models(model)
     predictor = Predictor.load(models, **settings)
-    channels = predictor.spec.architecture.in_channels
-    scans = find_scans(inputs, num_channels=channels, series=series)
+    scans = find_scans(
+        inputs,
+        num_channels=predictor.spec.architecture.in_channels,
+        series=series,
+        channel_names=predictor.spec.channel_names,
+    )
     return models, predictor, *take_shard(scans, shard)
 
 

@@ -28,12 +28,17 @@ class Scan:
 
 
 def find_scans(
-    inputs: Sequence[str | Path], *, num_channels: int, series: str | None = None
+    inputs: Sequence[str | Path],
+    *,
+    num_channels: int,
+    series: str | None = None,
+    channel_names: Sequence[str] = (),
 ) -> list[Scan]:
     """Files, folders and globs → scans, sorted by name.
 
     Files named `CASE_0000`, `CASE_0001`, … are the channels of one case, as nnU-Net names them; a
-    picture `CASE_0000` alone may hold the three channels of colour.
+    picture `CASE_0000` alone may hold the three channels of colour. A .csv or .tsv file lists
+    cases, its columns found by `channel_names`; see `attnseg.inference.channels`.
 
     Raises:
         DataError: a path that is not there, nothing that can be read, a channel missing.
@@ -44,7 +49,7 @@ def find_scans(
     given = [text for text in inputs if Path(text) not in tables]
     files = sorted({path for text in given for path in _expand(str(text))})
     channels: dict[tuple[Path, str], dict[int, Path]] = {}
-    scans = [scan for path in tables for scan in _listed(path, num_channels)]
+    scans = [scan for path in tables for scan in _listed(path, num_channels, channel_names)]
     for path in files:
         channel = split_channel(strip_suffix(path.name))
         # A higher number is part of the name, as the year in scan_2019.
@@ -72,11 +77,11 @@ def find_scans(
     return sorted(scans, key=lambda scan: scan.name)
 
 
-def _listed(path: Path, num_channels: int) -> list[Scan]:
+def _listed(path: Path, num_channels: int, channel_names: Sequence[str]) -> list[Scan]:
     """Scans of a table."""
     from attnseg.inference.channels import scans_from_table
 
-    scans = scans_from_table(path)
+    scans = scans_from_table(path, channel_names=channel_names)
     count = len(scans[0].paths)
     if count not in {1, num_channels}:
         raise DataError(

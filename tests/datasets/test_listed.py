@@ -163,8 +163,8 @@ def test_rows_without_their_files_are_findings(tmp_path, touch):
     )
     dataset = find_dataset(path)
     assert [str(finding) for finding in dataset.problems] == [
-        f"a: no such file: {tmp_path / 'a_t1.nii'} (T1) (nearest: a_t1.nii.gz, b_t1.nii.gz, b_seg.nii.gz); "
-        "correct the path in cases.csv; paths are relative to it",
+        f"a: no such file: {tmp_path / 'a_t1.nii'} (T1) (nearest: a_t1.nii.gz, b_t1.nii.gz, "
+        "b_seg.nii.gz); correct the path in cases.csv; paths are relative to it",
         "b: it has no label; name its mask in the column `label`, or remove the row",
         "c: no file in column 'T1' of cases.csv; name it there",
     ]

@@ -57,6 +57,7 @@ def test_a_table_in_the_order_of_the_model(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("case,T2,T1\np1,p1/p1_t1.nii.gz,p1/p1_flair.nii.gz\n", "no column 'FLAIR'; the model's"),
         (
             "case,T1w\np1,p1/p1_t1.nii.gz\n",
             r"no column 'T1' \(nearest: T1w\); the model's channels",
@@ -78,6 +79,8 @@ def test_tables_that_do_not_fit_are_refused(folder, text, message):
 def test_tables_are_found_among_scans(folder):
     path = write(folder, "case,T1,FLAIR\np1,p1/p1_t1.nii.gz,p1/p1_flair.nii.gz\n")
     assert find_scans([path], num_channels=2) == [scan(folder, "p1")]
+    turned = find_scans([path], num_channels=2, channel_names=["FLAIR", "T1"])
+    assert turned == [Scan("p1", scan(folder, "p1").paths[::-1])]
     with pytest.raises(DataError, match="2 files a case where the model needs 1 channel"):
         find_scans([path], num_channels=1)
 
