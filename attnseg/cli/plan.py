@@ -9,7 +9,7 @@ from attnseg.cli.options import Device, parse_bytes
 
 
 def plan(
-    data: Annotated[Path, typer.Argument(help="Data set folder.")],
+    data: Annotated[Path, typer.Argument(help="Data set folder, or a .csv of cases.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the plan.")] = Path(
         "plan.json"
     ),

@@ -9,7 +9,9 @@ from attnseg.cli.options import Device, Overwrite
 
 
 def train(
-    data: Annotated[Path | None, typer.Argument(help="Data set folder.")] = None,
+    data: Annotated[
+        Path | None, typer.Argument(help="Data set folder, or a .csv of cases.")
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder.")] = Path("runs/run"),
     config: Annotated[
         Path | None, typer.Option(help="YAML file; default: attnseg.yaml here, if there is one.")

@@ -20,6 +20,7 @@ from attnseg.images.paths import (
     is_picture,
     is_scan,
     location,
+    scan_suffix,
     split_channel,
     strip_suffix,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "read_image",
     "read_labels",
     "read_outline",
+    "scan_suffix",
     "smallest_integer_type",
     "split_channel",
     "strip_suffix",

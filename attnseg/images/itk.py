@@ -119,7 +119,7 @@ def write_image(path: Path, image: Image) -> None:
 
 def _write(path: Path, voxels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:
     if not path.name.endswith((".nrrd", ".mha")):
-        raise DataError(f"{path}: these formats are written as .nrrd or .mha; choose one of these")
+        raise DataError(f"{path}: masks and scans are written as .nrrd or .mha; choose one")
     as_nrrd = path.name.endswith(".nrrd")
     dtype = np.dtype(dtype).newbyteorder("<")
     place = _lines(like, nrrd.MAGIC if as_nrrd else metaimage.MAGIC)

@@ -212,7 +212,7 @@ def test_same_mask_same_bytes_and_small(tmp_path: Path) -> None:
 def test_a_mask_has_no_detached_header(tmp_path: Path) -> None:
     labels = np.zeros((4, 3, 2), dtype="u1")
     like = Image(np.zeros((1, 4, 3, 2), "f4"), read_itk_grid(tmp_path))
-    with pytest.raises(DataError, match=r"m\.mhd: masks are written as \.nrrd or \.mha"):
+    with pytest.raises(DataError, match=r"m\.mhd: masks and scans are written as \.nrrd or \.mha"):
         write_labels(tmp_path / "m.mhd", labels, like=like, dtype=labels.dtype)
 
 

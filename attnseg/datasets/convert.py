@@ -1,0 +1,242 @@
+"""A data set into another layout, a scan into another format: the same voxels in the same place."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from attnseg.datasets.arrange import Target, arrange, texts
+from attnseg.datasets.bids_names import kind_of_channel, unknown_suffixes
+from attnseg.datasets.cases import Dataset
+from attnseg.errors import DataError, UsageError
+from attnseg.files import atomic_path, write_text
+from attnseg.images import (
+    Image,
+    Source,
+    location,
+    read_case,
+    read_image,
+    read_labels,
+    scan_suffix,
+    smallest_integer_type,
+    write_image,
+    write_labels,
+)
+
+# float32 in a header moves a voxel half a metre off the origin by less than this.
+_ROUNDING_MM = 1e-3
+
+
+@dataclass
+class Report:
+    """What became of each case.
+
+    Args:
+        done: names of the cases that were written.
+        failed: name → why not, in one line.
+        notes: what the readers had to settle, in plain sentences.
+    """
+
+    done: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def convert_dataset(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    layout: str = "paired",
+    suffix: str = ".nii.gz",
+    straighten: bool = False,
+    overwrite: bool = False,
+    on_case: Callable[[], None] = lambda: None,
+) -> Report:
+    """Write a data set in another layout or format; a case that fails does not stop the others.
+
+    Files that stay in their format are copied as they are; all others are written, read again and
+    compared. Label names, and whatever else dataset.json said, are written too.
+
+    Args:
+        dataset: what `find_dataset` found.
+        folder: of the new data set.
+        layout: one of `attnseg.datasets.arrange.WRITTEN_LAYOUTS`.
+        suffix: ".nii.gz", ".nrrd" or ".mha"; pictures keep theirs.
+        straighten: resample grids whose axes are not at right angles.
+        overwrite: replace files that are there; never the sources.
+        on_case: called after each case.
+
+    Raises:
+        DataError: what the layout has no place for.
+        UsageError: files that are there, without `overwrite`, or that are the sources.
+    """
+    targets = arrange(dataset, layout=layout, suffix=suffix)
+    beside = texts(dataset, targets, layout=layout, version=version("attnseg"))
+    new = [path for each in targets for path in (*each.images, each.label)]
+    sources = [file for case in dataset.cases for file in (*case.images, case.label) if file]
+    _refuse_existing([folder / path for path in [*new, *beside]], sources, overwrite=overwrite)
+    report = Report()
+    for problem in dataset.problems:
+        if problem.severity == "fatal":
+            report.failed[problem.case] = f"{problem.problem}; {problem.remedy}"
+    written = []
+    for target in targets:
+        if target.case.name not in report.failed:
+            try:
+                report.notes += _convert_case(dataset, target, folder, straighten=straighten)
+                written.append(target)
+                report.done.append(target.case.name)
+            except (DataError, OSError) as error:
+                report.failed[target.case.name] = str(error)
+        on_case()
+    if written:
+        for path, text in texts(
+            dataset, written, layout=layout, version=version("attnseg")
+        ).items():
+            write_text(folder / path, text)
+    kinds = [kind_of_channel(name) for name in dataset.channel_names]
+    if layout == "bids" and (odd := unknown_suffixes(kinds)):
+        report.notes.append(
+            f"BIDS has no suffix {', '.join(odd)}, and its validator will say so; name the "
+            "channels T1w, T2w, FLAIR and so on in the source"
+        )
+    several = len(set(dataset.patients.values())) < len(dataset.patients)
+    if several and layout != "bids":
+        report.notes.append(
+            "which scans are of one patient is not kept; set data.patient_pattern to train"
+        )
+    return report
+
+
+def convert_scans(
+    scans: Mapping[Path, tuple[Source, ...]],
+    *,
+    straighten: bool = False,
+    overwrite: bool = False,
+    on_case: Callable[[], None] = lambda: None,
+) -> Report:
+    """Write scans in the format of their targets; one that fails does not stop the others.
+
+    Whole numbers are stored as integers of 16 or 32 bits, all else as float32.
+
+    Args:
+        scans: target → files or series of one scan.
+        straighten: resample grids whose axes are not at right angles.
+        overwrite: replace files that are there; never the sources.
+        on_case: called after each scan.
+
+    Raises:
+        UsageError: files that are there, without `overwrite`, or that are the sources.
+    """
+    sources = [location(source) for each in scans.values() for source in each]
+    _refuse_existing(list(scans), sources, overwrite=overwrite)
+    report = Report()
+    for target, each in scans.items():
+        try:
+            image = _read(each, None, straighten=straighten)
+            _write_image(target, image)
+            report.done.append(target.name)
+            report.notes += [f"{target.name}: {note}" for note in image.notes]
+        except (DataError, OSError) as error:
+            report.failed[target.name] = str(error)
+        on_case()
+    return report
+
+
+def fitting_type(array: np.ndarray) -> np.dtype:
+    """The smallest of int16, uint16, int32 that holds all values exactly, or else float32."""
+    with np.errstate(invalid="ignore"):
+        low, high = float(array.min()), float(array.max())
+        whole = np.isfinite([low, high]).all() and bool((array == np.rint(array)).all())
+    for kind in (np.int16, np.uint16, np.int32) if whole else ():
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return np.dtype(kind)
+    return np.dtype(np.float32)
+
+
+def _convert_case(dataset: Dataset, target: Target, folder: Path, *, straighten: bool) -> list[str]:
+    """Write image and mask, or neither; returns what is worth telling."""
+    case = target.case
+    if case.label is None:
+        raise DataError("it has no label; add its mask or leave the case out")
+    image = _read(case.images, dataset.num_channels, straighten=straighten)
+    labels = read_labels(case.label)
+    straightened = straighten
+    made: list[Path] = []
+    try:
+        same = not straightened and len(target.images) == len(case.images)
+        for number, path in enumerate(folder / each for each in target.images):
+            made.append(path)
+            if same and _same_format(case.images[number], path):
+                _copy(case.images[number], path)
+            else:
+                channels = image.array if len(target.images) == 1 else image.array[number, None]
+                _write_image(path, _with(image, channels))
+        made.append(folder / target.label)
+        if not straightened and _same_format(case.label, made[-1]):
+            _copy(case.label, made[-1])
+        else:
+            _write_labels(made[-1], labels, dataset)
+    except (DataError, OSError):
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
+    notes = dict.fromkeys((*image.notes, *labels.notes))
+    return [f"{case.name}: {note}" for note in notes]
+
+
+def _read(sources: Sequence[Source], num_channels: int | None, *, straighten: bool) -> Image:
+    if not straighten:
+        return read_case(tuple(sources), num_channels=num_channels)
+    raise UsageError("--straighten: not here yet")
+
+
+def _with(image: Image, array: np.ndarray) -> Image:
+    return Image(array, image.geometry, image.header, image.path, image.notes)
+
+
+def _same_format(source: Source, target: Path) -> bool:
+    return isinstance(source, Path) and scan_suffix(source.name) == scan_suffix(target.name)
+
+
+def _copy(source: Source, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(location(source), temporary)
+
+
+def _write_image(path: Path, image: Image) -> None:
+    """Write a scan and look whether it comes back."""
+    write_image(path, _with(image, image.array.astype(fitting_type(image.array), copy=False)))
+    back = read_image(path, num_channels=image.array.shape[0])
+    if not np.array_equal(back.array, image.array, equal_nan=True) or _moved(back, image):
+        path.unlink()
+        raise DataError(f"{path}: what was written is not what is read again; report this")
+
+
+def _write_labels(path: Path, labels: Image, dataset: Dataset) -> None:
+    values = tuple(int(value) for value in np.unique(labels.array))
+    dtype = smallest_integer_type(values)
+    write_labels(path, labels.array[0], like=labels, dtype=dtype, names=dataset.label_names)
+    back = read_labels(path)
+    if not np.array_equal(back.array, labels.array) or _moved(back, labels):
+        path.unlink()
+        raise DataError(f"{path}: what was written is not what is read again; report this")
+
+
+def _moved(one: Image, other: Image) -> bool:
+    return not one.geometry.matches(other.geometry, tolerance_mm=_ROUNDING_MM)
+
+
+def _refuse_existing(targets: Sequence[Path], sources: Sequence[Path], *, overwrite: bool) -> None:
+    taken = {source.resolve() for source in sources}
+    if own := [path for path in targets if path.resolve() in taken]:
+        raise UsageError(f"{own[0]}: would be written over its own source; give another target")
+    there = [path for path in targets if path.exists()]
+    if there and not overwrite:
+        raise UsageError(
+            f"{there[0]}: is there already ({len(there)} of {len(targets)} files are); give "
+            "--overwrite to replace them, or another target"
+        )
