@@ -121,7 +121,7 @@ class Dataset:
         if partial:
             lines.append(f"partial labels: {partial} case(s) list the labels that were drawn")
         patients = len(set(self.patients.values()))
-        if patients:
+        if 0 < patients < len(self.cases):
             lines.append(f"patients: {patients}, each in one fold")
         if self.cases and (self.num_channels == 1 or len(self.cases[0].images) == 1):
             first = self.cases[0]
