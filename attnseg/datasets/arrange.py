@@ -15,6 +15,7 @@ from attnseg.datasets.bids_names import (
     label_table,
     mask_path,
     name_of_case,
+    unknown_suffixes,
 )
 from attnseg.datasets.cases import Case, Dataset
 from attnseg.datasets.labels import IGNORE, PRESENT
@@ -218,6 +219,10 @@ def _bids_texts(dataset: Dataset, targets: Sequence[Target], version: str) -> di
     }
     if renamed:
         found[Path("participants.json")] = _json(about)
+    odd = unknown_suffixes([kind_of_channel(channel) for channel in dataset.channel_names])
+    if odd:
+        # The validator passes over what is listed here.
+        found[Path(".bidsignore")] = "".join(f"*_{kind}.nii.gz\n" for kind in odd)
     return found
 
 

@@ -27,11 +27,11 @@ _SUFFIXES = {
     "flair": "FLAIR",
     "ct": "ct",
 }
-# Of the specification's table of anatomical suffixes, and `ct` of the proposal.
+# Of the specification's table of anatomical suffixes; its validator takes no other.
 _KNOWN = (
     "T1w", "T2w", "PDw", "T2starw", "inplaneT1", "inplaneT2", "PDT2", "angio", "FLAIR", "UNIT1",
     "T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "PDmap", "MTRmap", "MTsat",
-    "T1rho", "MWFmap", "MTVmap", "M0map", "Chimap", "S0map", "TB1map", "ct",
+    "T1rho", "MWFmap", "MTVmap", "M0map", "Chimap", "S0map",
 )  # fmt: skip
 
 

@@ -100,8 +100,8 @@ def convert_dataset(
     kinds = [kind_of_channel(name) for name in dataset.channel_names]
     if layout == "bids" and (odd := unknown_suffixes(kinds)):
         report.notes.append(
-            f"BIDS has no suffix {', '.join(odd)}, and its validator will say so; name the "
-            "channels T1w, T2w, FLAIR and so on in the source"
+            f"BIDS has no suffix {', '.join(odd)}: these scans are listed in .bidsignore; name the "
+            "channels T1w, T2w, FLAIR and so on in the source to make them part of BIDS"
         )
     several = len(set(dataset.patients.values())) < len(dataset.patients)
     if several and layout != "bids":

@@ -275,6 +275,7 @@ def test_hippocampus_goes_round(attnseg, real_data, tmp_path):
         assert (result.code, result.err) == (0, "")
         assert ("note: BIDS has no suffix MRI" in result.out) == (layout == "bids")
         dataset = find_dataset(Path(layout))
+        assert Path(layout, ".bidsignore").exists() == (layout == "bids")
         assert [case.name for case in dataset.cases] == [case.name for case in origin.cases]
         assert dataset.label_names == {1: "Anterior", 2: "Posterior"}
         for before, after in zip(inspect_dataset(origin), inspect_dataset(dataset), strict=True):

@@ -176,7 +176,7 @@ def test_names_are_taken_apart_and_made():
     assert [kind_of_channel(name) for name in ("T1", "t1ce", "FLAIR", "CT", "DWI 2", "x_y")] == [
         "T1w", "ce-gadolinium_T1w", "FLAIR", "ct", "DWI2", "xy",
     ]  # fmt: skip
-    assert unknown_suffixes(["T1w", "ce-gadolinium_T1w", "MRI"]) == ["MRI"]
+    assert unknown_suffixes(["T1w", "ce-gadolinium_T1w", "MRI", "ct"]) == ["MRI", "ct"]
 
 
 def test_the_place_of_a_prediction():
