@@ -14,6 +14,7 @@ def table(dataset) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_plan_tells_what_a_table_and_patterns_matched(attnseg, table, dataset):
     told = attnseg("plan", table, "--no-probe", "--set", "model.patch=[16,16,8]")
     assert told.code == 0, told.err
@@ -25,7 +26,9 @@ def test_a_plan_tells_what_a_table_and_patterns_matched(attnseg, table, dataset)
     told = attnseg("plan", dataset, "--no-probe", "--set", "model.patch=[16,16,8]", *chosen)
     assert told.code == 0, told.err
     assert f"{dataset}: file name pattern layout\ncases: 3\n" in told.err
-    failed = attnseg("plan", dataset, "--no-probe", *images, "--set=data.labels={case}_seg.nii.gz")
+    failed = attnseg(
+        "plan", dataset, "--no-probe", *images, "--set=data.labels='{case}_seg.nii.gz'"
+    )
     assert failed.code == 1
     assert "c0: no file c0_seg.nii.gz" in failed.err
 
