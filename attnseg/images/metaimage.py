@@ -58,8 +58,8 @@ def parse(path: Path) -> Stored:
         raise damaged(path, "ObjectType", fields["ObjectType"])
     if fields.get("NDims") not in {"2", "3", "4"}:
         raise DataError(
-            f"{path}: NDims {fields.get('NDims', '')[:60]!r} where a 2D or 3D image, or a 4D one with "
-            "channels, is expected; split it into single files"
+            f"{path}: NDims {fields.get('NDims', '')[:60]!r} where a 2D or 3D image, or a 4D one "
+            "with channels, is expected; split it into single files"
         )
     count = int(fields["NDims"])
     shape = wholes(path, "DimSize", fields.get("DimSize", "").split(), count=count)
