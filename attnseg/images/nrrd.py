@@ -51,7 +51,7 @@ _FIELDS = re.compile(
     "endian|encoding|(line|byte)skip|sampleunits|measurementframe|datafile"
 )
 # Kinds of axes along which voxels lie; all others count numbers of a voxel.
-_GRID_KINDS = ("domain", "space", "???")
+_GRID_KINDS = ("domain", "space", "none", "???")
 
 
 def parse(path: Path) -> Stored:
@@ -81,6 +81,8 @@ def parse(path: Path) -> Stored:
     if offset is None:
         raise DataError(f"{path}: cut short: no voxels follow its header; copy it again")
     packing, skip = _packing(path, fields)
+    if skip == -1 and data == path:
+        raise damaged(path, "byte skip", "-1")
     if packing == "none":
         offset, skip = (-1 if skip == -1 else offset + skip), 0
     return Stored(

@@ -119,6 +119,7 @@ HUGE = "10000 10000 10000"
         ({"dimension": "1"}, "dimension '1' where"),
         ({"line skip": "3"}, "line skip"),
         ({"byte skip": "-2"}, "byte skip"),
+        ({"byte skip": "-1"}, "byte skip"),
         ({"byte skip": "1"}, "promises 48 bytes of voxels, more"),
         ({"spcae origin": "(1,2,3)"}, "line: 'spcae origin"),
         ({"kinds": "vector domain list"}, "two or three of space and at most one of channels"),

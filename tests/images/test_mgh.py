@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import OBLIQUE
+from nifti_files import OBLIQUE
 
 from attnseg.errors import DataError
 from attnseg.images import read_image, read_labels, read_outline, write_labels

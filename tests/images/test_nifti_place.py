@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import OBLIQUE, nifti_bytes
+from nifti_files import OBLIQUE, nifti_bytes
 
 from attnseg.errors import DataError
 from attnseg.images import Geometry, read_case, read_image, read_labels, read_outline, write_labels
