@@ -171,7 +171,7 @@ def read_case(sources: tuple[Source, ...], *, num_channels: int | None = None) -
 
 def _reader(source: Source) -> ModuleType:
     """The module that reads a source."""
-    suffix = scan_suffix(source.name) if isinstance(source, Path) else ""
+    suffix = scan_suffix(source.name).lower() if isinstance(source, Path) else ""
     if isinstance(source, Series):
         from attnseg.images import dicom
 

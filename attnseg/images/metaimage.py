@@ -45,24 +45,27 @@ def parse(path: Path) -> Stored:
         DataError: not MetaImage, damaged, or of a kind that is not read.
     """
     text, behind = read_header(path, end=r"(?m)^ElementDataFile *[=:][^\n]*(?:\n|\Z)")
+    if behind is None:
+        raise DataError(f"{path}: not a MetaImage file; was it renamed, or never copied whole?")
     fields: dict[str, str] = {}
     for line in text.split("\n"):
+        if not line.strip():
+            continue
         name, *value = (part.strip() for part in re.split("[=:]", line, maxsplit=1))
-        if value and name in fields:
-            raise damaged(path, name, "given twice")
-        if value:
-            fields[name] = value[0]
-    if fields.get("ObjectType", "Image") != "Image" or "NDims" not in fields or behind is None:
-        raise DataError(f"{path}: not a MetaImage file; was it renamed, or never copied whole?")
-    if fields["NDims"] not in {"2", "3", "4"}:
+        if not value or name in fields:
+            raise damaged(path, "line", line.strip())
+        fields[name] = value[0]
+    if fields.get("ObjectType", "Image") != "Image":
+        raise damaged(path, "ObjectType", fields["ObjectType"])
+    if fields.get("NDims") not in {"2", "3", "4"}:
         raise DataError(
-            f"{path}: {fields['NDims'][:60]!r} axes where a 2D or 3D image, or a 4D one with "
-            "channels, is expected; split it into single files"
+            f"{path}: NDims {fields.get('NDims', '')[:60]!r} where a 2D or 3D image, or a 4D one "
+            "with channels, is expected; split it into single files"
         )
     count = int(fields["NDims"])
     shape = wholes(path, "DimSize", fields.get("DimSize", "").split(), count=count)
     dtype, channels = _type(path, fields)
-    affine, place = _place(path, fields, count)
+    affine, place, notes = _place(path, fields, count)
     channel_axis = 3 if count == 4 else None
     if channels > 1:
         if count == 4:
@@ -83,6 +86,7 @@ def parse(path: Path) -> Stored:
         offset=offset,
         packing="zlib" if packed else "none",
         packed_bytes=length if packed and length > 0 else None,
+        notes=notes,
     )
 
 
@@ -164,11 +168,13 @@ def _data(path: Path, fields: dict[str, str], behind: int) -> tuple[Path, int]:
         return data_beside(path, fields["ElementDataFile"]), skip
     if skip > 0:
         raise damaged(path, "HeaderSize", fields["HeaderSize"])
-    return path, -1 if skip == -1 else behind
+    return path, behind
 
 
-def _place(path: Path, fields: dict[str, str], count: int) -> tuple[np.ndarray, bytes]:
-    """Affine and the lines that say it; of a 4D file without its last axis."""
+def _place(
+    path: Path, fields: dict[str, str], count: int
+) -> tuple[np.ndarray, bytes, tuple[str, ...]]:
+    """Affine, the lines that say it, what they leave open; of a 4D file without its last axis."""
     axes = min(count, 3)
     size = {"directions": count * count, "origin": count, "spacing": count}
     plain = {
@@ -192,4 +198,13 @@ def _place(path: Path, fields: dict[str, str], count: int) -> tuple[np.ndarray, 
     # A row of the matrix is the direction of an axis.
     columns = (values["directions"] * values["spacing"][:, None]).tolist()
     affine = grid_affine(columns, values["origin"].tolist())
-    return affine, "".join(f"{line}\n" for line in lines).encode()
+    text = "".join(f"{line}\n" for line in lines).encode()
+    missing = [
+        keys[0] for keys in (_DIRECTIONS, _ORIGINS, _SPACINGS) if not fields.keys() & set(keys)
+    ]
+    if not missing:
+        return affine, text, ()
+    note = (
+        f"its header gives no {' and no '.join(missing)}; ITK's default is taken: check the place"
+    )
+    return affine, text, (note,)

@@ -1,7 +1,6 @@
 """FreeSurfer's volumes, MGH and MGZ: read, not written. Header and affine are nibabel's."""
 
 import math
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ def read_image(path: Path, *, num_channels: int | None = None) -> Image:
     with _opened(path, num_channels) as file:
         data = read_voxels(path, file.stream, shape=file.shape, dtype=file.dtype)
     array = channel_first(path, data.astype(np.float32, copy=False), num_channels)
-    return Image(array, file.geometry, None, path, file.notes)
+    return Image(array, file.geometry, None, path, shear_notes(file.geometry))
 
 
 def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
@@ -65,7 +64,7 @@ def read_labels(path: Path) -> Image:
     with _opened(path, 1) as file:
         data = read_voxels(path, file.stream, shape=file.shape, dtype=file.dtype)
     array = channel_first(path, whole_numbers(data, source=str(path)), 1)
-    return Image(array, file.geometry, None, path, file.notes)
+    return Image(array, file.geometry, None, path, shear_notes(file.geometry))
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,6 @@ class _Opened:
     shape: tuple[int, int, int, int]
     dtype: np.dtype
     geometry: Geometry
-    notes: tuple[str, ...]
     stream: BufferedIOBase
 
 
@@ -85,7 +83,11 @@ def _opened(path: Path, num_channels: int | None) -> Iterator[_Opened]:
         block = stream.read(DATA_OFFSET)
         if len(block) < DATA_OFFSET or block[:4] != b"\0\0\0\1":
             raise DataError(f"{path}: not an MGH file; was it renamed, or never copied whole?")
-        placed = struct.unpack(">h", block[28:30])[0]  # goodRASFlag, which nibabel sets
+        if block[28:30] == b"\0\0":  # here nibabel and FreeSurfer put the axes differently
+            raise DataError(
+                f"{path}: its header says no place (goodRASFlag is 0), and none is guessed; write "
+                "it anew with FreeSurfer's mri_convert"
+            )
         header = MGHHeader(block, check=False)
         i, j, k, frames = (int(n) for n in header["dims"])
         if min(i, j, k, frames) < 1:
@@ -100,7 +102,4 @@ def _opened(path: Path, num_channels: int | None) -> Iterator[_Opened]:
         promised = i * j * k * frames * dtype.itemsize
         room = room_for_voxels(path, stream) - DATA_OFFSET
         refuse_promise(path, promised, room=room)
-        notes = shear_notes(geometry)
-        if not placed:
-            notes = (*notes, "its header says no place; FreeSurfer's coronal default is taken")
-        yield _Opened((i, j, k, frames), dtype, geometry, notes, stream)
+        yield _Opened((i, j, k, frames), dtype, geometry, stream)

@@ -43,8 +43,15 @@ _SPACES = {
 }
 # Spaces that name no side of the patient.
 _NAMELESS = ("3d-right-handed", "scanner-xyz")
+# All fields of the format's definition, without spaces: another one is a misspelling, and what it
+# was to say of the place must not be missed.
+_FIELDS = re.compile(
+    "content|number|type|blocksize|dimension|space(dimension|directions|units|origin)?|sizes|"
+    "spacings|thicknesses|axis(mins|maxs)|center(s|ings)|kinds|labels|units|(old)?(min|max)|"
+    "endian|encoding|(line|byte)skip|sampleunits|measurementframe|datafile"
+)
 # Kinds of axes along which voxels lie; all others count numbers of a voxel.
-_GRID_KINDS = ("domain", "space", "???")
+_GRID_KINDS = ("domain", "space", "none", "???")
 
 
 def parse(path: Path) -> Stored:
@@ -57,15 +64,7 @@ def parse(path: Path) -> Stored:
     lines = [line.rstrip("\r") for line in text.split("\n")]
     if not re.fullmatch(r"NRRD000[1-5]", lines[0]):
         raise DataError(f"{path}: not an NRRD file; was it renamed, or never copied whole?")
-    fields: dict[str, str] = {}
-    for line in lines[1:]:
-        name, separator, value = line.partition(": ")
-        if not separator or line.startswith("#") or ":=" in name:
-            continue
-        key = name.strip().lower().replace(" ", "")
-        if key in fields:
-            raise damaged(path, key, "given twice")
-        fields[key] = value.strip()
+    fields = _fields(path, lines[1:])
     words = fields.get("dimension", "")
     if words not in {"2", "3", "4"}:
         raise DataError(
@@ -82,6 +81,8 @@ def parse(path: Path) -> Stored:
     if offset is None:
         raise DataError(f"{path}: cut short: no voxels follow its header; copy it again")
     packing, skip = _packing(path, fields)
+    if skip == -1 and data == path:
+        raise damaged(path, "byte skip", "-1")
     if packing == "none":
         offset, skip = (-1 if skip == -1 else offset + skip), 0
     return Stored(
@@ -127,6 +128,19 @@ def header(
     ).encode()
 
 
+def _fields(path: Path, lines: list[str]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, separator, value = line.partition(": ")
+        if not line.strip() or line.startswith("#") or ":=" in name:
+            continue
+        key = name.lower().replace(" ", "")
+        if not separator or not _FIELDS.fullmatch(key) or key in fields:
+            raise damaged(path, "line", line)
+        fields[key] = value.strip()
+    return fields
+
+
 def _type(path: Path, fields: dict[str, str]) -> np.dtype:
     words = fields.get("type", "")
     code = _TYPES.get(re.sub(r"\s|_t$", "", words.lower()))
@@ -152,15 +166,19 @@ def _packing(path: Path, fields: dict[str, str]) -> tuple[Packing, int]:
     )
 
 
-def _vectors(fields: dict[str, str]) -> list[str]:
+def _vectors(path: Path, fields: dict[str, str]) -> list[str]:
     """Words of the space directions, one an axis."""
-    return re.findall(r"none|\([^()]*\)", fields["spacedirections"])
+    words = fields["spacedirections"]
+    vectors = re.findall(r"none|\([^()]*\)", words)
+    if re.sub(r"\s", "", "".join(vectors)) != re.sub(r"\s", "", words):
+        raise damaged(path, "space directions", words)
+    return vectors
 
 
 def _axes(path: Path, fields: dict[str, str], count: int) -> tuple[list[int], int | None]:
     """Axes along which voxels lie, and the one that counts channels."""
     kinds = fields.get("kinds", " ".join(["???"] * count)).lower().split()
-    directions = _vectors(fields) if "spacedirections" in fields else ["()"] * count
+    directions = _vectors(path, fields) if "spacedirections" in fields else ["()"] * count
     if len(kinds) != count or len(directions) != count:
         raise damaged(path, "kinds and space directions", " ".join(kinds))
     axes = [
@@ -197,7 +215,7 @@ def _directed(
     if dimension not in {"2", "3", "4"} or (space and space not in (*_SPACES, *_NAMELESS)):
         raise damaged(path, "space", named or fields.get("spacedimension", ""))
     size = int(dimension)
-    words = [word.strip("() ").split(",") for word in _vectors(fields)]
+    words = [word.strip("() ").split(",") for word in _vectors(path, fields)]
     key = "space directions"
     steps = [numbers(path, key, words[axis], count=size) for axis in axes]
     others = [
@@ -215,9 +233,11 @@ def _directed(
         f"space origin: {_vector(start)}",
     ]
     notes = []
+    if "spaceorigin" not in fields:
+        notes.append("its header gives no space origin; its first voxel is taken to lie at 0, 0, 0")
     if space not in _SPACES:
         notes.append("its space names no sides; taken as left-posterior-superior, as ITK does")
-    if re.search(r'"(?!mm")[^"]+"', fields.get("spaceunits", "")):
+    if set(re.findall(r'[^\s"]+', fields.get("spaceunits", ""))) - {"mm"}:
         notes.append(f"its header gives lengths in {fields['spaceunits'][:40]}; taken as mm")
     columns = [step[:3] for step in steps]
     affine = grid_affine(columns, origin[:3], signs=_SPACES.get(space, LPS))
@@ -228,10 +248,10 @@ def _spaced(
     path: Path, fields: dict[str, str], axes: list[int], count: int
 ) -> tuple[np.ndarray, list[str], list[str]]:
     """The place by spacings alone."""
-    if "axismins" in fields or "axismaxs" in fields:
+    if fields.keys() & {"axismins", "axismaxs", "spaceorigin"}:
         raise DataError(
-            f"{path}: placed by axis mins and maxs, which tell no directions; save it with space "
-            "directions"
+            f"{path}: placed by axis mins, axis maxs or a space origin, which tell no directions; "
+            "save it with space directions"
         )
     words = fields.get("spacings", " ".join(["1"] * count)).split()
     if len(words) != count:

@@ -10,8 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import OBLIQUE, nifti_bytes
 from hostile import Edit, Sample, attack, beneath_gzip, damaged, drop_line, number_at, text_after
+from nifti_files import OBLIQUE, nifti_bytes
 
 from attnseg.errors import DataError
 from attnseg.images import read_case, read_labels, read_outline

@@ -209,6 +209,14 @@ def test_same_mask_same_bytes_and_small(tmp_path: Path) -> None:
         assert paths[0].stat().st_size < labels.nbytes // 20
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_name_in_capitals(tmp_path: Path, suffix: str) -> None:
+    sitk.WriteImage(itk_image(voxels("i2")), str(tmp_path / f"a{suffix}"))
+    path = (tmp_path / f"a{suffix}").rename(tmp_path / f"A{suffix.upper()}")
+    np.testing.assert_array_equal(read_image(path).array[0], voxels("i2").transpose(2, 1, 0))
+    assert read_image(path).name == "A"
+
+
 def test_a_mask_has_no_detached_header(tmp_path: Path) -> None:
     labels = np.zeros((4, 3, 2), dtype="u1")
     like = Image(np.zeros((1, 4, 3, 2), "f4"), read_itk_grid(tmp_path))
