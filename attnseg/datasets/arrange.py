@@ -1,7 +1,7 @@
 """Where the files of a data set go in each layout, and the texts that lie beside them. Pure."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,25 @@ def _labels(dataset: Dataset, *, by_value: bool) -> dict[str, Any]:
     return {"labels": {name: value for value, name in names.items()} | ignore}
 
 
+def derivative_texts(
+    names: Mapping[int, str], *, name: str, version: str, ignore: int | None = None
+) -> dict[Path, str]:
+    """Path within a derivative of BIDS → text, of what lies beside its masks.
+
+    Args:
+        names: label value → name.
+        name: of the derivative.
+        version: of attnseg.
+        ignore: value of voxels that nobody labelled.
+    """
+    return {
+        Path("dataset_description.json"): _json(
+            description(name, derivative=True, version=version)
+        ),
+        Path("dseg.tsv"): label_table(names, ignore=ignore),
+    }
+
+
 def _bids_texts(dataset: Dataset, targets: Sequence[Target], version: str) -> dict:
     derivative = Path("derivatives") / DERIVATIVE
     originals = {name_of_case(each.case.name): each.case.name for each in targets}
@@ -212,10 +231,15 @@ def _bids_texts(dataset: Dataset, targets: Sequence[Target], version: str) -> di
         Path("README.md"): f"# {name}\n\nWritten by `attnseg convert` from another layout. Masks "
         f"and the names of their labels are in {derivative.as_posix()}.\n",
         Path("participants.tsv"): "\n".join("\t".join(row) for row in [columns, *rows]) + "\n",
-        derivative / "dataset_description.json": _json(
-            description(f"Masks of {name}", derivative=True, version=version)
-        ),
-        derivative / "dseg.tsv": label_table(dataset.label_names, ignore=dataset.ignore_label),
+        **{
+            derivative / path: text
+            for path, text in derivative_texts(
+                dataset.label_names,
+                name=f"Masks of {name}",
+                version=version,
+                ignore=dataset.ignore_label,
+            ).items()
+        },
     }
     if renamed:
         found[Path("participants.json")] = _json(about)

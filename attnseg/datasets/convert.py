@@ -77,7 +77,7 @@ def convert_dataset(
     beside = texts(dataset, targets, layout=layout, version=version("attnseg"))
     new = [path for each in targets for path in (*each.images, each.label)]
     sources = [file for case in dataset.cases for file in (*case.images, case.label) if file]
-    _refuse_existing([folder / path for path in [*new, *beside]], sources, overwrite=overwrite)
+    refuse_existing([folder / path for path in [*new, *beside]], sources, overwrite=overwrite)
     report = Report()
     for problem in dataset.problems:
         if problem.severity == "fatal":
@@ -132,7 +132,7 @@ def convert_scans(
         UsageError: files that are there, without `overwrite`, or that are the sources.
     """
     sources = [location(source) for each in scans.values() for source in each]
-    _refuse_existing(list(scans), sources, overwrite=overwrite)
+    refuse_existing(list(scans), sources, overwrite=overwrite)
     report = Report()
     for target, each in scans.items():
         try:
@@ -179,7 +179,7 @@ def _convert_case(dataset: Dataset, target: Target, folder: Path, *, straighten:
         if not straightened and _same_format(case.label, made[-1]):
             _copy(case.label, made[-1])
         else:
-            _write_labels(made[-1], labels, dataset)
+            write_checked_labels(made[-1], labels, dataset.label_names)
     except (DataError, OSError):
         for path in made:
             path.unlink(missing_ok=True)
@@ -216,10 +216,15 @@ def _write_image(path: Path, image: Image) -> None:
         raise DataError(f"{path}: what was written is not what is read again; report this")
 
 
-def _write_labels(path: Path, labels: Image, dataset: Dataset) -> None:
+def write_checked_labels(path: Path, labels: Image, names: Mapping[int, str]) -> None:
+    """Write a mask on its own grid and look whether it comes back.
+
+    Raises:
+        DataError: what the format cannot hold.
+    """
     values = tuple(int(value) for value in np.unique(labels.array))
     dtype = smallest_integer_type(values)
-    write_labels(path, labels.array[0], like=labels, dtype=dtype, names=dataset.label_names)
+    write_labels(path, labels.array[0], like=labels, dtype=dtype, names=names)
     back = read_labels(path)
     if not np.array_equal(back.array, labels.array) or _moved(back, labels):
         path.unlink()
@@ -230,7 +235,12 @@ def _moved(one: Image, other: Image) -> bool:
     return not one.geometry.matches(other.geometry, tolerance_mm=_ROUNDING_MM)
 
 
-def _refuse_existing(targets: Sequence[Path], sources: Sequence[Path], *, overwrite: bool) -> None:
+def refuse_existing(targets: Sequence[Path], sources: Sequence[Path], *, overwrite: bool) -> None:
+    """Stop before anything is written where a target is there, or is a source.
+
+    Raises:
+        UsageError: it is there and `overwrite` is not given; it is a source.
+    """
     taken = {source.resolve() for source in sources}
     if own := [path for path in targets if path.resolve() in taken]:
         raise UsageError(f"{own[0]}: would be written over its own source; give another target")
