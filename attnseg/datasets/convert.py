@@ -14,6 +14,8 @@ from attnseg.datasets.cases import Dataset
 from attnseg.errors import DataError, UsageError
 from attnseg.files import atomic_path, write_text
 from attnseg.images import (
+    MAX_SHEAR_DEGREES,
+    Geometry,
     Image,
     Source,
     location,
@@ -25,6 +27,7 @@ from attnseg.images import (
     write_image,
     write_labels,
 )
+from attnseg.preprocessing.straighten import straighten as straightened
 
 # float32 in a header moves a voxel half a metre off the origin by less than this.
 _ROUNDING_MM = 1e-3
@@ -136,7 +139,7 @@ def convert_scans(
     report = Report()
     for target, each in scans.items():
         try:
-            image = _read(each, None, straighten=straighten)
+            image, _ = _read(each, None, straighten=straighten)
             _write_image(target, image)
             report.done.append(target.name)
             report.notes += [f"{target.name}: {note}" for note in image.notes]
@@ -162,12 +165,11 @@ def _convert_case(dataset: Dataset, target: Target, folder: Path, *, straighten:
     case = target.case
     if case.label is None:
         raise DataError("it has no label; add its mask or leave the case out")
-    image = _read(case.images, dataset.num_channels, straighten=straighten)
-    labels = read_labels(case.label)
-    straightened = straighten
+    image, askew = _read(case.images, dataset.num_channels, straighten=straighten)
+    labels = _read_labels(case.label, askew)
     made: list[Path] = []
     try:
-        same = not straightened and len(target.images) == len(case.images)
+        same = askew is None and len(target.images) == len(case.images)
         for number, path in enumerate(folder / each for each in target.images):
             made.append(path)
             if same and _same_format(case.images[number], path):
@@ -176,7 +178,7 @@ def _convert_case(dataset: Dataset, target: Target, folder: Path, *, straighten:
                 channels = image.array if len(target.images) == 1 else image.array[number, None]
                 _write_image(path, _with(image, channels))
         made.append(folder / target.label)
-        if not straightened and _same_format(case.label, made[-1]):
+        if askew is None and _same_format(case.label, made[-1]):
             _copy(case.label, made[-1])
         else:
             write_checked_labels(made[-1], labels, dataset.label_names)
@@ -188,10 +190,31 @@ def _convert_case(dataset: Dataset, target: Target, folder: Path, *, straighten:
     return [f"{case.name}: {note}" for note in notes]
 
 
-def _read(sources: Sequence[Source], num_channels: int | None, *, straighten: bool) -> Image:
+def _read(
+    sources: Sequence[Source], num_channels: int | None, *, straighten: bool
+) -> tuple[Image, Geometry | None]:
+    """One scan; where it was made straight, the grid it had before too."""
     if not straighten:
-        return read_case(tuple(sources), num_channels=num_channels)
-    raise UsageError("--straighten: not here yet")
+        return read_case(tuple(sources), num_channels=num_channels), None
+    expected = num_channels if len(sources) == 1 else 1
+    channels = [read_image(each, num_channels=expected) for each in sources]
+    grid = channels[0].geometry
+    if grid.shear_degrees <= MAX_SHEAR_DEGREES:
+        return read_case(tuple(sources), num_channels=num_channels), None
+    if any(not each.geometry.matches(grid) for each in channels):
+        raise DataError(f"{sources[0]}: its channels lie on different grids; resample them first")
+    array = np.concatenate([each.array for each in channels])
+    return straightened(_with(channels[0], array), labels=False), grid
+
+
+def _read_labels(path: Path, grid: Geometry | None) -> Image:
+    """A mask; made straight as its scan was, whose grid was `grid`."""
+    labels = read_labels(path)
+    if grid is None:
+        return labels
+    if not labels.geometry.matches(grid):
+        raise DataError(f"{path}: its grid is not that of its scan, which is askew; resample it")
+    return straightened(Image(labels.array, grid, None, labels.path), labels=True)
 
 
 def _with(image: Image, array: np.ndarray) -> Image:

@@ -8,7 +8,7 @@ from attnseg.images.formats import (
     write_image,
     write_labels,
 )
-from attnseg.images.geometry import Geometry
+from attnseg.images.geometry import MAX_SHEAR_DEGREES, Geometry
 from attnseg.images.image import Image, Outline, smallest_integer_type
 from attnseg.images.nifti import write_volumes
 from attnseg.images.paths import (
@@ -28,6 +28,7 @@ from attnseg.images.pictures import picture_channels
 
 __all__ = [
     "MASK_SUFFIXES",
+    "MAX_SHEAR_DEGREES",
     "SCAN_SUFFIXES",
     "Geometry",
     "Image",

@@ -211,6 +211,34 @@ def test_patterns_and_tables_are_converted(attnseg, made):
     assert find_dataset(Path("two")).channel_names == ("T1w",)
 
 
+def test_a_sheared_data_set_is_made_straight(attnseg, tmp_path):
+    """As a tilted gantry leaves it: refused as it is, resampled when asked for."""
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    affine[1, 2] = 0.4
+    image = Image(np.arange(240, dtype=np.float32).reshape(1, 6, 8, 5), Geometry((6, 8, 5), affine))
+    for name in ("a", "b"):
+        write_image(tmp_path / "data" / "images" / f"{name}.nii.gz", image)
+        write_mask(
+            tmp_path / "data" / "labels" / f"{name}.nii.gz",
+            np.where(image.array[0] > 100, 3, 0),
+            like=image,
+            dtype=np.dtype(np.uint8),
+        )
+    result = attnseg("convert", "data", "out")
+    assert result.code == 3
+    assert "attnseg convert --straighten" in result.err
+    assert not Path("out").exists()
+    result = attnseg("convert", "data", "out", "--straighten")
+    assert (result.code, result.err) == (0, "")
+    assert "note: a: axes 11.3° off right angles: resampled onto a straight grid" in result.out
+    for facts in inspect_dataset(find_dataset(Path("out"))):
+        assert facts.findings == ()
+        assert set(facts.label_counts) == {0, 3}
+    scan = attnseg("convert", "data/images/a.nii.gz", "a.nrrd", "--straighten")
+    assert scan.code == 0
+    assert read_image(Path("a.nrrd")).geometry.shear_degrees < 1e-6
+
+
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
 def test_one_scan(attnseg, made, suffix):
     for number, dtype in ((0, np.int16), (1, np.float32)):
