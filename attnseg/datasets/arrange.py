@@ -67,7 +67,9 @@ def arrange(dataset: Dataset, *, layout: str, suffix: str) -> list[Target]:
     return targets
 
 
-def texts(dataset: Dataset, targets: Sequence[Target], *, layout: str, version: str) -> dict:
+def texts(
+    dataset: Dataset, targets: Sequence[Target], *, layout: str, version: str
+) -> dict[Path, str]:
     """Path within the data set → text, of all that is neither scan nor mask.
 
     Args:
@@ -212,7 +214,7 @@ def derivative_texts(
     }
 
 
-def _bids_texts(dataset: Dataset, targets: Sequence[Target], version: str) -> dict:
+def _bids_texts(dataset: Dataset, targets: Sequence[Target], version: str) -> dict[Path, str]:
     derivative = Path("derivatives") / DERIVATIVE
     originals = {name_of_case(each.case.name): each.case.name for each in targets}
     subjects = {f"sub-{name.subject}": original for name, original in originals.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from attnseg.datasets import bids, listed
 from attnseg.datasets.cases import LAYOUT_NAMES, Case, Dataset, Found
 from attnseg.datasets.folders import KINDS, msd, nnunet, paired, recognise
-from attnseg.datasets.metadata import Metadata, read_metadata
+from attnseg.datasets.metadata import read_metadata
 from attnseg.datasets.pictures import channels_of, refuse_mixture
 from attnseg.datasets.tables import is_table
 from attnseg.errors import ConfigError, DataError
@@ -61,10 +61,8 @@ def find_dataset(
             "channels itself; remove them, or set data.layout to bids, table or pattern"
         )
     if (layout == "table") != root.is_file():
-        raise ConfigError(
-            f"{root}: layout {layout!r} needs a {'.csv or .tsv file' if layout == 'table' else ''}"
-            f"{'folder' if layout != 'table' else ''}; give one, or another layout"
-        )
+        needed = "a .csv or .tsv file" if layout == "table" else "a folder"
+        raise ConfigError(f"{root}: layout {layout!r} needs {needed}; give one, or another layout")
     found = _read(root, layout, images, labels)
     if not found.cases and not found.problems:
         _refuse_other_formats(root)
@@ -109,7 +107,7 @@ def _read(root: Path, layout: str, images: Sequence[str], labels: str | None) ->
         return listed.from_table(root, columns=images)
     if layout == "pattern":
         return listed.by_pattern(root, images=images, labels=labels)
-    metadata: Metadata = read_metadata(root / "dataset.json")
+    metadata = read_metadata(root / "dataset.json")
     cases, problems = _FIXED[layout](root, metadata)
     return Found(cases, metadata.channel_names, metadata.labels, problems)
 
