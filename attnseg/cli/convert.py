@@ -17,10 +17,7 @@ _WRITTEN = (".nii.gz", ".nii", ".nrrd", ".mha")
 def convert(
     source: Annotated[
         Path,
-        typer.Argument(
-            help="A data set, a table of cases, scans (files, a folder, a zip), or a DICOM-SEG or "
-            "RTSTRUCT object."
-        ),
+        typer.Argument(help="A data set, a table of cases, a scan, or a folder of scans."),
     ],
     target: Annotated[Path, typer.Argument(help="Folder to write to, or a file for one scan.")],
     layout: Annotated[
@@ -33,9 +30,6 @@ def convert(
     ] = None,
     labels: Annotated[
         str | None, typer.Option(help="As data.labels: '{case}_seg.nii.gz', or a derivative.")
-    ] = None,
-    like: Annotated[
-        Path | None, typer.Option(help="Of DICOM-SEG and RTSTRUCT: the scan they were drawn on.")
     ] = None,
     series: Annotated[
         str | None,
