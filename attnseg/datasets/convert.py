@@ -194,17 +194,11 @@ def _read(
     sources: Sequence[Source], num_channels: int | None, *, straighten: bool
 ) -> tuple[Image, Geometry | None]:
     """One scan; where it was made straight, the grid it had before too."""
-    if not straighten:
-        return read_case(tuple(sources), num_channels=num_channels), None
-    expected = num_channels if len(sources) == 1 else 1
-    channels = [read_image(each, num_channels=expected) for each in sources]
-    grid = channels[0].geometry
+    image = read_case(tuple(sources), num_channels=num_channels, sheared=straighten)
+    grid = image.geometry
     if grid.shear_degrees <= MAX_SHEAR_DEGREES:
-        return read_case(tuple(sources), num_channels=num_channels), None
-    if any(not each.geometry.matches(grid) for each in channels):
-        raise DataError(f"{sources[0]}: its channels lie on different grids; resample them first")
-    array = np.concatenate([each.array for each in channels])
-    return straightened(_with(channels[0], array), labels=False), grid
+        return image, None
+    return straightened(image, labels=False), grid
 
 
 def _read_labels(path: Path, grid: Geometry | None) -> Image:
