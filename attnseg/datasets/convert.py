@@ -83,7 +83,7 @@ def convert_dataset(
     refuse_existing([folder / path for path in [*new, *beside]], sources, overwrite=overwrite)
     report = Report()
     for problem in dataset.problems:
-        if problem.severity == "fatal":
+        if problem.stops:
             report.failed[problem.case] = f"{problem.problem}; {problem.remedy}"
     written = []
     for target in targets:

@@ -65,7 +65,7 @@ def msd(root: Path, metadata: Metadata) -> tuple[list[Case], list[Finding]]:
         problems.append(
             Finding(
                 name,
-                "warning",
+                "harmless",
                 "image and label are in the folder but not in dataset.json, so it is not used",
                 "add it to `training`, or move it away if it is left out on purpose",
             )
@@ -137,17 +137,19 @@ def _lone(images: Mapping[str, Path], labels: Mapping[str, Path]) -> list[Findin
     return [
         Finding(
             name,
-            "fatal",
+            "fixable",
             f"image {images[name].name} has no label",
             "add its mask under the same case name or move the image out of the folder",
+            "leave out",
         )
         for name in images.keys() - labels.keys()
     ] + [
         Finding(
             name,
-            "fatal",
+            "fixable",
             f"label {labels[name].name} has no image",
             "add its image under the same case name or move the label out of the folder",
+            "leave out",
         )
         for name in labels.keys() - images.keys()
     ]
