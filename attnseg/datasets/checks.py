@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from attnseg.datasets.cases import Dataset
 from attnseg.datasets.facts import CaseFacts
 from attnseg.datasets.findings import Finding
-from attnseg.datasets.outliers import find_oddities
+from attnseg.datasets.outliers import find_oddities, find_scan_oddities
 
 # A label that fewer masks than this share lack is drawn as a rule, so that its absence is odd.
 _SELDOM = 0.25
@@ -40,6 +40,15 @@ def find_problems(
         problem = f"{usable} usable case(s); training needs at least 2"
         findings.append(Finding("dataset", "fatal", problem, "add cases or mend those above"))
     return findings
+
+
+def find_scan_problems(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """All findings of scans that are no data set: readability, geometry, copies, notes."""
+    return [
+        *(finding for case in facts for finding in case.findings),
+        *_duplicates(facts),
+        *find_scan_oddities(facts),
+    ]
 
 
 def _label_value_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:

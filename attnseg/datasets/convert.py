@@ -140,7 +140,7 @@ def convert_scans(
     for target, each in scans.items():
         try:
             image, _ = _read(each, None, straighten=straighten)
-            _write_image(target, image)
+            write_checked_image(target, image)
             report.done.append(target.name)
             report.notes += [f"{target.name}: {note}" for note in image.notes]
         except (DataError, OSError) as error:
@@ -173,13 +173,13 @@ def _convert_case(dataset: Dataset, target: Target, folder: Path, *, straighten:
         for number, path in enumerate(folder / each for each in target.images):
             made.append(path)
             if same and _same_format(case.images[number], path):
-                _copy(case.images[number], path)
+                copy_file(case.images[number], path)
             else:
                 channels = image.array if len(target.images) == 1 else image.array[number, None]
-                _write_image(path, _with(image, channels))
+                write_checked_image(path, _with(image, channels))
         made.append(folder / target.label)
         if askew is None and _same_format(case.label, made[-1]):
-            _copy(case.label, made[-1])
+            copy_file(case.label, made[-1])
         else:
             write_checked_labels(made[-1], labels, dataset.label_names)
     except (DataError, OSError):
@@ -219,13 +219,18 @@ def _same_format(source: Source, target: Path) -> bool:
     return isinstance(source, Path) and scan_suffix(source.name) == scan_suffix(target.name)
 
 
-def _copy(source: Source, target: Path) -> None:
+def copy_file(source: Source, target: Path) -> None:
+    """Copy the bytes of a file, under a temporary name first."""
     with atomic_path(target) as temporary:
         shutil.copyfile(location(source), temporary)
 
 
-def _write_image(path: Path, image: Image) -> None:
-    """Write a scan and look whether it comes back."""
+def write_checked_image(path: Path, image: Image) -> None:
+    """Write a scan and look whether it comes back; whole numbers as integers, all else as float32.
+
+    Raises:
+        DataError: what the format cannot hold.
+    """
     write_image(path, _with(image, image.array.astype(fitting_type(image.array), copy=False)))
     back = read_image(path, num_channels=image.array.shape[0])
     if not np.array_equal(back.array, image.array, equal_nan=True) or _moved(back, image):

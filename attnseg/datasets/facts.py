@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -21,10 +22,10 @@ from attnseg.datasets.measures import (
     on_ras_axes,
 )
 from attnseg.errors import DataError
-from attnseg.images import Image, read_case, read_labels
+from attnseg.images import Image, Source, read_case, read_labels
 
-# What is told of each case's image and mask while they are in memory; None for one unreadable.
-Look = Callable[[Case, Image | None, Image | None], None]
+# Gets name, image and mask of each case while they are in memory; None for what is not there.
+Look = Callable[[str, Image | None, Image | None], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,30 +153,47 @@ def inspect_case(
         ignore_label: value of voxels that nobody labelled.
         look: called with the image and the mask; None for one that is not there.
     """
-    label_path = case.label
+    return inspect_files(
+        case.name,
+        case.images,
+        case.label,
+        num_channels=num_channels,
+        ignore_label=ignore_label,
+        look=look,
+    )
+
+
+def inspect_files(
+    name: str,
+    sources: tuple[Source, ...],
+    label: Path | None = None,
+    *,
+    num_channels: int | None = None,
+    ignore_label: int | None = None,
+    look: Look | None = None,
+) -> CaseFacts:
+    """The same of a scan that is in no data set, be it a file, one a channel, or a series."""
     image, findings = _attempt(
-        case.name, lambda: read_case(case.images, num_channels=num_channels, sheared=True)
+        name, lambda: read_case(sources, num_channels=num_channels, sheared=True)
     )
-    labels, label_findings = (
-        _attempt(case.name, lambda: read_labels(label_path)) if label_path else (None, [])
-    )
+    labels, label_findings = _attempt(name, lambda: read_labels(label)) if label else (None, [])
     findings += label_findings
-    facts = CaseFacts(case.name, notes=notes_of(image, labels))
+    facts = CaseFacts(name, notes=notes_of(image, labels))
     if image:
-        findings += check_image(case.name, image)
+        findings += check_image(name, image)
         facts = _with_image(facts, image)
     if labels:
         facts = _with_labels(facts, labels, ignore_label)
-        findings += check_label(case.name, facts.label_counts, ignore_label)
+        findings += check_label(name, facts.label_counts, ignore_label)
     if image and labels:
-        findings += check_pair(case.name, image.geometry, labels)
+        findings += check_pair(name, image.geometry, labels)
         if image.geometry.shape == labels.geometry.shape:
             drawn = labels.array[0]
             if ignore_label is not None:
                 drawn = np.where(drawn == ignore_label, 0, drawn)
             facts = replace(facts, foreground_sample=foreground_sample(image.array, drawn))
     if look:
-        look(case, image, labels)
+        look(name, image, labels)
     return replace(facts, findings=tuple(findings))
 
 

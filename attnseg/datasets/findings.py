@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from attnseg.errors import DataError
@@ -10,7 +11,7 @@ from attnseg.errors import DataError
 Severity = Literal["fatal", "fixable", "harmless"]
 SEVERITIES: tuple[Severity, ...] = ("fatal", "fixable", "harmless")
 # What `attnseg check --fix` does, in the order in which it does it.
-Mend = Literal["leave out", "reorient", "copy header", "resample", "straighten", "fill"]
+Mend = Literal["leave out", "reorient", "copy header", "resample", "fill", "straighten"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Finding:
         problem: what is wrong, with the values that show it.
         remedy: what the user can do.
         mend: what `attnseg check --fix` does about it; None where it does nothing.
+        files: that are left out of the corrected copy, where that is the mend.
     """
 
     case: str
@@ -31,6 +33,7 @@ class Finding:
     problem: str
     remedy: str
     mend: Mend | None = None
+    files: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         assert (self.severity == "fixable") == (self.mend is not None), self

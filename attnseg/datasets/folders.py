@@ -60,7 +60,7 @@ def msd(root: Path, metadata: Metadata) -> tuple[list[Case], list[Finding]]:
     listed = {root / file for pair in metadata.training for file in pair}
     images = _unlisted({(root / image).parent for image, _ in metadata.training}, listed)
     labels = _unlisted({(root / label).parent for _, label in metadata.training}, listed)
-    problems = _lone(images, labels)
+    problems = _lone({name: (path,) for name, path in images.items()}, labels)
     for name in images.keys() & labels.keys():
         problems.append(
             Finding(
@@ -129,18 +129,19 @@ def _pair(
 ) -> tuple[list[Case], list[Finding]]:
     """Cases of images and the labels of the same name; what has no partner becomes a finding."""
     cases = [Case(name, files, labels.get(name)) for name, files in images.items()]
-    return cases, _lone({name: files[0] for name, files in images.items()}, labels)
+    return cases, _lone(images, labels)
 
 
-def _lone(images: Mapping[str, Path], labels: Mapping[str, Path]) -> list[Finding]:
+def _lone(images: Mapping[str, tuple[Path, ...]], labels: Mapping[str, Path]) -> list[Finding]:
     """What has no partner of the same name."""
     return [
         Finding(
             name,
             "fixable",
-            f"image {images[name].name} has no label",
+            f"image {images[name][0].name} has no label",
             "add its mask under the same case name or move the image out of the folder",
             "leave out",
+            images[name],
         )
         for name in images.keys() - labels.keys()
     ] + [
@@ -150,6 +151,7 @@ def _lone(images: Mapping[str, Path], labels: Mapping[str, Path]) -> list[Findin
             f"label {labels[name].name} has no image",
             "add its image under the same case name or move the label out of the folder",
             "leave out",
+            (labels[name],),
         )
         for name in labels.keys() - images.keys()
     ]

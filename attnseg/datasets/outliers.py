@@ -53,6 +53,11 @@ def find_oddities(
     return found
 
 
+def find_scan_oddities(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """The same of scans without masks, which may be of any kind: only what readers settled."""
+    return _notes(facts)
+
+
 def folded(findings: Sequence[Finding]) -> list[Finding]:
     """More than five findings of one rule as a single one, which names the first case."""
     if len(findings) <= _FEW:
