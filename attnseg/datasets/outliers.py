@@ -81,7 +81,7 @@ def _patients(dataset: Dataset, pattern: str | None) -> Iterator[Finding]:
     # A single stem is a series of cases, not a patient.
     if several and len(scans) > 1:
         problem = (
-            f"{sum(map(len, several))} cases seem to be scans of {len(several)} patients, such as "
+            f"{sum(map(len, several))} cases seem to be scans of {len(several)} patient(s), such as "
             f"{several[0][0]} and {several[0][1]}, and may be trained on and held out at once"
         )
         marker = markers.most_common(1)[0][0]

@@ -33,6 +33,7 @@ h2 { font-size: 1.15rem; margin: 2.25rem 0 .75rem; }
 p { margin: .25rem 0; }
 .muted, footer { color: var(--muted); }
 .data, td, figcaption, li { overflow-wrap: anywhere; }
+.case { overflow-wrap: break-word; max-width: 16rem; font-weight: 600; }
 .counts { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1.25rem 0 0; padding: 0; }
 .counts li { list-style: none; min-width: 7rem; padding: .6rem .9rem; background: var(--card);
   border: 1px solid var(--line); border-radius: .5rem; }
@@ -42,14 +43,13 @@ table { width: 100%; border-collapse: collapse; font-size: .95rem; }
 th { text-align: left; font-weight: 600; color: var(--muted); }
 th, td { padding: .5rem .75rem .5rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
-.severity { font-weight: 600; white-space: nowrap; }
+.severity { font-weight: 600; } .severity, .number { white-space: nowrap; }
 .fatal { color: var(--fatal); } .fixable { color: var(--fixable); }
 .harmless { color: var(--harmless); }
 .grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
 figure { margin: 0; padding: .75rem; background: var(--card); border: 1px solid var(--line);
   border-radius: .5rem; }
-figure img { display: block; margin: 0 auto .5rem; width: 100%; max-height: 15rem;
-  object-fit: contain; background: #000; border-radius: .25rem; }
+figure img { display: block; margin: 0 auto .5rem; border-radius: .25rem; }
 figure svg { display: block; width: 100%; height: auto; }
 figcaption { font-size: .9rem; }
 figcaption ul { margin: .25rem 0 0; padding-left: 1.1rem; }
@@ -65,7 +65,7 @@ footer { margin-top: 3rem; font-size: .85rem; }
   .findings thead { display: none; }
   .findings tr { display: block; padding: .6rem 0; border-bottom: 1px solid var(--line); }
   .findings td { display: block; padding: 0; border: 0; }
-  .counts li { min-width: 0; flex: 1 1 6rem; } }
+  .counts li { min-width: 0; flex: 1 1 40%; } }
 """
 
 
@@ -123,7 +123,7 @@ def _findings(findings: Sequence[Finding]) -> str:
         return "<p>None.</p>"
     rows = "".join(
         f'<tr><td class="severity {each.severity}">{each.severity}</td>'
-        f"<td><b>{escape(each.case)}</b></td><td>{escape(each.problem)}</td>"
+        f'<td class="case">{escape(each.case)}</td><td>{escape(each.problem)}</td>'
         f'<td class="muted">{escape(each.remedy)}</td></tr>'
         for each in findings
     )
@@ -176,8 +176,8 @@ def _figure(
     seen = escape(f"{slice_} of {name} with {labels or 'no label'}")
     return (
         f'<figure><img alt="{seen}" src="{data_uri(thumbnail, colours)}" '
-        f'style="aspect-ratio: {width:.4g} / {height:.4g}; object-fit: fill; width: auto; '
-        'max-width: 100%; height: 15rem">'
+        f'style="aspect-ratio: {width:.4g} / {height:.4g}; '
+        f'width: min(100%, {15 * width / height:.4g}rem)">'
         f"<figcaption><b>{escape(name)}</b><ul>{problems}</ul></figcaption></figure>"
     )
 
@@ -201,17 +201,17 @@ def _ranges(facts: Sequence[CaseFacts]) -> str:
     if not read:
         return ""
     rows: list[tuple[str, list[float]]] = []
-    for axis, side in enumerate(("right", "front", "up")):
-        rows.append((f"voxels to the {side}", [case.ras_shape[axis] for case in read]))
-    for axis, side in enumerate(("right", "front", "up")):
-        rows.append((f"spacing to the {side}, mm", [case.ras_spacing_mm[axis] for case in read]))
+    for axis, side in enumerate(("the right", "the front", "the head")):
+        rows.append((f"voxels towards {side}", [case.ras_shape[axis] for case in read]))
+    for axis, side in enumerate(("the right", "the front", "the head")):
+        rows.append((f"spacing towards {side}, mm", [case.ras_spacing_mm[axis] for case in read]))
     for number in range(max(len(case.intensity) for case in read)):
         with_it = [case.intensity[number] for case in read if len(case.intensity) > number]
         rows.append((f"channel {number}, 0.5th percentile", [c.percentile_00_5 for c in with_it]))
         rows.append((f"channel {number}, 99.5th percentile", [c.percentile_99_5 for c in with_it]))
     lines = "".join(
-        f"<tr><td>{label.replace('the up', 'the head')}</td>"
-        + "".join(f"<td>{value:.4g}</td>" for value in np.percentile(values, (0, 50, 100)))
+        f"<tr><td>{label}</td>"
+        + "".join(f'<td class="number">{value:.4g}</td>' for value in np.percentile(values, (0, 50, 100)))
         + "</tr>"
         for label, values in rows
         if np.isfinite(values).all()
