@@ -50,7 +50,8 @@ def check(
         html: file for a page with pictures.
 
     Raises:
-        DataError: something stops training, or was not mended; after all was told and written.
+        DataError: something stops training, cannot be used, or was not mended; after all was told
+            and written.
         UsageError: several data sets, or scans that are to be mended.
     """
     console = Console(highlight=False)
@@ -81,7 +82,10 @@ def check(
 
         save_check_page(found, thumbnails, html)
     console.print(found.counts(), markup=False)
-    _raise_if_stopped(found, mended)
+    if dataset is None:
+        _raise_if_unusable(found)
+    else:
+        _raise_if_stopped(found, mended)
     return found
 
 
@@ -147,6 +151,15 @@ def _tell(mended: Mended, folder: Path, console: Console) -> None:
     lines += [f"not mended: {name}: {reason}" for name, reason in mended.failed.items()]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _raise_if_unusable(found: Check) -> None:
+    unusable = {finding.case for finding in found.findings if finding.stops}
+    if unusable:
+        raise DataError(
+            f"{found.data}: {len(unusable)} of {len(found.facts)} scan(s) cannot be used as they "
+            "are; see the table above"
+        )
 
 
 def _raise_if_stopped(found: Check, mended: Mended | None) -> None:

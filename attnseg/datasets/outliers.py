@@ -41,16 +41,17 @@ def find_oddities(
     Args: as of `attnseg.datasets.find_problems`.
     """
     usable = [case for case in facts if case.usable]
-    found = [
-        *_patients(dataset, patient_pattern),
+    found = [*_patients(dataset, patient_pattern), *_notes(facts)]
+    if dataset.pictures:  # which know neither sides nor sizes nor Hounsfield units
+        return found
+    return [
+        *found,
         *folded(_sides(dataset.label_names, usable)),
         *folded(_units(dataset.channel_names, facts)),
-        *_notes(facts),
+        *_volumes(dataset.label_names, usable),
+        *folded(_spacings(usable)),
+        *folded(_orientations(usable)),
     ]
-    if not dataset.pictures:
-        volumes = _volumes(dataset.label_names, usable)
-        found += [*volumes, *folded(_spacings(usable)), *folded(_orientations(usable))]
-    return found
 
 
 def find_scan_oddities(facts: Sequence[CaseFacts]) -> list[Finding]:
@@ -81,8 +82,8 @@ def _patients(dataset: Dataset, pattern: str | None) -> Iterator[Finding]:
     # A single stem is a series of cases, not a patient.
     if several and len(scans) > 1:
         problem = (
-            f"{sum(map(len, several))} cases seem to be scans of {len(several)} patient(s), such as "
-            f"{several[0][0]} and {several[0][1]}, and may be trained on and held out at once"
+            f"{sum(map(len, several))} cases seem to be scans of {len(several)} patient(s), such "
+            f"as {several[0][0]} and {several[0][1]}, and may be trained on and held out at once"
         )
         marker = markers.most_common(1)[0][0]
         remedy = f"set data.patient_pattern, perhaps to '(.+)[_-]{marker}', or rename the cases"

@@ -117,6 +117,8 @@ def test_single_scans(attnseg, dataset, tmp_path):
     result = attnseg("check", folder / "c0.nii.gz", folder / "copy.nii.gz", folder / "c1.nii.gz")
     assert result.code == 1
     assert result.out.splitlines()[-1] == "3 case(s): 1 fatal, 0 fixable, 1 harmless"
+    assert result.err.count("\n") == 1
+    assert "1 of 3 scan(s) cannot be used as they are; see the table above" in result.err
 
 
 def test_what_cannot_be_checked_together(attnseg, dataset, tmp_path):

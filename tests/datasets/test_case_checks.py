@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from attnseg.datasets.case_checks import (
     check_image,
@@ -11,6 +13,7 @@ from attnseg.datasets.case_checks import (
     notes_of,
 )
 from attnseg.images import Geometry, Image
+from attnseg.preprocessing import AxisOrder
 
 SHAPE = (12, 10, 8)
 
@@ -133,3 +136,35 @@ def test_notes_say_which_file_they_are_of():
     labels = Image(np.zeros((1, 1, 1, 1)), geometry, notes=("p",))
     assert notes_of(image, labels) == ("image: p", "image: q", "label: p")
     assert notes_of(None, None) == ()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(2, 7)] * 3),
+    seed=st.integers(0, 2**32 - 1),
+    permutation=st.permutations(range(3)),
+    flips=st.tuples(*[st.booleans()] * 3),
+)
+def test_any_order_of_axes_of_any_grid_is_known_and_undone(shape, seed, permutation, flips):
+    rng = np.random.default_rng(seed)
+    place = np.eye(4)
+    place[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0] * rng.uniform(0.3, 5, 3)
+    place[:3, 3] = rng.uniform(-200, 200, 3)
+    image = Geometry(shape, place)
+    drawn = rng.integers(0, 9, (1, *shape)).astype(np.int16)
+    stored, theirs = (
+        drawn.transpose(0, *(axis + 1 for axis in permutation)),
+        place[:, [*permutation, 3]],
+    )
+    for axis, flip in enumerate(flips):
+        if flip:
+            stored = np.flip(stored, axis + 1)
+            theirs[:, 3] += (stored.shape[axis + 1] - 1) * theirs[:, axis]
+            theirs[:, axis] *= -1
+    label = Geometry(stored.shape[1:], theirs)
+    same = list(permutation) == [0, 1, 2] and not any(flips)
+    found = check_pair("a", image, Image(stored, label))
+    assert [each.mend for each in found] == ([] if same else ["reorient"])
+    np.testing.assert_array_equal(
+        AxisOrder.of(image).undo(AxisOrder.of(label).apply(stored)), drawn
+    )

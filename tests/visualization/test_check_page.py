@@ -166,3 +166,16 @@ def test_bars_of_a_histogram_hold_every_case(values: list[float]):
     assert numbers.sum() == pytest.approx(len(values))
     assert f"{len(values)} cases, {min(values):g} to {max(values):g} ml" in svg
     assert f"median {np.median(values):g} ml" in svg
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 7), (5, 1, 7), (300, 2, 1), (3, 500, 4)])
+def test_scans_of_any_shape_have_a_picture(shape: tuple[int, int, int]):
+    array = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    affine = np.array([[0, -2.0, 0, 3], [1.0, 0, 0, 4], [0, 0, 0.5, 5], [0, 0, 0, 1]])
+    image = Image(array, Geometry(shape, affine))
+    labels = Image((array > 0.5).astype(np.int32) * 300, image.geometry)
+    thumbnail = thumbnail_of(image, labels)
+    assert thumbnail.grey.shape == thumbnail.labels.shape
+    assert 1 <= max(thumbnail.grey.shape) <= 192
+    assert set(np.unique(thumbnail.labels)) <= {0, 300}
+    assert data_uri(thumbnail, {300: (1.0, 0.0, 0.0)}).startswith("data:image/png;base64,")
