@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
 
 from attnseg.errors import AttnsegError, DataError
 from attnseg.images.paths import Series
@@ -30,6 +31,8 @@ def reading(path: Path) -> Iterator[None]:
             yield
     except AttnsegError:
         raise
+    except InvalidDicomError:
+        raise DataError(f"{path}: not a DICOM file; check what it is") from None
     except Exception as error:
         what = re.sub(r"\s+", " ", str(error))[:200] or type(error).__name__
         raise DataError(

@@ -202,9 +202,9 @@ def placement(plane: Plane, geometry: Geometry) -> Placement:
         worst = f"{np.abs(off).max():.2f} voxels off" if straight else "of other spacing or axes"
         raise Misplaced(f"a frame is {worst}")
     (column,), (row,) = along
-    indices = [
+    columns, rows = (
         int(origin[axis]) + steps[axis, each] * np.arange(plane.shape[each])
         for each, axis in enumerate((column, row))
-    ]
-    across = 3 - column - row
-    return Placement(across, int(origin[across]), *indices, swapped=bool(column > row))
+    )
+    across = 3 - int(column) - int(row)
+    return Placement(across, int(origin[across]), columns, rows, swapped=bool(column > row))

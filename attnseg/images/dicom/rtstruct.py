@@ -9,7 +9,7 @@ import numpy as np
 from pydicom import Dataset, FileMetaDataset
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
-from pydicom.uid import ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ImplicitVRLittleEndian, generate_uid
 
 import attnseg
 from attnseg.errors import DataError
@@ -90,6 +90,8 @@ def read_rtstruct(path: Path, *, like: Image) -> Segments:
         if dataset.get("SOPClassUID") != STRUCTURE_SET:
             raise DataError(f"{path}: not an RT structure set; give the structure set's file")
         regions = {int(item.ROINumber): item for item in dataset.get("StructureSetROISequence", [])}
+        if any(abs(number) >= 2**31 for number in regions):
+            raise ValueError(f"regions are numbered {list(regions)}")
         drawn: dict[int, list[np.ndarray]] = defaultdict(list)
         others = set()
         for item in dataset.get("ROIContourSequence", []):
@@ -171,7 +173,7 @@ def _header(frames: list[Frame]) -> Dataset:
     return structures
 
 
-def _reference(uid: str, kind: str, frame: int | None = None) -> Dataset:
+def _reference(uid: UID, kind: UID, frame: int | None = None) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = kind, uid
     if frame is not None:
@@ -232,8 +234,8 @@ def _points(contour: Dataset) -> np.ndarray:
         values = np.array((data.value or b"").split(b"\\")).astype(np.float64)
     else:
         values = np.array([] if data is None else data.value, dtype=np.float64)
-    if len(values) == 0 or len(values) % 3 or not np.isfinite(values).all():
-        raise ValueError(f"a contour of {len(values)} numbers, not three finite ones a point")
+    if len(values) == 0 or len(values) % 3 or not (np.abs(values) < 1e6).all():
+        raise ValueError(f"a contour of {len(values)} numbers, not three sensible ones a point")
     return values.reshape(-1, 3)
 
 

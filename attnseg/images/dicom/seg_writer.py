@@ -19,6 +19,7 @@ from attnseg.images.dicom.sources import Frame, complete, segment_names, source_
 from attnseg.images.image import Image
 from attnseg.images.paths import location
 
+
 def write_seg(
     path: Path, labels: np.ndarray, *, like: Image, names: Mapping[int, str] | None = None
 ) -> None:
@@ -54,6 +55,11 @@ def write_seg(
     if not called:
         raise DataError(f"{path}: no label is named and none found; a segmentation needs one")
     pixels = _segment_numbers(frames, labels, found, list(called))
+    if pixels[0].size < 8:  # highdicom 0.28 packs them apart, where PS3.5 8.1.1 has them joined
+        raise DataError(
+            f"{path}: slices of {pixels[0].size} pixels; a DICOM segmentation is written of slices "
+            "of 8 and more: write NIfTI, NRRD or MHA"
+        )
     if not pixels.any():  # one frame a segment is enough to say that nothing was found
         frames, pixels = frames[:1], pixels[:1]
     # Each multi-frame image once, in the order of the slices.
@@ -61,7 +67,8 @@ def write_seg(
     place = location(like.path) if like.path else path
     # highdicom tells of each empty frame it leaves out, and of names it finds odd.
     quiet = logging.getLogger("highdicom")
-    level, _ = quiet.level, quiet.setLevel(logging.ERROR)
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
     try:
         with reading(place):
             segmentation = highdicom.seg.Segmentation(

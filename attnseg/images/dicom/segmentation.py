@@ -2,9 +2,9 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydicom import Dataset
@@ -65,6 +65,7 @@ def _refuse_others(path: Path, dataset: Dataset) -> None:
     """Objects that are no segmentation of a volume."""
     if dataset.get("SOPClassUID") not in (SEGMENTATION, LABEL_MAP):
         kind = getattr(dataset.get("SOPClassUID"), "name", "an object without a class")
+        kind = " ".join(kind.split())
         raise DataError(f"{path}: {kind}, not a DICOM segmentation; give the segmentation's file")
     if "TotalPixelMatrixRows" in dataset:
         raise DataError(
@@ -105,9 +106,7 @@ def _spacings(dataset: Dataset) -> list[float]:
     return [each for each in ((between,) if several else (between, thickness)) if each < 1e6]
 
 
-def _masks(
-    path: Path, dataset: Dataset, geometry: Geometry, places: list[Placement]
-) -> Segments:
+def _masks(path: Path, dataset: Dataset, geometry: Geometry, places: list[Placement]) -> Segments:
     """A binary or fractional object: each frame of one segment."""
     frames: dict[int, list[int]] = defaultdict(list)
     seen = set()
@@ -127,7 +126,7 @@ def _masks(
     strangers = sorted(set(frames) - {segment.number for segment in segments})
     if strangers:
         raise ValueError(f"frames of segment {strangers[0]}, which is not described")
-    threshold, notes = 0.0, ()
+    threshold, notes = 0.0, tuple[str, ...]()
     if dataset.SegmentationType == "FRACTIONAL":
         most = int(dataset.MaximumFractionalValue)
         threshold = most / 2
@@ -135,10 +134,10 @@ def _masks(
 
     def mask(segment: Segment) -> np.ndarray:
         volume = np.zeros(geometry.shape, dtype=bool)
-        mine = frames[segment.number] if segment.number in frames else []
+        mine = frames.get(segment.number, [])
         with reading(path):
             for frame, pixels in zip(mine, _pixels(dataset, mine), strict=True):
-                _paint(path, volume, places[frame], pixels.T > threshold)
+                _paint(path, volume, places[frame], threshold < pixels.T)
         return volume
 
     return Segments(path, geometry, segments, _series_uid(dataset), mask, notes)
@@ -188,8 +187,11 @@ def _segments(path: Path, dataset: Dataset) -> tuple[Segment, ...]:
     """The described segments but a label map's background, 0."""
     items = [item for item in dataset.SegmentSequence if int(item.SegmentNumber) != 0]
     numbers = [int(item.SegmentNumber) for item in items]
-    if len(set(numbers)) < len(numbers) or min(numbers, default=1) < 1:
-        raise DataError(f"{path}: segment numbers {numbers}: each must be its own; export it again")
+    if len(set(numbers) & set(range(1, 1 << 16))) < len(numbers):
+        raise DataError(
+            f"{path}: segment numbers {numbers}; each must be its own, from 1 to 65535: export it "
+            "again"
+        )
     values = label_values(numbers, [str(item.get("SegmentDescription", "")) for item in items])
     found = [
         Segment(number, _name(item) or f"segment {number}", value)
@@ -208,9 +210,20 @@ def _series_uid(dataset: Dataset) -> str:
     return str(referenced[0].get("SeriesInstanceUID") or "")
 
 
-def _pixels(dataset: Dataset, frames: list[int]) -> Any:
+def _pixels(dataset: Dataset, frames: list[int]) -> Iterator[np.ndarray]:
     """Stored values `[rows, columns]` of some frames, one after the other."""
-    return iter_pixels(dataset, indices=frames, raw=True) if frames else iter(())
+    encapsulated = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    if dataset.BitsAllocated == 1 and not encapsulated:
+        # Frames of single bits follow each other without a gap (PS3.5 8.1.1); pydicom 3.0 cannot
+        # take one out that begins within a byte.
+        shape = (int(dataset.Rows), int(dataset.Columns))
+        packed = np.frombuffer(dataset.PixelData, dtype=np.uint8)
+        for frame in frames:
+            start, end = frame * math.prod(shape), (frame + 1) * math.prod(shape)
+            bits = np.unpackbits(packed[start // 8 : -(-end // 8)], bitorder="little")
+            yield bits[start % 8 :][: end - start].reshape(shape)
+    elif frames:
+        yield from iter_pixels(dataset, indices=frames, raw=True)
 
 
 def _paint(path: Path, volume: np.ndarray, place: Placement, pixels: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """Segments of a DICOM object as masks, and masks as label maps."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,14 +88,8 @@ def label_note(value: int) -> str:
 
 
 def label_values(numbers: list[int], descriptions: list[str]) -> list[int]:
-    """Label values of segments: as noted by attnseg in all of them, else their numbers."""
-    noted = [text.removeprefix("label ") for text in descriptions]
-    if all(label_note(int(n)) == text for n, text in zip(noted, descriptions) if _whole(n)):
-        values = [int(n) for n in noted if _whole(n) and abs(int(n)) < 2**63 and int(n) != 0]
-        if len(values) == len(set(values)) == len(numbers):
-            return values
-    return numbers
-
-
-def _whole(text: str) -> bool:
-    return text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 20
+    """Label values of segments: as attnseg noted them in all of their descriptions, else numbers."""
+    found = [re.fullmatch("label (-?[0-9]{1,19})", text) for text in descriptions]
+    values = [int(match[1]) for match in found if match]
+    usable = {value for value in values if -(2**63) <= value < 2**63} - {0}
+    return values if len(usable) == len(numbers) else numbers
