@@ -142,7 +142,7 @@ def _header(frames: list[Frame]) -> Dataset:
     structures.SpecificCharacterSet = "ISO_IR 192"
     structures.SOPClassUID = STRUCTURE_SET
     structures.SOPInstanceUID = generate_uid(prefix=None)
-    structures.file_meta.MediaStorageSOPClassUID = STRUCTURE_SET
+    structures.file_meta.MediaStorageSOPClassUID = UID(STRUCTURE_SET)
     structures.file_meta.MediaStorageSOPInstanceUID = structures.SOPInstanceUID
     for keyword in (*TYPE_2, "StudyInstanceUID", "FrameOfReferenceUID"):
         setattr(structures, keyword, source.get(keyword))
@@ -173,9 +173,10 @@ def _header(frames: list[Frame]) -> Dataset:
     return structures
 
 
-def _reference(uid: UID, kind: UID, frame: int | None = None) -> Dataset:
+def _reference(uid: str, kind: str, frame: int | None = None) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = kind, uid
+    item.ReferencedSOPClassUID = UID(kind)
+    item.ReferencedSOPInstanceUID = UID(uid)
     if frame is not None:
         item.ReferencedFrameNumber = frame
     return item

@@ -88,7 +88,7 @@ def label_note(value: int) -> str:
 
 
 def label_values(numbers: list[int], descriptions: list[str]) -> list[int]:
-    """Label values of segments: as attnseg noted them in all of their descriptions, else numbers."""
+    """Label values of segments: as noted by attnseg in all of their descriptions, or numbers."""
     found = [re.fullmatch("label (-?[0-9]{1,19})", text) for text in descriptions]
     values = [int(match[1]) for match in found if match]
     usable = {value for value in values if -(2**63) <= value < 2**63} - {0}

@@ -1,5 +1,8 @@
 """DICOM segmentations read as dcmqi and highdicom read them."""
 
+import json
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import highdicom
@@ -24,6 +27,69 @@ ANSWERS = {
 }
 
 
+# Label maps for which dcmqi's tests have no object: dcmqi makes one of them on the slices of
+# ct-3slice. By name: the files, the labels in each, options. "Gapped" are the label numbers.
+MADE = {
+    "two segments": (["liver_spine_seg"], [(1, 2)], []),
+    "label map": (["liver_spine_seg"], [(1, 2)], ["--segmentationType", "labelmap"]),
+    "gapped": (
+        ["liver_spine_gapped_seg"],
+        [(1, 5)],
+        ["--segmentationType", "labelmap", "--useLabelIDAsSegmentNumber"],
+    ),
+    "deflated": (
+        ["liver_spine_gapped_seg"],
+        [(1, 5)],
+        [
+            *("--segmentationType", "labelmap", "--useLabelIDAsSegmentNumber"),
+            *("--compress", "deflate"),
+        ],
+    ),
+    "overlapping": (["liver_seg", "heart_seg", "spine_seg_label5"], [(1,), (3,), (5,)], []),
+}
+
+
+def made_by_dcmqi(
+    folder: Path, out: Path, files: list[str], labels: list[tuple[int, ...]], options: list[str]
+) -> Path:
+    """A segmentation that dcmqi makes of label maps of its own."""
+    tissue = {"CodeValue": "85756007", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Tissue"}
+    segments = [
+        [
+            {
+                "labelID": label,
+                "SegmentDescription": f"tissue {label}",
+                "SegmentAlgorithmType": "MANUAL",
+                "SegmentedPropertyCategoryCodeSequence": tissue,
+                "SegmentedPropertyTypeCodeSequence": tissue,
+            }
+            for label in each
+        ]
+        for each in labels
+    ]
+    meta = {
+        "ContentCreatorName": "Doe^John",
+        "SeriesDescription": "made",
+        "SeriesNumber": "300",
+        "InstanceNumber": "1",
+        "segmentAttributes": segments,
+    }
+    (out / "meta.json").write_text(json.dumps(meta))
+    subprocess.run(
+        [
+            Path(sysconfig.get_path("scripts")) / "itkimage2segimage",
+            *("--inputImageList", ",".join(str(folder / f"{file}.nrrd") for file in files)),
+            *("--inputDICOMDirectory", folder / "ct-3slice"),
+            *("--inputMetadata", out / "meta.json"),
+            *("--outputDICOM", out / "made.dcm"),
+            *options,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return out / "made.dcm"
+
+
 def nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Labels and affine, RAS+, by SimpleITK."""
     image = sitk.ReadImage(str(path))
@@ -42,6 +108,29 @@ def test_objects_of_dcmqi_equal_the_label_maps_beside_them(real_data: Path, name
         labels, affine = nrrd(folder / answer)
         np.testing.assert_array_equal(found.array[0], labels)
         np.testing.assert_allclose(found.geometry.affine, affine, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_what_dcmqi_makes_of_its_label_maps_comes_back(
+    real_data: Path, tmp_path: Path, name: str
+) -> None:
+    folder = real_data / "edge" / "dicom" / "dcmqi"
+    files, labels, options = MADE[name]
+    found = read_seg(made_by_dcmqi(folder, tmp_path, files, labels, options))
+    numbers = iter(found.segments)
+    for file, values in zip(files, labels, strict=True):
+        expected, affine = nrrd(folder / f"{file}.nrrd")
+        np.testing.assert_allclose(found.geometry.affine, affine, atol=1e-5)
+        for value in values:
+            segment = next(numbers)
+            np.testing.assert_array_equal(found.mask(segment), expected == value)
+            assert segment.number == value or "--useLabelIDAsSegmentNumber" not in options
+    # The heart overlaps the liver, the spine neither.
+    overlapping = name == "overlapping"
+    maps = label_maps(found)
+    assert [np.unique(image.array).tolist() for image in maps] == (
+        [[0, 1, 3], [0, 2]] if overlapping else [[0, *(s.number for s in found.segments)]]
+    )
 
 
 @pytest.mark.parametrize(
