@@ -24,7 +24,11 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     Args:
         mask: `[I, J]` bool.
     """
-    loops = _loops(mask)
+    if not mask.any():
+        return []
+    ends = [np.flatnonzero(mask.any(axis=axis))[[0, -1]] for axis in (1, 0)]
+    (left, right), (low, high) = ends
+    loops = _loops(mask[left : right + 1, low : high + 1])
     polygons = [loop for loop in loops if _area(loop) > 0]
     owner = {vertex: index for index, loop in enumerate(polygons) for vertex in loop}
     # From left to right: what lies left of a hole's leftmost point is joined before it.
@@ -39,7 +43,8 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
         place = polygon.index((x, y))
         polygons[index] = [*polygon[: place + 1], *hole, *polygon[place:]]
         owner.update(dict.fromkeys(hole, index))
-    return [_corners(np.array(polygon)) - 0.5 for polygon in polygons]
+    corner = np.array([left, low]) - 0.5
+    return [_corners(np.array(polygon)) + corner for polygon in polygons]
 
 
 def filled(contours: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
@@ -51,7 +56,7 @@ def filled(contours: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray
         contours: in pixels; parts outside the grid are cut off.
         shape: (I, J).
     """
-    toggles = np.zeros((shape[0] + 1, shape[1]), dtype=np.int64)
+    toggles = np.zeros((shape[0] + 1, shape[1]), dtype=np.uint8)
     for contour in contours:
         start, end = contour, np.roll(contour, -1, axis=0)
         low = np.clip(np.ceil(np.minimum(start[:, 1], end[:, 1])), 0, shape[1]).astype(int)
@@ -65,8 +70,8 @@ def filled(contours: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray
         (x0, y0), (x1, y1) = start[edge].T, end[edge].T
         crossing = x0 + (row - y0) / (y1 - y0) * (x1 - x0)
         column = np.clip(np.ceil(crossing), 0, shape[0]).astype(int)
-        np.add.at(toggles, (column, row), 1)
-    inside: np.ndarray = np.cumsum(toggles[:-1], axis=0) % 2 == 1
+        np.bitwise_xor.at(toggles, (column, row), 1)
+    inside: np.ndarray = np.bitwise_xor.accumulate(toggles[:-1], axis=0).astype(bool)
     return inside
 
 

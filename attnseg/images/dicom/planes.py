@@ -179,6 +179,16 @@ class Placement:
     rows: np.ndarray
     swapped: bool
 
+    def inside(self, shape: tuple[int, int, int]) -> bool:
+        """Whether all of the frame lies on a grid of that shape."""
+        first, second = (n for axis, n in enumerate(shape) if axis != self.axis)
+        wanted = (self.columns, self.rows, np.array([self.slice]))
+        ends = (second, first) if self.swapped else (first, second)
+        return all(
+            0 <= index.min() and index.max() < end
+            for index, end in zip(wanted, (*ends, shape[self.axis]), strict=True)
+        )
+
     def view(self, volume: np.ndarray) -> np.ndarray:
         """The volume's own slice `[columns' axis, rows' axis]`, to be read or written."""
         found = np.moveaxis(volume, self.axis, 0)[self.slice]

@@ -58,14 +58,14 @@ def write_rtstruct(
         for frame in frames:
             complete(place, frame.dataset)
         structures = _header(frames)
+        drawn = _contours(frames, labels)
         structures.StructureSetROISequence = []
         structures.ROIContourSequence = []
         structures.RTROIObservationsSequence = []
         for number, (value, name) in enumerate(called.items(), start=1):
             _add_region(structures, number, value, name)
-            drawn = [item for frame in frames for item in _contours(frame, labels, value)]
-            if drawn:
-                structures.ROIContourSequence[-1].ContourSequence = drawn
+            if value in drawn:
+                structures.ROIContourSequence[-1].ContourSequence = drawn[value]
         with atomic_path(path) as temporary:
             structures.save_as(temporary, enforce_file_format=True)
 
@@ -204,28 +204,32 @@ def _add_region(structures: Dataset, number: int, value: int, name: str) -> None
     structures.RTROIObservationsSequence.append(observation)
 
 
-def _contours(frame: Frame, labels: np.ndarray, value: int) -> list[Dataset]:
-    """The contours of a label on a frame, in mm."""
-    mask = frame.cut(labels) == value
-    affine = LPS_TO_RAS @ frame.plane.affine[:3]
-    image = frame.dataset
-    items = []
-    for outline in outlines(mask) if mask.any() else []:
-        points = outline @ affine[:, :2].T + affine[:, 3]
-        item = Dataset()
-        item.ContourImageSequence = [
-            _reference(image.SOPInstanceUID, image.SOPClassUID, frame.number)
-        ]
-        item.ContourGeometricType = "CLOSED_PLANAR"
-        item.NumberOfContourPoints = len(points)
-        # As it goes into the file: pydicom would make an object of each of a million numbers.
-        text = "\\".join(f"{number:.10g}" for number in points.ravel().tolist()).encode()
-        text += b" " * (len(text) % 2)
-        item[_CONTOUR_DATA] = RawDataElement(
-            _CONTOUR_DATA, "DS", len(text), text, 0, is_implicit_VR=True, is_little_endian=True
-        )
-        items.append(item)
-    return items
+def _contours(frames: list[Frame], labels: np.ndarray) -> dict[int, list[Dataset]]:
+    """Label value → its contours, in mm, slice by slice."""
+    drawn: dict[int, list[Dataset]] = defaultdict(list)
+    for frame in frames:
+        pixels = frame.cut(labels)
+        for value in np.unique(pixels[pixels != 0]).tolist():
+            for outline in outlines(pixels == value):
+                drawn[value].append(_contour(frame, outline))
+    return drawn
+
+
+def _contour(frame: Frame, outline: np.ndarray) -> Dataset:
+    """An outline in pixels as a contour on its frame."""
+    image, affine = frame.dataset, LPS_TO_RAS @ frame.plane.affine[:3]
+    points = outline @ affine[:, :2].T + affine[:, 3]
+    item = Dataset()
+    item.ContourImageSequence = [_reference(image.SOPInstanceUID, image.SOPClassUID, frame.number)]
+    item.ContourGeometricType = "CLOSED_PLANAR"
+    item.NumberOfContourPoints = len(points)
+    # As it goes into the file: pydicom would make an object of each of a million numbers.
+    text = "\\".join(f"{number:.10g}" for number in points.ravel().tolist()).encode()
+    text += b" " * (len(text) % 2)
+    item[_CONTOUR_DATA] = RawDataElement(
+        _CONTOUR_DATA, "DS", len(text), text, 0, is_implicit_VR=True, is_little_endian=True
+    )
+    return item
 
 
 def _points(contour: Dataset) -> np.ndarray:

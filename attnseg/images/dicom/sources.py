@@ -71,26 +71,14 @@ def source_frames(image: Image) -> list[Frame]:
                     raise DataError(f"{place}: not the grid of its mask: {error}") from error
                 frames.append(Frame(dataset, index + 1 if several else None, plane, found))
     frames.sort(key=lambda frame: frame.place.slice)
-    for frame in frames:
-        _refuse_outside(image, frame)
+    if not all(frame.place.inside(image.geometry.shape) for frame in frames):
+        raise DataError(
+            f"{place}: a frame lies outside the grid of its mask; write the mask on the scan's own "
+            "grid"
+        )
     if not frames or len({frame.place.slice for frame in frames}) < len(frames):
         raise DataError(f"{place}: several frames in one place, or none; predict from one series")
     return frames
-
-
-def _refuse_outside(image: Image, frame: Frame) -> None:
-    shape = image.geometry.shape
-    view = frame.place.view(np.empty(shape, dtype=bool)).shape if frame_inside(frame, shape) else ()
-    if view != frame.plane.shape:
-        raise DataError(
-            f"{image.path}: a frame lies outside the grid of its mask; write the mask on the "
-            "scan's own grid"
-        )
-
-
-def frame_inside(frame: Frame, shape: tuple[int, int, int]) -> bool:
-    """Whether the frame's slice is one of the grid's."""
-    return 0 <= frame.place.slice < shape[frame.place.axis]
 
 
 def complete(place: Path, dataset: Dataset) -> Dataset:
