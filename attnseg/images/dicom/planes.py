@@ -15,7 +15,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 # In voxels: what rounding in decimal strings may move a frame by, and no more.
 TOLERANCE = 0.1
 # More slices than any scanner makes: a header that claims them is damaged.
-MAX_SLICES = 10_000
+MAX_SLICES = 5_000
 
 
 class Misplaced(Exception):
@@ -185,7 +185,7 @@ class Placement:
         wanted = (self.columns, self.rows, np.array([self.slice]))
         ends = (second, first) if self.swapped else (first, second)
         return all(
-            0 <= index.min() and index.max() < end
+            index.min() >= 0 and index.max() < end
             for index, end in zip(wanted, (*ends, shape[self.axis]), strict=True)
         )
 

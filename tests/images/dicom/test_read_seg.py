@@ -289,6 +289,27 @@ def test_frames_at_uneven_distances_need_the_image(
         read_seg(rewritten(path, dataset))
 
 
+def test_a_tilted_gantry_is_carried(written: tuple[Path, Image, np.ndarray]) -> None:
+    path, _, labels = written
+    dataset = pydicom.dcmread(path)
+    plain = read_seg(path).geometry
+    # Each slice further along the rows by a third of the distance between slices.
+    along = plain.affine[:3, 0] / plain.spacing_mm[0]
+    normal = plain.affine[:3, 2] / plain.spacing_mm[2]
+    for item in dataset.PerFrameFunctionalGroupsSequence:
+        place = np.array(item.PlanePositionSequence[0].ImagePositionPatient, float) * [-1, -1, 1]
+        height = (place - plain.affine[:3, 3]) @ normal
+        moved = (place + along * height / 3) * [-1, -1, 1]
+        item.PlanePositionSequence[0].ImagePositionPatient = [f"{x:.9g}" for x in moved]
+    found = read_seg(rewritten(path, dataset))
+    assert found.geometry.shear_degrees == pytest.approx(np.degrees(np.arctan(1 / 3)), abs=1e-3)
+    np.testing.assert_allclose(found.geometry.affine[:3, :2], plain.affine[:3, :2], atol=1e-6)
+    assert found.geometry.affine[:3, 2] @ normal == pytest.approx(plain.spacing_mm[2], rel=1e-6)
+    held = np.flatnonzero(labels.any(axis=(0, 1)))
+    expected = labels[..., held.min() : held.max() + 1]
+    np.testing.assert_array_equal(label_maps(found)[0].array[0], expected)
+
+
 def test_two_frames_in_one_place_are_refused(written: tuple[Path, Image, np.ndarray]) -> None:
     path, _, _ = written
     dataset = pydicom.dcmread(path)

@@ -18,8 +18,8 @@ from source_series import FLIP, ellipsoids, make_series, oblique, positions, sta
 
 import attnseg
 from attnseg.errors import DataError, UsageError
-from attnseg.images import Geometry, Image, Series
-from attnseg.images.dicom import label_maps, read_seg, write_seg
+from attnseg.images import Geometry, Image, Series, write_labels
+from attnseg.images.dicom import label_maps, read_rtstruct, read_seg, write_seg
 
 NAMES = {1: "left hippocampus", 205: "Größe α"}
 
@@ -241,6 +241,18 @@ def test_other_scans_and_a_missing_package_are_told(
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(UsageError, match=r"pip install 'attnseg\[dicom\]'"):
         write_seg(tmp_path / "mask.seg.dcm", labels, like=other)
+
+
+def test_the_suffix_chooses_the_format(tmp_path: Path) -> None:
+    like = make_series(tmp_path / "ct", oblique(np.random.default_rng(11), (6, 5, 4)))
+    labels = ellipsoids(like.geometry.shape)
+    for name in ("m.seg.dcm", "m.rtstruct.dcm"):
+        names = {1: "liver"}
+        dtype = np.dtype(np.uint8)
+        write_labels(tmp_path / name, labels, like=like, dtype=dtype, names=names)
+    segmentation = read_seg(tmp_path / "m.seg.dcm")
+    structures = read_rtstruct(tmp_path / "m.rtstruct.dcm", like=like)
+    assert segmentation.names == structures.names == {1: "liver", 205: "label 205"}
 
 
 def test_slices_of_fewer_than_eight_pixels_are_refused(tmp_path: Path) -> None:
