@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import highdicom
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -85,16 +86,19 @@ def assert_same_places(
 
 
 @pytest.mark.parametrize("series", ["11_HCropVolume", "13_HCropVolume", "14_HCropVolume"])
-def test_three_readers_see_each_voxel_where_the_scan_has_it(
+def test_three_readers_see_each_voxel_where_the_nifti_has_it(
     real_data: Path, tmp_path: Path, series: str
 ) -> None:
     like = stacked(real_data / "edge" / "dicom" / "hippocampus_series" / series)
     labels = ellipsoids(like.geometry.shape)
     path = tmp_path / "mask.seg.dcm"
-    write_seg(path, labels, like=like, names=NAMES)
-    assert_same_places(by_highdicom(path), labels, like.geometry)
-    assert_same_places(by_pydicom(path), labels, like.geometry)
-    assert_same_places(by_dcmqi(path, tmp_path / "dcmqi"), labels, like.geometry)
+    write_labels(path, labels, like=like, dtype=labels.dtype, names=NAMES)
+    write_labels(tmp_path / "mask.nii.gz", labels, like=like, dtype=labels.dtype)
+    nifti = nibabel.load(tmp_path / "mask.nii.gz")
+    places = np.asarray(nifti.dataobj), Geometry(nifti.shape, nifti.affine)
+    assert_same_places(by_highdicom(path), *places)
+    assert_same_places(by_pydicom(path), *places)
+    assert_same_places(by_dcmqi(path, tmp_path / "dcmqi"), *places)
 
 
 def test_oblique_grids_by_three_readers(tmp_path: Path) -> None:
