@@ -3,8 +3,8 @@
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -52,22 +52,37 @@ def open_dataset(path: Path) -> Dataset:
         return dcmread(path)
 
 
+@contextmanager
+def opened(series: Series) -> Iterator[Callable[..., Dataset]]:
+    """A function that opens a file of a series by its name, with or without its pixels.
+
+    Raises:
+        DataError: a file that is gone, damaged or encrypted.
+    """
+    with reading(series.place), ExitStack() as stack:
+        archive = None
+        if series.place.is_file() and series.files != (".",):
+            archive = stack.enter_context(zipfile.ZipFile(series.place))
+
+        def read(name: str, *, pixels: bool = False) -> Dataset:
+            source: Path | BytesIO = series.place if name == "." else series.place / name
+            if archive is not None:
+                source = BytesIO(archive.read(name))
+            # `find_series` has seen to it that files without the preamble are DICOM.
+            return dcmread(source, stop_before_pixels=not pixels, force=True)
+
+        yield read
+
+
 def open_series(series: Series) -> Iterator[Dataset]:
     """The headers of a series' files, in their order.
 
     Raises:
         DataError: a file that is gone or damaged.
     """
-    with reading(series.place):
-        if series.files == (".",):
-            yield dcmread(series.place, stop_before_pixels=True)
-        elif series.place.is_dir():
-            for name in series.files:
-                yield dcmread(series.place / name, stop_before_pixels=True)
-        else:
-            with zipfile.ZipFile(series.place) as archive:
-                for name in series.files:
-                    yield dcmread(BytesIO(archive.read(name)), stop_before_pixels=True)
+    with opened(series) as read:
+        for name in series.files:
+            yield read(name)
 
 
 def numbers(values: Any, count: int, *, what: str) -> np.ndarray:
