@@ -1,7 +1,9 @@
-"""DICOM series for the tests of masks: made, or read just as far as masks need them."""
+"""DICOM series for the tests: made on any grid, or read just as far as masks need them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import gdcm
 import numpy as np
 from pydicom import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -23,14 +25,36 @@ def oblique(chance: np.random.Generator, shape: tuple[int, int, int]) -> Geometr
     return Geometry(shape, affine)
 
 
-def make_series(folder: Path, geometry: Geometry, *, drop: tuple[str, ...] = ()) -> Image:
+def make_series(
+    folder: Path,
+    geometry: Geometry,
+    *,
+    drop: tuple[str, ...] = (),
+    values: np.ndarray | None = None,
+    change: Callable[[Dataset, int], None] = lambda image, index: None,
+) -> Image:
     """A CT series on a grid, its files in no order, and the scan it makes.
 
     Args:
         folder: where to write it.
         geometry: RAS+; K runs along the normal of I and J.
         drop: attributes to leave out.
+        values: `[I, J, K]`, int16: the pixels; None leaves the images without.
+        change: called with each image and its index along K before it is written.
     """
+    write_series(folder, geometry, drop=drop, values=values, change=change)
+    return stacked(folder)
+
+
+def write_series(
+    folder: Path,
+    geometry: Geometry,
+    *,
+    drop: tuple[str, ...] = (),
+    values: np.ndarray | None = None,
+    change: Callable[[Dataset, int], None] = lambda image, index: None,
+) -> None:
+    """The files of `make_series`, whether or not they make a scan."""
     folder.mkdir(parents=True, exist_ok=True)
     lps = FLIP @ geometry.affine
     spacing = geometry.spacing_mm
@@ -50,11 +74,40 @@ def make_series(folder: Path, geometry: Geometry, *, drop: tuple[str, ...] = ())
         image.ImageOrientationPatient = [f"{x:.9g}" for x in directions[:, :2].T.ravel()]
         image.PixelSpacing = [f"{spacing[1]:.9g}", f"{spacing[0]:.9g}"]
         image.SliceThickness = f"{spacing[2]:.9g}"
+        if values is not None:
+            image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+            image.BitsAllocated = image.BitsStored = 16
+            image.HighBit, image.PixelRepresentation = 15, 1
+            image.PixelData = values[..., index].T.astype("<i2").tobytes()
+        change(image, index)
         for keyword in drop:
             if keyword in image:
                 del image[keyword]
         image.save_as(folder / f"{(index * 7) % 100:02d}-{index}.dcm", enforce_file_format=True)
-    return stacked(folder)
+
+
+def repack(source: Path, target: Path, kind: str) -> None:
+    """The images of a folder with their pixels packed by GDCM, as scanners and archives do.
+
+    Args:
+        source: folder of single-frame images.
+        target: folder to write to.
+        kind: GDCM's name of a transfer syntax.
+    """
+    target.mkdir()
+    for path in source.iterdir():
+        reader = gdcm.ImageReader()
+        reader.SetFileName(str(path))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, kind)))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(str(target / path.name))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
 
 
 def stacked(folder: Path) -> Image:
