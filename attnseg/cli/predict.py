@@ -38,6 +38,10 @@ def predict(
         str | None, typer.Option(help="Memory bound, as 4G; scans are cut into tiles to keep it.")
     ] = None,
     max_vram: Annotated[str | None, typer.Option(help="The same for a GPU's memory.")] = None,
+    channels: Annotated[
+        list[str] | None,
+        typer.Option(help="Pattern of a channel's files, '{case}_t1.nii.gz'; once a channel."),
+    ] = None,
     mask_format: Annotated[
         str,
         typer.Option(
@@ -92,12 +96,20 @@ def predict(
     )
     job = Job(MaskFormat(mask_format, per_label), save_probabilities, statistics)
     if dry_run:
-        work = tell(scans, model=model or None, series=series, shard=shard, job=job, **settings)
+        work = tell(
+            scans,
+            model=model or None,
+            channels=channels or (),
+            series=series,
+            shard=shard,
+            job=job,
+            **settings,
+        )
         failed = any(each.plan is None for each in work)
     else:
         outcomes = run_prediction(
-            scans, output, model=model or None, series=series, overwrite=overwrite, shard=shard,
-            engine=engine, workers=workers, job=job, **settings,
+            scans, output, model=model or None, channels=channels or (), series=series,
+            overwrite=overwrite, shard=shard, engine=engine, workers=workers, job=job, **settings,
         )  # fmt: skip
         failed = any(outcome.state == "failed" for outcome in outcomes)
     if failed:
