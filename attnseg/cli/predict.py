@@ -52,6 +52,9 @@ def predict(
     per_label: Annotated[
         bool, typer.Option("--per-label", help="A folder a scan, with a file for each label.")
     ] = False,
+    bids: Annotated[
+        bool, typer.Option("--bids", help="Name masks as a BIDS derivative, with dseg.tsv.")
+    ] = False,
     series: Annotated[
         str | None,
         typer.Option(help="Of DICOM folders: UID, number or description. Default: the largest."),
@@ -94,7 +97,7 @@ def predict(
         max_ram=parse_bytes(max_ram, option="--max-ram"),
         max_vram=parse_bytes(max_vram, option="--max-vram"),
     )
-    job = Job(MaskFormat(mask_format, per_label), save_probabilities, statistics)
+    job = Job(MaskFormat(mask_format, per_label, bids), save_probabilities, statistics)
     if dry_run:
         work = tell(
             scans,

@@ -107,6 +107,13 @@ def predict(
             on_plan=on_plan,
             on_outcome=bars.outcome,
         )
+    if job.masks.bids:
+        from attnseg import __version__
+        from attnseg.datasets.arrange import derivative_texts
+
+        texts = derivative_texts(predictor.spec.output_names, name="attnseg", version=__version__)
+        for path, text in texts.items():
+            write_text(output / path, text)
     manifest = Manifest(output, shard=part)
     if job.statistics:
         write_text(output / STATISTICS, _statistics(manifest.last_lines().values()))

@@ -211,7 +211,9 @@ def _ranges(facts: Sequence[CaseFacts]) -> str:
         rows.append((f"channel {number}, 99.5th percentile", [c.percentile_99_5 for c in with_it]))
     lines = "".join(
         f"<tr><td>{label}</td>"
-        + "".join(f'<td class="number">{value:.4g}</td>' for value in np.percentile(values, (0, 50, 100)))
+        + "".join(
+            f'<td class="number">{value:.4g}</td>' for value in np.percentile(values, (0, 50, 100))
+        )
         + "</tr>"
         for label, values in rows
         if np.isfinite(values).all()
