@@ -1,6 +1,7 @@
 """One scan in, one mask out: images with their geometry, in the formats that people have."""
 
 from attnseg.images.formats import (
+    find_source,
     read_case,
     read_image,
     read_labels,
@@ -17,6 +18,8 @@ from attnseg.images.paths import (
     Series,
     Source,
     absolute,
+    holds_dicom,
+    is_dicom,
     is_picture,
     is_scan,
     location,
@@ -36,6 +39,9 @@ __all__ = [
     "Series",
     "Source",
     "absolute",
+    "find_source",
+    "holds_dicom",
+    "is_dicom",
     "is_picture",
     "is_scan",
     "location",

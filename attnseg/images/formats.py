@@ -20,9 +20,32 @@ from attnseg.images.paths import (
     MGH_SUFFIXES,
     Series,
     Source,
+    is_dicom,
     is_picture,
+    is_scan,
     scan_suffix,
 )
+
+
+def find_source(path: Path, *, series: str | None = None) -> tuple[Source, str]:
+    """What a path stands for: a folder, an archive or a DICOM file for its largest series.
+
+    Args:
+        path: as the user gave it.
+        series: of several; see `dicom.choose_series`.
+
+    Returns:
+        The source, and what the user should know of the choice; "" where there was none.
+
+    Raises:
+        DataError: no scan in a folder or an archive, or `series` means none of them.
+    """
+    packed = path.suffix.lower() == ".zip"
+    if path.is_dir() or packed or (path.is_file() and not is_scan(path) and is_dicom(path)):
+        from attnseg.images import dicom
+
+        return dicom.choose_series(dicom.find_series(path), series)
+    return path, ""
 
 
 def read_image(source: Source, *, num_channels: int | None = None) -> Image:

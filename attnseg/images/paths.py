@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from attnseg.errors import DataError
 
@@ -11,6 +12,7 @@ ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 MGH_SUFFIXES = (".mgz", ".mgh")
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *MGH_SUFFIXES)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 SCAN_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
 # How the files of masks end, by the name of their format. A writer is chosen by it.
 MASK_SUFFIXES = {
@@ -92,6 +94,28 @@ def is_scan(path: Path) -> bool:
 def is_picture(source: Source) -> bool:
     """Whether the file name says that it is a 2D picture: PNG, JPEG or TIFF."""
     return isinstance(source, Path) and scan_suffix(source.name).lower() in PICTURE_SUFFIXES
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its first bytes, or says so by its suffix."""
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        return True
+    with path.open("rb") as stream:
+        return starts_as_dicom(stream)
+
+
+def starts_as_dicom(stream: BinaryIO) -> bool:
+    """Whether DICOM's mark follows a preamble of 128 bytes (PS3.10, 7.1)."""
+    return stream.read(132)[128:] == b"DICM"
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether any file below a folder is DICOM, hidden files left aside."""
+    return any(
+        is_dicom(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    )
 
 
 def first_bytes(path: Path) -> bytes:

@@ -78,7 +78,9 @@ Engine = Callable[[Sequence[Work], Predictor, Path, Outcome, Job], Iterator[Outc
 
 def plan_cohort(scans: Sequence[Scan], predictor: Predictor, job: Job) -> list[Work]:
     """Settle the back end for all scans together and plan each of them, from their headers."""
-    outlines = [job.masks.refusal(scan) or _outline(scan, predictor) for scan in scans]
+    outlines = [
+        scan.reason or job.masks.refusal(scan) or _outline(scan, predictor) for scan in scans
+    ]
     windows = sum(predictor.windows_of(each) for each in outlines if isinstance(each, Outline))
     predictor.runner.start(windows)
     work = _planned(scans, outlines, predictor, job.probabilities)

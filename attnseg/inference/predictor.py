@@ -14,7 +14,9 @@ from attnseg.images import (
     Geometry,
     Image,
     Outline,
+    Series,
     Source,
+    find_source,
     is_picture,
     read_case,
     read_outline,
@@ -334,7 +336,9 @@ class Predictor:
         return dict(zip(gates, back, strict=True))
 
     def _sources(self, given: Sequence[Source | str]) -> tuple[Source, ...]:
-        sources = tuple(Path(each) if isinstance(each, str) else each for each in given)
+        sources = tuple(
+            each if isinstance(each, Series) else find_source(Path(each))[0] for each in given
+        )
         if is_picture(sources[0]) and self.spec.patch[2] > 1:
             raise DataError(f"{sources[0]}: a picture, and this model segments volumes; give scans")
         return sources

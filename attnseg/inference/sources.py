@@ -6,20 +6,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnseg.errors import DataError, RunError, UsageError
-from attnseg.images import SCAN_SUFFIXES, Source, is_picture, is_scan, split_channel, strip_suffix
+from attnseg.images import (
+    SCAN_SUFFIXES,
+    Source,
+    find_source,
+    holds_dicom,
+    is_dicom,
+    is_picture,
+    is_scan,
+    split_channel,
+    strip_suffix,
+)
 from attnseg.spec import ModelSpec
 
 MODEL_NAME = "model.safetensors"
-_READ = ", ".join(SCAN_SUFFIXES)
+_READ = f"{', '.join(SCAN_SUFFIXES)} or DICOM"
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One case to predict: its name, and a file or one file per channel."""
+    """One case to predict.
+
+    Args:
+        name: its mask goes by it.
+        paths: a file or series, or one per channel.
+        notes: what the user should know of how it was found.
+        reason: why it cannot be read, where that is plain already.
+    """
 
     name: str
     paths: tuple[Source, ...]
     notes: tuple[str, ...] = ()
+    reason: str = ""
 
     @property
     def mask_name(self) -> str:
@@ -40,6 +58,10 @@ def find_scans(
     picture `CASE_0000` alone may hold the three channels of colour. A .csv or .tsv file lists
     cases, its columns found by `channel_names`; see `attnseg.inference.channels`.
 
+    A DICOM file, a zip archive, and a folder in which DICOM files lie are one scan each; a folder
+    without any scan of its own stands for the folders in it that hold DICOM. Of several series in
+    one place `series` says which, or the largest is taken and told.
+
     Raises:
         DataError: a path that is not there, nothing that can be read, a channel missing.
         UsageError: two scans of the same name, such as X.png and X.jpg, for the mask and its line
@@ -47,34 +69,74 @@ def find_scans(
     """
     tables = [Path(text) for text in inputs if str(text).lower().endswith((".csv", ".tsv"))]
     given = [text for text in inputs if Path(text) not in tables]
-    files = sorted({path for text in given for path in _expand(str(text))})
-    channels: dict[tuple[Path, str], dict[int, Path]] = {}
+    files: set[Path] = set()
     scans = [scan for path in tables for scan in _listed(path, num_channels, channel_names)]
-    for path in files:
+    for text in given:
+        found = _dicom(Path(text), series)
+        scans += found
+        files |= set() if found else set(_expand(str(text)))
+    channels: dict[tuple[Path, str], dict[int, Path]] = {}
+    for path in sorted(files):
         channel = split_channel(strip_suffix(path.name))
         # A higher number is part of the name, as the year in scan_2019.
         if channel and channel[1] < num_channels:
             channels.setdefault((path.parent, channel[0]), {})[channel[1]] = path
         else:
             scans.append(Scan(strip_suffix(path.name), (path,)))
-    for (folder, name), found in channels.items():
-        if num_channels == 3 and list(found) == [0] and is_picture(found[0]):
-            scans.append(Scan(name, (found[0],)))
+    for (folder, name), parts in channels.items():
+        if num_channels == 3 and list(parts) == [0] and is_picture(parts[0]):
+            scans.append(Scan(name, (parts[0],)))
             continue
-        missing = [f"{name}_{index:04d}" for index in range(num_channels) if index not in found]
+        missing = [f"{name}_{index:04d}" for index in range(num_channels) if index not in parts]
         if missing:
             raise DataError(
                 f"{folder}: channel(s) {', '.join(missing)} missing where the model needs "
                 f"{num_channels}; add the files"
             )
-        scans.append(Scan(name, tuple(found[index] for index in range(num_channels))))
+        scans.append(Scan(name, tuple(parts[index] for index in range(num_channels))))
+    refuse_twice(scans)
+    return sorted(scans, key=lambda scan: scan.name)
+
+
+def refuse_twice(scans: Sequence[Scan]) -> None:
+    """A mask and its line in the manifest go by a scan's name.
+
+    Raises:
+        UsageError: two scans of one name.
+    """
     twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
     if twice:
         raise UsageError(
             f"scans named {', '.join(sorted(twice))} come twice, and a mask goes by its scan's "
             "name; rename one, or predict the folders one by one with different -o"
         )
-    return sorted(scans, key=lambda scan: scan.name)
+
+
+def _dicom(path: Path, series: str | None) -> list[Scan]:
+    """Scans of a path that means DICOM; none where it means anything else."""
+    if path.is_file():
+        packed = path.suffix.lower() == ".zip"
+        return [_series(path, series)] if packed or (not is_scan(path) and is_dicom(path)) else []
+    if not path.is_dir():
+        return []
+    children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
+    if any(is_scan(child) for child in children):
+        return []
+    if any(child.is_file() and is_dicom(child) for child in children):
+        return [_series(path, series)]
+    scans = []
+    for child in children:
+        if child.is_dir() and holds_dicom(child):
+            try:
+                scans.append(_series(child, series))
+            except DataError as error:  # one bad scan never stops the others
+                scans.append(Scan(child.name, (child,), reason=str(error)))
+    return scans
+
+
+def _series(path: Path, series: str | None) -> Scan:
+    source, note = find_source(path, series=series)
+    return Scan(source.name, (source,), (note,) if note else ())
 
 
 def _listed(path: Path, num_channels: int, channel_names: Sequence[str]) -> list[Scan]:

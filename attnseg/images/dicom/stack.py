@@ -1,0 +1,283 @@
+"""A DICOM series as a volume: slices ordered by where they lie, or refused in one line.
+
+Stacking follows PS3.3 C.7.6.2: Image Position and Orientation (Patient) place each frame, and
+neither file names nor instance numbers play a part. I runs along a frame's columns, J along its
+rows, K along their normal.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.pixels import pixel_array
+
+from attnseg.errors import DataError
+from attnseg.images.dicom.attributes import group_item, numbers, opened, reading
+from attnseg.images.dicom.planes import TOLERANCE, Plane, frame_planes
+from attnseg.images.geometry import Geometry, checked_geometry, shear_notes
+from attnseg.images.image import Image, Outline
+from attnseg.images.paths import Series, Source
+from attnseg.images.streams import DEFLATE_RATIO, refuse_promise
+
+_WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+# Two frames nearer than this lie in the same place.
+_SAME_MM = 1e-3
+_REMEDY = "split it (dcm2niix does) and give one volume"
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """One slice: the file that holds it, which frame of it, where it lies, how it is scaled."""
+
+    name: str
+    index: int
+    plane: Plane
+    scale: tuple[float, float]
+    instance: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Stack:
+    """A series whose headers have been read: its frames from the first slice to the last."""
+
+    frames: tuple[_Frame, ...]
+    geometry: Geometry
+    stored_bytes: int
+    notes: tuple[str, ...]
+
+
+def read_image(source: Series, *, num_channels: int | None = None) -> Image:
+    """Read a series as float32 `[1, I, J, K]`, rescaled to the modality's unit.
+
+    Stored values are kept as they are but for Rescale Slope and Intercept, each slice's own.
+
+    Args:
+        source: of `find_series`.
+        num_channels: a series is one channel, whatever is expected.
+
+    Raises:
+        DataError: damaged, in colour, or slices that make no even stack: missing, repeated, of
+            several orientations, sizes or spacings, without a place.
+    """
+    with opened(source) as read:
+        stack = _stack(source, [(name, read(name)) for name in source.files])
+        array = np.empty(stack.geometry.shape, dtype=np.float32, order="F")
+        held: tuple[str, Dataset | None] = ("", None)
+        for k, frame in enumerate(stack.frames):
+            if held[0] != frame.name:
+                held = frame.name, read(frame.name, pixels=True)
+            array[..., k] = _pixels(source, frame, held[1])
+    return Image(array[None], stack.geometry, path=source, notes=stack.notes)
+
+
+def read_outline(source: Series, *, num_channels: int | None = None) -> Outline:
+    """What the headers of a series say, no pixel read.
+
+    Args: as of `read_image`.
+
+    Raises:
+        DataError: as of `read_image`, so far as headers tell.
+    """
+    with opened(source) as read:
+        stack = _stack(source, [(name, read(name)) for name in source.files])
+    return Outline(stack.geometry, 1, stack.stored_bytes)
+
+
+def read_labels(source: Source) -> Image:
+    """Masks are not read from a series.
+
+    Raises:
+        DataError: always.
+    """
+    raise DataError(
+        f"{source}: masks in DICOM are objects of their own; `attnseg convert` makes label maps of "
+        "segmentations and structure sets"
+    )
+
+
+def _stack(source: Series, headers: Sequence[tuple[str, Dataset]]) -> _Stack:
+    kinds = {str(header.get("SOPClassUID")) for _, header in headers}
+    if _WHOLE_SLIDE in kinds:
+        raise DataError(f"{source}: a whole-slide image, and attnseg reads volumes; export a PNG")
+    sizes = {_size(source, header) for _, header in headers}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{columns} × {rows}" for columns, rows, _ in sorted(sizes))
+        raise DataError(f"{source}: its images are of several sizes ({listed}); {_REMEDY}")
+    frames = [frame for name, header in headers for frame in _frames(source, name, header)]
+    columns, rows, bits = sizes.pop()
+    stored = columns * rows * len(frames) * max(1, bits // 8)
+    packed = any(header.file_meta.TransferSyntaxUID.is_encapsulated for _, header in headers)
+    room = _stored_size(source) * (DEFLATE_RATIO if packed else 1)
+    refuse_promise(source.place, columns * rows * len(frames) * bits // 8, room=room)
+    order = _in_order(source, frames)
+    geometry = _grid(source, order, headers[0][1])
+    notes = [*shear_notes(geometry)]
+    if any(header.get("PhotometricInterpretation") == "MONOCHROME1" for _, header in headers):
+        notes.append("MONOCHROME1: high values are dark; they are kept as stored")
+    return _Stack(tuple(order), geometry, stored, tuple(notes))
+
+
+def _size(source: Series, header: Dataset) -> tuple[int, int, int]:
+    """Columns, rows and bits a pixel of a grey image."""
+    with reading(source.place):
+        columns, rows = int(header.Columns), int(header.Rows)
+        bits = int(header.get("BitsAllocated") or 0)
+        if int(header.get("SamplesPerPixel") or 1) != 1:
+            raise DataError(
+                f"{source}: an image in colour ({header.get('PhotometricInterpretation')}), and "
+                "scans are grey: give the series it was made from"
+            )
+        if "MOSAIC" in [str(part) for part in header.get("ImageType") or ()]:
+            raise DataError(f"{source}: a mosaic of slices (Siemens); convert it with dcm2niix")
+        if min(columns, rows, bits) < 1:
+            raise DataError(f"{source}: {columns} × {rows} pixels of {bits} bits; export it again")
+    return columns, rows, bits
+
+
+def _frames(source: Series, name: str, header: Dataset) -> list[_Frame]:
+    """The frames of one file."""
+    what = f"{source}: " if name == "." else f"{source}: {name}: "
+    if "ImagePositionPatient" not in header and "PerFrameFunctionalGroupsSequence" not in header:
+        raise DataError(
+            f"{what}no Image Position (Patient), so nobody knows where it lies: a projection or a "
+            "screen capture; save it as PNG to use it as a picture"
+        )
+    with reading(source.place):
+        try:
+            planes = frame_planes(header)
+            scales = [_scale(header, index) for index in range(len(planes))]
+        except ValueError as error:
+            raise DataError(f"{what}{error}; export it again") from None
+    instance = str(header.get("InstanceNumber") or name)
+    several = len(planes) > 1
+    return [
+        _Frame(name, index, plane, scale, f"frame {index + 1}" if several else instance)
+        for index, (plane, scale) in enumerate(zip(planes, scales, strict=True))
+    ]
+
+
+def _scale(header: Dataset, frame: int) -> tuple[float, float]:
+    """Slope and intercept of a frame."""
+    item: Any = header
+    if "PerFrameFunctionalGroupsSequence" in header:
+        item = group_item(header, frame, "PixelValueTransformationSequence") or header
+    values = (item.get("RescaleSlope"), item.get("RescaleIntercept"))
+    slope, intercept = numbers(
+        [1.0 if values[0] is None else values[0], values[1] or 0.0], 2, what="Rescale Slope"
+    )
+    if slope == 0:
+        raise ValueError("Rescale Slope is 0, which leaves no contrast")
+    return float(slope), float(intercept)
+
+
+def _stored_size(source: Series) -> int:
+    """Bytes of the files of a series."""
+    if source.place.is_dir():
+        return sum((source.place / name).stat().st_size for name in source.files)
+    size = source.place.stat().st_size
+    return size if source.files == (".",) else size * DEFLATE_RATIO
+
+
+def _in_order(source: Series, frames: Sequence[_Frame]) -> list[_Frame]:
+    """Frames along their normal, once it is sure that they make one even stack.
+
+    Raises:
+        DataError: they do not.
+    """
+    first = frames[0].plane
+    normals = np.array([frame.plane.affine[:3, 2] for frame in frames])
+    tilted = np.degrees(np.arccos(np.clip(normals @ first.affine[:3, 2], -1, 1)))
+    if tilted.max() > 0.5:
+        count = len({tuple(np.round(normal, 2)) for normal in normals})
+        raise DataError(
+            f"{source}: its images look in {max(2, count)} directions, up to "
+            f"{tilted.max():.0f}° apart: localisers or several views; {_REMEDY}"
+        )
+    steps = np.array([frame.plane.affine[:3, :2] for frame in frames])
+    turned = np.abs(steps - first.affine[:3, :2]).max() * max(first.shape)
+    if turned > TOLERANCE * min(first.spacing_mm):
+        raise DataError(
+            f"{source}: its images differ in pixel spacing or are turned in their plane; {_REMEDY}"
+        )
+    origins = np.array([frame.plane.affine[:3, 3] for frame in frames])
+    heights = (origins - origins[0]) @ first.affine[:3, 2]
+    order = np.argsort(heights, kind="stable")
+    ordered = [frames[index] for index in order]
+    gaps = np.diff(heights[order])
+    if (gaps < _SAME_MM).any():
+        places = 1 + int((gaps >= _SAME_MM).sum())
+        raise DataError(
+            f"{source}: {len(frames)} images in {places} places: time points, echoes or "
+            f"reconstructions in one series; {_REMEDY}"
+        )
+    if len(frames) > 1:
+        _refuse_uneven(source, ordered, gaps, origins[order])
+    return ordered
+
+
+def _refuse_uneven(
+    source: Series, frames: Sequence[_Frame], gaps: np.ndarray, origins: np.ndarray
+) -> None:
+    usual = float(np.median(gaps))
+    widest = int(gaps.argmax())
+    between = f"between images {frames[widest].instance} and {frames[widest + 1].instance}"
+    missing = round(gaps[widest] / usual) - 1
+    if missing >= 1 and abs(gaps[widest] / usual - missing - 1) < 0.2:
+        total = int((np.round(gaps / usual) - 1).sum())
+        raise DataError(
+            f"{source}: {total} slice(s) missing, {missing} of them {between} "
+            f"({gaps[widest]:.4g} mm where others are {usual:.4g} mm apart); copy the series again"
+        )
+    steps = np.linspace(0, 1, len(origins))[:, None]
+    off = np.linalg.norm(origins - origins[0] - steps * (origins[-1] - origins[0]), axis=1)
+    if off.max() > TOLERANCE * usual:
+        raise DataError(
+            f"{source}: slices {gaps.min():.4g} to {gaps.max():.4g} mm apart, the widest {between}"
+            f"; an even stack is needed, within {TOLERANCE:.0%} of a slice: resample it in a tool "
+            "that knows how it was scanned"
+        )
+
+
+def _grid(source: Series, frames: Sequence[_Frame], header: Dataset) -> Geometry:
+    affine = frames[0].plane.affine.copy()
+    if len(frames) > 1:
+        # Spacing as the positions have it, the tilt of a gantry included.
+        last = frames[-1].plane.affine[:3, 3]
+        affine[:3, 2] = (last - affine[:3, 3]) / (len(frames) - 1)
+    else:
+        affine[:3, 2] *= _thickness(header)
+    shape = (*frames[0].plane.shape, len(frames))
+    remedy = "export the series again"
+    return checked_geometry(Path(str(source)), shape, affine, remedy=remedy)
+
+
+def _thickness(header: Dataset) -> float:
+    """Of a single slice in mm; 1 where nothing tells."""
+    places = [header]
+    if "SharedFunctionalGroupsSequence" in header:
+        places.append(group_item(header, 0, "PixelMeasuresSequence") or header)
+    for place in places:
+        for keyword in ("SliceThickness", "SpacingBetweenSlices"):
+            value = place.get(keyword)
+            if value is not None and 1e-3 < float(value) < 1e3:
+                return float(value)
+    return 1.0
+
+
+def _pixels(source: Series, frame: _Frame, dataset: Dataset | None) -> np.ndarray:
+    """`[I, J]` of one frame, rescaled."""
+    assert dataset is not None
+    stored = pixel_array(dataset, index=frame.index)
+    if stored.shape != frame.plane.shape[::-1]:
+        raise DataError(
+            f"{source}: image {frame.instance} holds {stored.shape} pixels where its header says "
+            f"{frame.plane.shape[::-1]}; copy the series again"
+        )
+    slope, intercept = frame.scale
+    if (slope, intercept) == (1.0, 0.0):
+        return stored.T
+    scaled: np.ndarray = stored.T.astype(np.float64) * slope + intercept
+    return scaled
