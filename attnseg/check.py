@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -35,6 +36,7 @@ def check(
     layout: str | None = None,
     images: Sequence[str] = (),
     labels: str | None = None,
+    series: str | None = None,
     fix: Path | None = None,
     json: Path | None = None,
     html: Path | None = None,
@@ -45,6 +47,7 @@ def check(
         data: a data set; or scans, folders or globs of scans.
         layout: of the data set; None goes by its looks.
         images, labels: as of `find_dataset`.
+        series: which one of DICOM folders; None takes the largest.
         fix: folder for a corrected copy of the data set.
         json: file for findings and facts.
         html: file for a page with pictures.
@@ -66,7 +69,9 @@ def check(
     if dataset is None and fix is not None:
         raise UsageError("--fix mends data sets; `attnseg convert --straighten` mends single scans")
     found = (
-        _check_scans(data, console, watch) if dataset is None else _check(dataset, console, watch)
+        _check_scans(data, console, watch, series=series)
+        if dataset is None
+        else _check(dataset, console, watch)
     )
     if found.findings:
         console.print(_table(found))
@@ -116,14 +121,17 @@ def _check(dataset: Dataset, console: Console, look: Look | None) -> Check:
     )
 
 
-def _check_scans(data: Sequence[Path], console: Console, look: Look | None) -> Check:
-    scans = find_scans(data, num_channels=0)
+def _check_scans(
+    data: Sequence[Path], console: Console, look: Look | None, *, series: str | None
+) -> Check:
+    scans = find_scans(data, num_channels=0, series=series)
     understood = f"{len(scans)} scan(s), no data set: readability, geometry, copies"
     console.print(understood, markup=False)
     facts = []
     with _bar("checking", len(scans)) as advance:
         for scan in scans:
-            facts.append(inspect_files(scan.name, scan.paths, look=look))
+            each = inspect_files(scan.name, scan.paths, look=look)
+            facts.append(replace(each, notes=(*scan.notes, *each.notes)))
             advance()
     return Check(
         ", ".join(map(str, data)), understood, tuple(facts), tuple(find_scan_problems(facts))

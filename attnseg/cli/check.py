@@ -18,6 +18,10 @@ def check(
     labels: Annotated[
         str | None, typer.Option(help="As data.labels: '{case}_seg.nii.gz', or a derivative.")
     ] = None,
+    series: Annotated[
+        str | None,
+        typer.Option(help="Of DICOM folders: UID, number or description. Default: the largest."),
+    ] = None,
     fix: Annotated[
         Path | None, typer.Option(help="Write a corrected copy of the data set to this folder.")
     ] = None,
@@ -28,5 +32,12 @@ def check(
     from attnseg.check import check as run_check
 
     run_check(
-        data, layout=layout, images=images or (), labels=labels, fix=fix, json=json, html=html
+        data,
+        layout=layout,
+        images=images or (),
+        labels=labels,
+        series=series,
+        fix=fix,
+        json=json,
+        html=html,
     )

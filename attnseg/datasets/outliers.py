@@ -157,8 +157,12 @@ def _notes(facts: Sequence[CaseFacts]) -> list[Finding]:
     alike: dict[str, list[Finding]] = defaultdict(list)
     for case in facts:
         for note in case.notes:
-            problem, _, _ = note.partition("; ")
-            remedy = f"{note[len(problem) + 2 :] or 'settled'}: see that the mask fits the image"
+            # As errors do, notes say "what was found; what was made of it".
+            problem, _, settled = note.rpartition("; ")
+            remedy = (
+                f"{settled}: see whether that is right" if problem else "see whether it is right"
+            )
+            problem = problem or note
             finding = Finding(case.name, "harmless", problem, remedy)
             alike[re.sub(r"[\d.]+", "#", note)].append(finding)
     return [finding for findings in alike.values() for finding in folded(findings)]

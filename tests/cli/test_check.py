@@ -191,3 +191,23 @@ def test_every_fault_planted_in_hippocampus_is_found(attnseg, planted, tmp_path)
 def _checked(attnseg, root: Path, json_file: Path) -> str:
     attnseg("check", root, "--json", json_file)
     return json_file.read_text()
+
+
+def test_a_folder_of_several_series(attnseg, real_data, tmp_path):
+    edge = real_data / "edge" / "dicom"
+    alone = attnseg("check", edge / "hippocampus_series" / "11_HCropVolume")
+    assert alone.out.splitlines()[-1] == "1 case(s): 0 fatal, 0 fixable, 0 harmless"
+    shutil.copytree(edge / "hippocampus_series", tmp_path / "in" / "patient")
+    for folder in (tmp_path / "in" / "patient").iterdir():
+        for file in folder.iterdir():
+            file.rename(folder.parent / f"{folder.name}_{file.name}")
+    together = attnseg("check", tmp_path / "in", "--json", tmp_path / "check.json")
+    assert together.code == 0
+    (found,) = json.loads((tmp_path / "check.json").read_text())["findings"]
+    assert (found["case"], found["severity"]) == ("patient", "harmless")
+    assert found["problem"].startswith("3 series: ")
+    assert found["remedy"].startswith("took the largest, MR, 40 images, HippoCrop: --series")
+    chosen = attnseg("check", tmp_path / "in", "--series", "2", "--json", tmp_path / "check.json")
+    assert chosen.code == 0
+    (case,) = json.loads((tmp_path / "check.json").read_text())["cases"]
+    assert 35 in case["shape"]
