@@ -39,6 +39,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_predicted_segmentations_by_three_readers(
     real_data: Path, tmp_path: Path, model: Path
 ) -> None:
