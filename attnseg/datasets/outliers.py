@@ -82,8 +82,9 @@ def _patients(dataset: Dataset, pattern: str | None) -> Iterator[Finding]:
     # A single stem is a series of cases, not a patient.
     if several and len(scans) > 1:
         problem = (
-            f"{sum(map(len, several))} cases seem to be scans of {len(several)} patient(s), such "
-            f"as {several[0][0]} and {several[0][1]}, and may be trained on and held out at once"
+            f"{sum(map(len, several))} cases seem to be scans of {len(several)} patient(s), "
+            f"such as {several[0][0]} and {several[0][1]}, and may be trained on and held out "
+            "at once"
         )
         marker = markers.most_common(1)[0][0]
         remedy = f"set data.patient_pattern, perhaps to '(.+)[_-]{marker}', or rename the cases"
