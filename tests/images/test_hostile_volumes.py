@@ -153,7 +153,7 @@ def abort(path: Path) -> None:
 
 
 def fill_memory(path: Path) -> None:
-    np.ones(1100 << 20, dtype="u1")
+    np.empty(1100 << 20, dtype="u1")[::4096] = 1  # a byte a page is enough to take it
 
 
 def speak(path: Path) -> None:
