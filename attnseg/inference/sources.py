@@ -122,7 +122,9 @@ def _dicom(path: Path, series: str | None) -> list[Scan]:
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
     if any(is_scan(child) for child in children):
         return []
-    if any(child.is_file() and is_dicom(child) for child in children):
+    # The directory of a disc (PS3.10, 8.6) lies above its studies and is no image.
+    files = [child for child in children if child.is_file() and child.name.upper() != "DICOMDIR"]
+    if any(is_dicom(child) for child in files):
         return [_series(path, series)]
     scans = []
     for child in children:

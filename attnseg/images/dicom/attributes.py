@@ -3,18 +3,24 @@
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from attnseg.errors import AttnsegError, DataError
-from attnseg.images.paths import Series
+from attnseg.images.paths import Series, starts_as_dicom
+
+# Of a deflated file: pydicom unpacks all of it to read its header, and takes four times as much.
+_MAX_INFLATED = 1 << 27
+# Value representations whose length has four bytes, behind two that are reserved (PS3.5, 7.1.2).
+_LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 
 
 @contextmanager
@@ -48,8 +54,47 @@ def open_dataset(path: Path) -> Dataset:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; check the path")
-    with reading(path):
+    with reading(path), path.open("rb") as stream:
+        refuse_bomb(path, stream)
         return dcmread(path)
+
+
+def refuse_bomb(path: Path, stream: BinaryIO) -> None:
+    """How much a deflated file (PS3.5, A.5) holds, before pydicom unpacks it at one go.
+
+    Args:
+        path: named in the error.
+        stream: the file; back at its start in the end.
+
+    Raises:
+        DataError: more than any image that is stored so.
+    """
+    if not starts_as_dicom(stream):
+        stream.seek(0)
+    if DeflatedExplicitVRLittleEndian.encode() in _meta_information(stream):
+        engine = zlib.decompressobj(-zlib.MAX_WBITS)
+        size = 0
+        while not engine.eof and (packed := engine.unconsumed_tail or stream.read(1 << 16)):
+            size += len(engine.decompress(packed, 1 << 20))
+            if size > _MAX_INFLATED:
+                raise DataError(
+                    f"{path}: deflated, and unpacks to more than {_MAX_INFLATED >> 20} MiB; store "
+                    "it unpacked (dcmconv does) if it is an image"
+                )
+    stream.seek(0)
+
+
+def _meta_information(stream: BinaryIO) -> bytes:
+    """The elements of group 2, in explicit little endian (PS3.10, 7.1); stands behind them."""
+    found = b""
+    while (head := stream.read(8))[:2] == b"\2\0":
+        size = int.from_bytes(head[6:8], "little")
+        if head[4:6] in _LONG:
+            size = int.from_bytes(stream.read(4), "little")
+        # Far more than any of them holds.
+        found += stream.read(min(size, 1 << 16))
+    stream.seek(-len(head), 1)
+    return found
 
 
 @contextmanager
@@ -65,11 +110,12 @@ def opened(series: Series) -> Iterator[Callable[..., Dataset]]:
             archive = stack.enter_context(zipfile.ZipFile(series.place))
 
         def read(name: str, *, pixels: bool = False) -> Dataset:
-            source: Path | BytesIO = series.place if name == "." else series.place / name
-            if archive is not None:
-                source = BytesIO(archive.read(name))
-            # `find_series` has seen to it that files without the preamble are DICOM.
-            return dcmread(source, stop_before_pixels=not pixels, force=True)
+            path = series.place if name == "." else series.place / name
+            with path.open("rb") if archive is None else archive.open(name) as opened_file:
+                stream = cast(BinaryIO, opened_file)
+                refuse_bomb(path, stream)
+                # `find_series` has seen to it that files without the preamble are DICOM.
+                return dcmread(stream, stop_before_pixels=not pixels, force=True)
 
         yield read
 

@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 
 from pydicom import dcmread
 from pydicom.uid import UID
 
 from attnseg.errors import DataError
-from attnseg.images.dicom.attributes import reading
+from attnseg.images.dicom.attributes import reading, refuse_bomb
 from attnseg.images.paths import DICOM_SUFFIXES, Series, is_dicom, starts_as_dicom
 
 _TAGS = [
@@ -55,22 +54,28 @@ def find_series(place: Path) -> list[Series]:
     """The image series of a folder and all below it, of a zip archive, or of one file.
 
     A classic series is all files of one SeriesInstanceUID; a multi-frame image is a series of its
-    own. Localisers are left out where anything else is there, hidden files always.
+    own. Localisers are left out, and so are hidden files.
 
     Returns:
         The one of most images first.
 
     Raises:
-        DataError: nothing there is a DICOM image; a damaged or encrypted file or archive.
+        DataError: nothing there is a DICOM image, or localisers only; a damaged or encrypted file
+            or archive.
     """
     place = Path(place)
     files = [file for file in _files(place) if file is not None]
     images = [file for file in files if file.image and str(file.kind) not in _NO_SCANS]
     if not images:
         raise DataError(_no_image(place, files))
-    images = [file for file in images if not file.localizer] or images
+    scans = [file for file in images if not file.localizer]
+    if not scans:
+        raise DataError(
+            f"{place}: localisers only ({len(images)} images on which a scan was planned); give "
+            "the series of the scan itself"
+        )
     groups: dict[tuple[str, str], list[_File]] = {}
-    for file in images:
+    for file in scans:
         own = file.name if file.frames > 1 else ""
         groups.setdefault((file.uid, own), []).append(file)
     by_size = sorted(groups.values(), key=lambda group: (-_count(group), group[0].name))
@@ -88,7 +93,8 @@ def drawn_kind(path: Path) -> Literal["seg", "rtstruct"] | None:
     """
     if not path.is_file() or not is_dicom(path):
         return None
-    with reading(path):
+    with reading(path), path.open("rb") as stream:
+        refuse_bomb(path, stream)
         kind = str(dcmread(path, specific_tags=["SOPClassUID"], force=True).get("SOPClassUID", ""))
     return _DRAWN.get(kind)
 
@@ -136,7 +142,9 @@ def _files(place: Path) -> Iterator[_File | None]:
                 if not marked and not name.lower().endswith(DICOM_SUFFIXES) and name != ".":
                     continue
                 stream.seek(0)
-                with reading(place if name == "." else place / name):
+                path = place if name == "." else place / name
+                with reading(path):
+                    refuse_bomb(path, stream)
                     yield _read(name, stream, marked=marked)
 
 
@@ -158,7 +166,7 @@ def _members(place: Path) -> Iterator[list[tuple[str, Callable[[], BinaryIO]]]]:
             for info in infos:
                 _refuse_member(place, info)
             yield [
-                (info.filename, partial(_unpacked, archive, info.filename))
+                (info.filename, partial(_packed, archive, info.filename))
                 for info in sorted(infos, key=lambda info: info.filename)
                 if not Path(info.filename).name.startswith(".")
             ]
@@ -170,8 +178,9 @@ def _opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _unpacked(archive: zipfile.ZipFile, name: str) -> BinaryIO:
-    return BytesIO(archive.read(name))
+def _packed(archive: zipfile.ZipFile, name: str) -> BinaryIO:
+    # Unpacked as far as it is read: of most members that is their header.
+    return cast(BinaryIO, archive.open(name))
 
 
 def _refuse_member(place: Path, info: zipfile.ZipInfo) -> None:

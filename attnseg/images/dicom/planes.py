@@ -89,11 +89,16 @@ def frame_planes(dataset: Dataset) -> list[Plane]:
         ValueError: a place that is missing or absurd.
     """
     shape = (int(dataset.Columns), int(dataset.Rows))
-    if "PerFrameFunctionalGroupsSequence" not in dataset and "ImagePositionPatient" in dataset:
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    groups = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    if not groups and frames == 1 and "ImagePositionPatient" in dataset:
         position, orientation = dataset.ImagePositionPatient, dataset.ImageOrientationPatient
         return [plane(position, orientation, dataset.PixelSpacing, shape=shape)]
+    # Before they are counted through: a damaged header may claim any number.
+    if frames != len(groups):
+        raise ValueError(f"{frames} frames, and places of {len(groups)}")
     planes = []
-    for frame in range(int(dataset.NumberOfFrames)):
+    for frame in range(frames):
         position = group_item(dataset, frame, "PlanePositionSequence")
         orientation = group_item(dataset, frame, "PlaneOrientationSequence")
         measures = group_item(dataset, frame, "PixelMeasuresSequence")

@@ -30,13 +30,17 @@ _REMEDY = "split it (dcm2niix does) and give one volume"
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """One slice: the file that holds it, which frame of it, where it lies, how it is scaled."""
+    """One slice: the file that holds it, which frame of it, where it lies, how it is scaled.
+
+    `instance` is what the user knows it by, `uid` the SOPInstanceUID of the file.
+    """
 
     name: str
     index: int
     plane: Plane
     scale: tuple[float, float]
     instance: str
+    uid: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +113,8 @@ def _stack(source: Series, headers: Sequence[tuple[str, Dataset]]) -> _Stack:
     frames = [frame for name, header in headers for frame in _frames(source, name, header)]
     columns, rows, bits = sizes.pop()
     stored = columns * rows * len(frames) * max(1, bits // 8)
-    packed = any(header.file_meta.TransferSyntaxUID.is_encapsulated for _, header in headers)
+    syntaxes = {header.file_meta.TransferSyntaxUID for _, header in headers}
+    packed = any(syntax.is_encapsulated or syntax.is_deflated for syntax in syntaxes)
     room = _stored_size(source) * (DEFLATE_RATIO if packed else 1)
     refuse_promise(source.place, columns * rows * len(frames) * bits // 8, room=room)
     order = _in_order(source, frames)
@@ -153,8 +158,9 @@ def _frames(source: Series, name: str, header: Dataset) -> list[_Frame]:
             raise DataError(f"{what}{error}; export it again") from None
     instance = str(header.get("InstanceNumber") or name)
     several = len(planes) > 1
+    uid = str(header.get("SOPInstanceUID") or name)
     return [
-        _Frame(name, index, plane, scale, f"frame {index + 1}" if several else instance)
+        _Frame(name, index, plane, scale, f"frame {index + 1}" if several else instance, uid)
         for index, (plane, scale) in enumerate(zip(planes, scales, strict=True))
     ]
 
@@ -209,6 +215,11 @@ def _in_order(source: Series, frames: Sequence[_Frame]) -> list[_Frame]:
     gaps = np.diff(heights[order])
     if (gaps < _SAME_MM).any():
         places = 1 + int((gaps >= _SAME_MM).sum())
+        if len({(frame.uid, frame.index) for frame in frames}) == places:
+            raise DataError(
+                f"{source}: {len(frames) - places} of its {len(frames)} images are copies of "
+                "others; remove them"
+            )
         raise DataError(
             f"{source}: {len(frames)} images in {places} places: time points, echoes or "
             f"reconstructions in one series; {_REMEDY}"

@@ -1,14 +1,16 @@
 """Damaged DICOM series: one line of our own, or read; nothing else."""
 
 import re
+import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hostile import Sample, attack
 from pydicom import Dataset
-from pydicom.uid import RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 from source_series import repack, write_series
 from test_hostile_masks import change_element
 
@@ -32,6 +34,20 @@ def folder_sample(folder: Path) -> Sample:
     return Sample(".", files, edits=(change_element,))
 
 
+def deflate(image: Dataset, index: int) -> None:
+    image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+
+def archive_sample(folder: Path, values: np.ndarray) -> Sample:
+    """Deflated images, packed once more."""
+    write_series(folder, GRID, values=values, change=deflate)
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, path.name)
+    return Sample("ct.zip", {"ct.zip": packed.getvalue()})
+
+
 @pytest.fixture
 def values() -> np.ndarray:
     return np.random.default_rng(0).integers(-1000, 3000, GRID.shape).astype(np.int16)
@@ -47,6 +63,7 @@ def test_hostile_series(
     samples = [
         folder_sample(tmp_path / "plain"),
         folder_sample(tmp_path / "packed"),
+        archive_sample(tmp_path / "zip", values),
         Sample("mf.dcm", {"mf.dcm": multi.read_bytes()}, edits=(change_element,)),
     ]
     tally = attack(read_series, samples, count=full(500), seed=5, folder=tmp_path / "attack")

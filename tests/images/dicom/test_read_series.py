@@ -1,7 +1,9 @@
 """DICOM series as volumes: dcm2niix and SimpleITK see the same values in the same places."""
 
+import shutil
 import subprocess
 import sysconfig
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from source_series import FLIP, make_series, oblique, repack, write_series
 
 from attnseg.errors import DataError
 from attnseg.images import Geometry, Image, Series, find_source, read_case, read_image, read_outline
-from attnseg.images.dicom import choose_series, find_series
+from attnseg.images.dicom import attributes, choose_series, find_series
 
 DCM2NIIX = Path(sysconfig.get_path("scripts")) / "dcm2niix"
 REAL = [
@@ -115,7 +117,7 @@ def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:
 def test_packed_pixels(tmp_path: Path, syntax: str) -> None:
     def change(image: Dataset, index: int) -> None:
         if syntax == DeflatedExplicitVRLittleEndian:
-            image.file_meta.TransferSyntaxUID = syntax
+            deflate(image, index)
         else:
             image.compress(syntax, generate_instance_uid=False)
 
@@ -255,6 +257,102 @@ def test_the_largest_series_is_taken_and_told_or_the_one_asked_for(tmp_path: Pat
         with pytest.raises(DataError, match=f"--series {wanted} means {count} of its 2 series"):
             choose_series(found, wanted)
     assert read(tmp_path, "thick").geometry.shape == (7, 6, 3)
+
+
+def test_localisers_alone_are_refused(tmp_path: Path) -> None:
+    study(tmp_path)
+    with pytest.raises(DataError, match=r"localisers only \(9 images"):
+        find_series(tmp_path / "1")
+
+
+def test_copies_of_images_are_told_from_time_points(tmp_path: Path) -> None:
+    write_series(tmp_path, GRID, values=values_of(GRID.shape))
+    for path in list(tmp_path.iterdir()):
+        shutil.copy(path, path.with_name(f"copy_{path.name}"))
+    with pytest.raises(DataError, match="5 of its 10 images are copies of others; remove them"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("groups", [None, 1])
+def test_frames_without_a_place_each_are_refused_at_once(
+    tmp_path: Path, groups: int | None
+) -> None:
+    def change(image: Dataset, index: int) -> None:
+        image.NumberOfFrames = 5 if groups is None else 10**9
+        image.PixelData = image.PixelData * 5
+        if groups:
+            image.PerFrameFunctionalGroupsSequence = [Dataset()]
+
+    single = Geometry((7, 6, 1), GRID.affine)
+    write_series(tmp_path, single, values=values_of(single.shape), change=change)
+    with pytest.raises(DataError, match=r"frames, and places of [01]; export it again"):
+        read(tmp_path)
+
+
+def test_high_bits_that_are_no_pixels_are_left_out(tmp_path: Path) -> None:
+    """Twelve bits stored of sixteen: negative numbers without their sign, by dcm2niix too."""
+
+    def change(image: Dataset, index: int) -> None:
+        image.BitsStored, image.HighBit = 12, 11
+        pixels = np.frombuffer(image.PixelData, "<u2") & 0x0FFF
+        image.PixelData = pixels.astype("<u2").tobytes()
+
+    values = values_of(GRID.shape).clip(-2048, 2047)
+    write_series(tmp_path / "ct", GRID, values=values, change=change)
+    assert_same_voxels(read(tmp_path / "ct"), values, GRID.affine)
+    assert_same_voxels(read(tmp_path / "ct"), *by_dcm2niix(tmp_path / "ct", tmp_path / "nii"))
+
+
+def test_dark_high_values_stay_as_stored_as_dcm2niix_keeps_them(tmp_path: Path) -> None:
+    change = set_for(0, PhotometricInterpretation="MONOCHROME1")
+    values = values_of(GRID.shape)
+    write_series(tmp_path / "ct", GRID, values=values, change=change)
+    image = read(tmp_path / "ct")
+    assert image.notes == ("MONOCHROME1: high values are dark; they are kept as stored",)
+    assert_same_voxels(image, values, GRID.affine)
+    assert_same_voxels(image, *by_dcm2niix(tmp_path / "ct", tmp_path / "nii"))
+
+
+def deflate(image: Dataset, index: int) -> None:
+    image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+
+def test_deflated_images_may_be_far_smaller_than_their_pixels(tmp_path: Path) -> None:
+    grid = Geometry((256, 256, 2), GRID.affine)
+    write_series(tmp_path, grid, values=np.zeros(grid.shape, np.int16), change=deflate)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 10_000
+    assert read(tmp_path).array.shape == (1, 256, 256, 2)
+
+
+def test_what_unpacks_without_end_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attributes, "_MAX_INFLATED", 1 << 20)
+
+    def change(image: Dataset, index: int) -> None:
+        deflate(image, index)
+        image.PixelData = bytes(1 << 22)
+
+    write_series(tmp_path / "ct", GRID, values=values_of(GRID.shape), change=change)
+    with zipfile.ZipFile(tmp_path / "ct.zip", "w") as archive:
+        archive.write(next((tmp_path / "ct").iterdir()), "1.dcm")
+    for place in (tmp_path / "ct", tmp_path / "ct.zip"):
+        with pytest.raises(DataError, match="unpacks to more than 1 MiB"):
+            find_series(place)
+
+
+def test_members_of_archives_that_are_no_images_are_not_unpacked(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", GRID, values=values_of(GRID.shape))
+    with zipfile.ZipFile(tmp_path / "ct.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in (tmp_path / "ct").iterdir():
+            archive.write(path, path.name)
+        archive.writestr("video.bin", bytes(1 << 26))
+    tracemalloc.start()
+    (series,) = find_series(tmp_path / "ct.zip")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(series.files) == 5
+    assert peak < 1 << 24
 
 
 def test_archives_that_lie_about_their_size_are_refused(tmp_path: Path) -> None:
