@@ -17,7 +17,10 @@ _WRITTEN = (".nii.gz", ".nii", ".nrrd", ".mha")
 def convert(
     source: Annotated[
         Path,
-        typer.Argument(help="A data set, a table of cases, a scan, or a folder of scans."),
+        typer.Argument(
+            help="A data set, a table of cases, a scan, a folder of scans, or a DICOM-SEG or "
+            "RTSTRUCT file."
+        ),
     ],
     target: Annotated[Path, typer.Argument(help="Folder to write to, or a file for one scan.")],
     layout: Annotated[
@@ -35,6 +38,10 @@ def convert(
         str | None,
         typer.Option(help="Of DICOM folders: UID, number or description. Default: the largest."),
     ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="Of DICOM-SEG and RTSTRUCT: the scan whose grid the masks take."),
+    ] = None,
     straighten: Annotated[
         bool, typer.Option("--straighten", help="Resample grids whose axes are askew.")
     ] = False,
@@ -44,11 +51,18 @@ def convert(
     from attnseg.datasets import convert_dataset, convert_scans, find_dataset, find_layout
     from attnseg.datasets.arrange import WRITTEN_LAYOUTS
     from attnseg.errors import UsageError
+    from attnseg.images import is_dicom
 
     if format not in _SUFFIXES:
         raise UsageError(f"--format {format}: unknown; use {', '.join(_SUFFIXES)}")
     if layout is not None and layout not in WRITTEN_LAYOUTS:
         raise UsageError(f"--layout {layout}: unknown; use {', '.join(WRITTEN_LAYOUTS)}")
+    if (
+        source.is_file()
+        and is_dicom(source)
+        and convert_objects(source, target, like=like, series=series, overwrite=overwrite)
+    ):
+        return
     one_file = target.name.endswith(_WRITTEN)
     chosen = layout or images or labels
     if chosen or find_layout(source) is not None:
@@ -78,6 +92,22 @@ def convert(
         for scan in scans
     }
     _tell(convert_scans(targets, straighten=straighten, overwrite=overwrite), target)
+
+
+def convert_objects(
+    source: Path, target: Path, *, like: Path | None, series: str | None, overwrite: bool
+) -> bool:
+    """Masks of a DICOM object as label maps; False where the file is none."""
+    from attnseg.datasets.drawn import convert_drawn
+    from attnseg.images.dicom import drawn_kind
+
+    if drawn_kind(source) is None:
+        return False
+    paths, notes = convert_drawn(source, target, like=like, series=series, overwrite=overwrite)
+    for note in notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"written: {', '.join(map(str, paths))}")
+    return True
 
 
 def _tell(report: "Report", target: Path) -> None:

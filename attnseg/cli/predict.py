@@ -38,6 +38,10 @@ def predict(
         str | None, typer.Option(help="Memory bound, as 4G; scans are cut into tiles to keep it.")
     ] = None,
     max_vram: Annotated[str | None, typer.Option(help="The same for a GPU's memory.")] = None,
+    channels: Annotated[
+        list[str] | None,
+        typer.Option(help="Pattern of a channel's files, '{case}_t1.nii.gz'; once a channel."),
+    ] = None,
     mask_format: Annotated[
         str,
         typer.Option(
@@ -47,6 +51,9 @@ def predict(
     ] = "auto",
     per_label: Annotated[
         bool, typer.Option("--per-label", help="A folder a scan, with a file for each label.")
+    ] = False,
+    bids: Annotated[
+        bool, typer.Option("--bids", help="Name masks as a BIDS derivative, with dseg.tsv.")
     ] = False,
     series: Annotated[
         str | None,
@@ -90,14 +97,22 @@ def predict(
         max_ram=parse_bytes(max_ram, option="--max-ram"),
         max_vram=parse_bytes(max_vram, option="--max-vram"),
     )
-    job = Job(MaskFormat(mask_format, per_label), save_probabilities, statistics)
+    job = Job(MaskFormat(mask_format, per_label, bids), save_probabilities, statistics)
     if dry_run:
-        work = tell(scans, model=model or None, series=series, shard=shard, job=job, **settings)
+        work = tell(
+            scans,
+            model=model or None,
+            channels=channels or (),
+            series=series,
+            shard=shard,
+            job=job,
+            **settings,
+        )
         failed = any(each.plan is None for each in work)
     else:
         outcomes = run_prediction(
-            scans, output, model=model or None, series=series, overwrite=overwrite, shard=shard,
-            engine=engine, workers=workers, job=job, **settings,
+            scans, output, model=model or None, channels=channels or (), series=series,
+            overwrite=overwrite, shard=shard, engine=engine, workers=workers, job=job, **settings,
         )  # fmt: skip
         failed = any(outcome.state == "failed" for outcome in outcomes)
     if failed:

@@ -3,10 +3,11 @@
 from attnseg.datasets.cases import Case, Dataset
 from attnseg.datasets.checks import find_problems
 from attnseg.datasets.convert import Report, convert_dataset, convert_scans
-from attnseg.datasets.facts import CaseFacts, Intensity, inspect_case, inspect_dataset
-from attnseg.datasets.findings import Finding, raise_if_fatal
+from attnseg.datasets.facts import CaseFacts, inspect_case, inspect_dataset
+from attnseg.datasets.findings import Finding, count_severities, raise_if_fatal
 from attnseg.datasets.fingerprint import Fingerprint, fingerprint
 from attnseg.datasets.layouts import find_dataset, find_layout
+from attnseg.datasets.measures import Intensity
 from attnseg.datasets.phantoms import make_phantoms
 from attnseg.datasets.splits import Splits, fold_cases, load_splits, make_splits, save_splits
 
@@ -21,6 +22,7 @@ __all__ = [
     "Splits",
     "convert_dataset",
     "convert_scans",
+    "count_severities",
     "find_dataset",
     "find_layout",
     "find_problems",

@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from attnseg.datasets.cases import Dataset
 from attnseg.datasets.facts import CaseFacts
 from attnseg.datasets.findings import Finding
+from attnseg.datasets.outliers import find_oddities, find_scan_oddities
 
 # A label that fewer masks than this share lack is drawn as a rule, so that its absence is odd.
 _SELDOM = 0.25
 
 
-def find_problems(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
+def find_problems(
+    dataset: Dataset, facts: Sequence[CaseFacts], *, patient_pattern: str | None = None
+) -> list[Finding]:
     """All findings: of the folder, of single cases, and across cases.
 
     Args:
         dataset: what `find_dataset` found.
         facts: what `inspect_dataset` found in its files.
+        patient_pattern: as of `make_splits`; None where nobody said which cases share a patient.
     """
     findings = [
         *dataset.problems,
@@ -24,13 +28,27 @@ def find_problems(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]
         *_label_value_findings(dataset, facts),
         *_partial_label_findings(dataset, facts),
         *_spelling_findings(facts),
-        *_duplicate_labels(facts),
+        *_duplicates(facts),
+        *find_oddities(dataset, facts, patient_pattern=patient_pattern),
     ]
-    usable = sum(case.usable for case in facts)
+    # A case that `attnseg check --fix` mends is not lost.
+    usable = sum(
+        bool(case.label_counts) and all(each.severity != "fatal" for each in case.findings)
+        for case in facts
+    )
     if usable < 2:
         problem = f"{usable} usable case(s); training needs at least 2"
         findings.append(Finding("dataset", "fatal", problem, "add cases or mend those above"))
     return findings
+
+
+def find_scan_problems(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """All findings of scans that are no data set: readability, geometry, copies, notes."""
+    return [
+        *(finding for case in facts for finding in case.findings),
+        *_duplicates(facts),
+        *find_scan_oddities(facts),
+    ]
 
 
 def _label_value_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
@@ -50,7 +68,7 @@ def _label_value_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[
     if absent:
         problem = f"no mask has the declared label(s) {', '.join(absent)}"
         remedy = "nothing will be learnt for them; check `labels` in dataset.json"
-        findings.append(Finding("dataset", "warning", problem, remedy))
+        findings.append(Finding("dataset", "harmless", problem, remedy))
 
     undeclared = {value: cases for value, cases in cases_with.items() if value not in names}
     # A value that one mask alone has is nearly always a slip of the annotator or a wrong file.
@@ -71,7 +89,7 @@ def _label_value_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[
     elif names and shared:
         problem = f"label value(s) {_listed(shared)} occur in the masks but are not declared"
         remedy = "name them under `labels` in dataset.json; they are trained as labels of their own"
-        findings.append(Finding("dataset", "warning", problem, remedy))
+        findings.append(Finding("dataset", "harmless", problem, remedy))
     return findings
 
 
@@ -104,7 +122,7 @@ def _partial_label_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> lis
                 "fine if it is not there; where it was not drawn, list the labels that were under "
                 "`labels_present` in dataset.json"
             )
-            findings.append(Finding("dataset", "warning", problem, remedy))
+            findings.append(Finding("dataset", "harmless", problem, remedy))
     return findings
 
 
@@ -113,20 +131,35 @@ def _spelling_findings(facts: Sequence[CaseFacts]) -> list[Finding]:
     if not white:
         return []
     problem = f"{len(white)} mask(s), such as that of {white[0]}, hold 255 where others hold 1"
-    return [Finding("dataset", "warning", problem, "no harm done; 255 counts as label 1 in them")]
+    return [Finding("dataset", "harmless", problem, "no harm done; 255 counts as label 1 in them")]
 
 
-def _duplicate_labels(facts: Sequence[CaseFacts]) -> list[Finding]:
-    first_with: dict[str, str] = {}
+def _duplicates(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Images and masks that another case has too, by their voxels and not by their files."""
+    with_image: dict[str, str] = {}
+    with_label: dict[str, str] = {}
     findings = []
     for case in facts:
-        if not any(case.label_counts):  # empty masks are alike without being copies
+        # Blank images and empty masks are alike without being copies.
+        blank = all(channel.min == channel.max for channel in case.intensity)
+        image = "" if blank else with_image.setdefault(case.image_digest, case.name)
+        empty = not any(case.label_counts)
+        label = "" if empty else with_label.setdefault(case.label_digest, case.name)
+        same_image, same_label = image not in ("", case.name), label not in ("", case.name)
+        if same_image and same_label and image == label:
+            problem = f"image and label are identical to those of {image}"
+        elif same_image:
+            problem = f"its image is identical to that of {image}"
+        elif same_label:
+            problem = f"its label is identical to that of {label}"
+        else:
             continue
-        original = first_with.setdefault(case.label_digest, case.name)
-        if original != case.name:
-            problem = f"its label is identical to that of {original}"
-            remedy = "one of the two is probably a copy under a wrong name: keep the right one"
-            findings.append(Finding(case.name, "warning", problem, remedy))
+        remedy = (
+            "keep one of the two: trained on and held out at once, it makes scores too good"
+            if same_image
+            else "one of the two is probably a copy under a wrong name: keep the right one"
+        )
+        findings.append(Finding(case.name, "harmless", problem, remedy))
     return findings
 
 

@@ -83,7 +83,7 @@ def convert_dataset(
     refuse_existing([folder / path for path in [*new, *beside]], sources, overwrite=overwrite)
     report = Report()
     for problem in dataset.problems:
-        if problem.severity == "fatal":
+        if problem.stops:
             report.failed[problem.case] = f"{problem.problem}; {problem.remedy}"
     written = []
     for target in targets:
@@ -140,7 +140,7 @@ def convert_scans(
     for target, each in scans.items():
         try:
             image, _ = _read(each, None, straighten=straighten)
-            _write_image(target, image)
+            write_checked_image(target, image)
             report.done.append(target.name)
             report.notes += [f"{target.name}: {note}" for note in image.notes]
         except (DataError, OSError) as error:
@@ -173,13 +173,13 @@ def _convert_case(dataset: Dataset, target: Target, folder: Path, *, straighten:
         for number, path in enumerate(folder / each for each in target.images):
             made.append(path)
             if same and _same_format(case.images[number], path):
-                _copy(case.images[number], path)
+                copy_file(case.images[number], path)
             else:
                 channels = image.array if len(target.images) == 1 else image.array[number, None]
-                _write_image(path, _with(image, channels))
+                write_checked_image(path, _with(image, channels))
         made.append(folder / target.label)
         if askew is None and _same_format(case.label, made[-1]):
-            _copy(case.label, made[-1])
+            copy_file(case.label, made[-1])
         else:
             write_checked_labels(made[-1], labels, dataset.label_names)
     except (DataError, OSError):
@@ -194,17 +194,11 @@ def _read(
     sources: Sequence[Source], num_channels: int | None, *, straighten: bool
 ) -> tuple[Image, Geometry | None]:
     """One scan; where it was made straight, the grid it had before too."""
-    if not straighten:
-        return read_case(tuple(sources), num_channels=num_channels), None
-    expected = num_channels if len(sources) == 1 else 1
-    channels = [read_image(each, num_channels=expected) for each in sources]
-    grid = channels[0].geometry
+    image = read_case(tuple(sources), num_channels=num_channels, sheared=straighten)
+    grid = image.geometry
     if grid.shear_degrees <= MAX_SHEAR_DEGREES:
-        return read_case(tuple(sources), num_channels=num_channels), None
-    if any(not each.geometry.matches(grid) for each in channels):
-        raise DataError(f"{sources[0]}: its channels lie on different grids; resample them first")
-    array = np.concatenate([each.array for each in channels])
-    return straightened(_with(channels[0], array), labels=False), grid
+        return image, None
+    return straightened(image, labels=False), grid
 
 
 def _read_labels(path: Path, grid: Geometry | None) -> Image:
@@ -225,13 +219,18 @@ def _same_format(source: Source, target: Path) -> bool:
     return isinstance(source, Path) and scan_suffix(source.name) == scan_suffix(target.name)
 
 
-def _copy(source: Source, target: Path) -> None:
+def copy_file(source: Source, target: Path) -> None:
+    """Copy the bytes of a file, under a temporary name first."""
     with atomic_path(target) as temporary:
         shutil.copyfile(location(source), temporary)
 
 
-def _write_image(path: Path, image: Image) -> None:
-    """Write a scan and look whether it comes back."""
+def write_checked_image(path: Path, image: Image) -> None:
+    """Write a scan and look whether it comes back; whole numbers as integers, all else as float32.
+
+    Raises:
+        DataError: what the format cannot hold.
+    """
     write_image(path, _with(image, image.array.astype(fitting_type(image.array), copy=False)))
     back = read_image(path, num_channels=image.array.shape[0])
     if not np.array_equal(back.array, image.array, equal_nan=True) or _moved(back, image):

@@ -7,9 +7,68 @@ import numpy as np
 
 from attnseg.datasets.bids_names import label_table
 from attnseg.datasets.convert import refuse_existing, write_checked_labels
-from attnseg.errors import DataError
+from attnseg.errors import DataError, UsageError
 from attnseg.files import write_text
-from attnseg.images import Image, scan_suffix, strip_suffix
+from attnseg.images import Image, find_source, read_outline, scan_suffix, strip_suffix
+
+WRITTEN_MASKS = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+def convert_drawn(
+    source: Path,
+    target: Path,
+    *,
+    like: Path | None = None,
+    series: str | None = None,
+    overwrite: bool = False,
+) -> tuple[list[Path], tuple[str, ...]]:
+    """A DICOM segmentation or structure set as label maps with their names.
+
+    Args:
+        source: the object's file.
+        target: a file of a mask, or a folder for one of the object's name.
+        like: the scan it was drawn on, whose grid the maps take; a segmentation has a grid of its
+            own, a structure set none.
+        series: of `like`, where several are there.
+        overwrite: replace files that are there.
+
+    Returns:
+        The files of the maps, and what the reader had to settle.
+
+    Raises:
+        UsageError: a structure set without its scan; files that are there.
+        DataError: an object that cannot be read, or that does not lie on the scan's grid.
+    """
+    from attnseg.images import dicom
+
+    scan = None
+    if like is not None:
+        place, _ = find_source(like, series=series)
+        geometry = read_outline((place,)).geometry
+        nothing = np.broadcast_to(np.float32(0), (1, *geometry.shape))
+        scan = Image(nothing, geometry, path=place)
+    if dicom.drawn_kind(source) == "rtstruct":
+        if scan is None:
+            raise UsageError(
+                f"{source}: a structure set has no grid of its own; give the scan that it was "
+                "drawn on with --like"
+            )
+        segments = dicom.read_rtstruct(source, like=scan)
+    else:
+        segments = dicom.read_seg(source, like=scan.geometry if scan else None)
+    maps = dicom.label_maps(segments)
+    if not target.name.endswith(WRITTEN_MASKS):
+        target = target / f"{source.name.split('.')[0]}.nii.gz"
+    masks = []
+    for each in maps:
+        held = set(np.unique(each.array).tolist()) if len(maps) > 1 else set(segments.names)
+        names = {value: name for value, name in segments.names.items() if value in held}
+        masks.append((each, names))
+    paths = write_drawn(masks, target, sources=[source], overwrite=overwrite)
+    notes = segments.notes
+    if len(maps) > 1:
+        notes += (f"segments overlap: {len(maps)} label maps hold them",)
+    return paths, notes
 
 
 def write_drawn(
@@ -45,28 +104,6 @@ def write_drawn(
         write_checked_labels(path, labels, names)
         write_text(table, label_table(names))
     return paths
-
-
-def layers(masks: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Label maps that hold all masks: one, or as many as overlaps ask for.
-
-    A mask goes to the first map where nothing lies yet in its voxels.
-
-    Args:
-        masks: `[I, J, K]` bool, of labels 1, 2, …
-
-    Returns:
-        `[I, J, K]` label maps of the smallest integer type.
-    """
-    kind = np.min_scalar_type(len(masks))
-    maps: list[np.ndarray] = []
-    for value, mask in enumerate(masks, start=1):
-        free = next((each for each in maps if not each[mask].any()), None)
-        if free is None:
-            free = np.zeros(mask.shape, dtype=kind)
-            maps.append(free)
-        free[mask] = value
-    return maps
 
 
 def _numbered(target: Path, count: int) -> list[Path]:

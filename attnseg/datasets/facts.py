@@ -1,39 +1,31 @@
 """One pass over the files: what each case holds, kept small, and what is wrong with it alone."""
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from pathlib import Path
 
 import numpy as np
 
+from attnseg.datasets.case_checks import check_image, check_label, check_pair, notes_of
 from attnseg.datasets.cases import Case, Dataset
 from attnseg.datasets.findings import Finding
 from attnseg.datasets.labels import WHITE, white_is_one
+from attnseg.datasets.measures import (
+    Intensity,
+    centroids_mm,
+    count_values,
+    foreground_sample,
+    image_digest,
+    intensity_of,
+    label_digest,
+    on_ras_axes,
+)
 from attnseg.errors import DataError
-from attnseg.images import Geometry, Image, read_case, read_labels, smallest_integer_type
+from attnseg.images import Image, Source, read_case, read_labels
 
-FOREGROUND_SAMPLES = 1000
-# Enough for steady percentiles, and a scan of 512 × 512 × 600 need not be sorted as a whole.
-_STATISTICS_SAMPLES = 1_000_000
-# Headers store float32, which places the far corner of a body to about 1e-4 mm.
-_ROUNDING_MM = 0.01
-
-_T = TypeVar("_T", int, float)
-
-
-@dataclass(frozen=True)
-class Intensity:
-    """Intensities of one channel in the scan's own unit; `percentile_99_5` is the 99.5th."""
-
-    mean: float
-    std: float
-    percentile_00_5: float
-    percentile_99_5: float
-    min: float
-    max: float
+# Gets name, image and mask of each case while they are in memory; None for what is not there.
+Look = Callable[[str, Image | None, Image | None], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +43,11 @@ class CaseFacts:
         label_counts: label value → voxels, background included, the label to ignore left out.
         white_as_one: whether the mask spells the label 1 as 255, as many pictures do.
         label_digest: the same for two masks only if their shapes and values are the same.
+        label_centres_mm: label value → centre of its voxels in mm, RAS+, by the mask's own header;
+            background and the label to ignore left out.
+        voxel_volume_mm3: of the mask.
+        image_digest: the same for two images only if their shapes and values are the same.
+        notes: what the readers had to settle, each with "image" or "label" before it.
         intensity: per channel, over the whole image.
         foreground_sample: `[C, n]`, n ≤ 1000, intensities where the label is neither 0 nor ignored.
     """
@@ -65,30 +62,50 @@ class CaseFacts:
     label_counts: dict[int, int] = field(default_factory=dict)
     white_as_one: bool = False
     label_digest: str = ""
+    label_centres_mm: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+    voxel_volume_mm3: float = 0.0
+    image_digest: str = ""
+    notes: tuple[str, ...] = ()
     intensity: tuple[Intensity, ...] = ()
     foreground_sample: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     @property
     def usable(self) -> bool:
-        """Whether image and label were read and nothing about them is fatal."""
-        return bool(self.label_counts) and all(f.severity != "fatal" for f in self.findings)
+        """Whether image and label were read and nothing about them stops training."""
+        return bool(self.label_counts) and not any(finding.stops for finding in self.findings)
+
+    @property
+    def volumes_ml(self) -> dict[int, float]:
+        """Label value → its volume in ml, background left out."""
+        return {
+            value: count * self.voxel_volume_mm3 / 1000
+            for value, count in self.label_counts.items()
+            if value != 0
+        }
 
 
 def inspect_dataset(
-    dataset: Dataset, *, on_progress: Callable[[int, int], None] | None = None
+    dataset: Dataset,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    look: Look | None = None,
 ) -> list[CaseFacts]:
     """Facts of all cases, in the order of `dataset.cases`.
 
     Args:
         dataset: what `find_dataset` found.
         on_progress: called with (cases done, cases in all) after each case.
+        look: called with each case's image and mask, from two threads; files are read once.
     """
     facts: list[CaseFacts] = []
     # Two threads: one reads and inflates while the other computes; both release the interpreter.
     with ThreadPoolExecutor(2) as pool:
         for each in pool.map(
             lambda case: inspect_case(
-                case, num_channels=dataset.num_channels, ignore_label=dataset.ignore_label
+                case,
+                num_channels=dataset.num_channels,
+                ignore_label=dataset.ignore_label,
+                look=look,
             ),
             dataset.cases,
         ):
@@ -121,146 +138,102 @@ def _with_one_spelling(dataset: Dataset, facts: list[CaseFacts]) -> list[CaseFac
     ]
 
 
-def inspect_case(case: Case, *, num_channels: int, ignore_label: int | None = None) -> CaseFacts:
+def inspect_case(
+    case: Case,
+    *,
+    num_channels: int | None,
+    ignore_label: int | None = None,
+    look: Look | None = None,
+) -> CaseFacts:
     """Read one case and note what checks and planning need to know about it.
 
     Args:
         case: its files; a case without a label is inspected as far as possible.
-        num_channels: channels that every image of the data set must have.
+        num_channels: channels that every image of the data set must have; None takes what is there.
         ignore_label: value of voxels that nobody labelled.
+        look: called with the image and the mask; None for one that is not there.
     """
-    label_path = case.label
-    image, findings = _attempt(case.name, lambda: read_case(case.images, num_channels=num_channels))
-    labels, label_findings = (
-        _attempt(case.name, lambda: read_labels(label_path)) if label_path else (None, [])
+    return inspect_files(
+        case.name,
+        case.images,
+        case.label,
+        num_channels=num_channels,
+        ignore_label=ignore_label,
+        look=look,
     )
+
+
+def inspect_files(
+    name: str,
+    sources: tuple[Source, ...],
+    label: Path | None = None,
+    *,
+    num_channels: int | None = None,
+    ignore_label: int | None = None,
+    look: Look | None = None,
+) -> CaseFacts:
+    """The same of a scan that is in no data set, be it a file, one a channel, or a series."""
+    image, findings = _attempt(
+        name, lambda: read_case(sources, num_channels=num_channels, sheared=True)
+    )
+    labels, label_findings = _attempt(name, lambda: read_labels(label)) if label else (None, [])
     findings += label_findings
-    facts = CaseFacts(case.name)
+    facts = CaseFacts(name, notes=notes_of(image, labels))
     if image:
-        geometry = image.geometry
-        findings += _intensity_findings(case.name, image.array)
-        facts = replace(
-            facts,
-            shape=geometry.shape,
-            spacing_mm=geometry.spacing_mm,
-            orientation=geometry.orientation,
-            ras_shape=_on_ras_axes(geometry, geometry.shape),
-            ras_spacing_mm=_on_ras_axes(geometry, geometry.spacing_mm),
-            intensity=tuple(_intensity(channel) for channel in image.array),
-        )
+        findings += check_image(name, image)
+        facts = _with_image(facts, image)
     if labels:
-        counts = _count_values(labels.array[0])
-        digest = _digest(labels.array[0], counts)
-        if ignore_label is not None:
-            counts.pop(ignore_label, None)
-            counts = counts or {0: 0}
-        findings += _label_findings(case.name, counts, ignore_label)
-        facts = replace(facts, label_counts=counts, label_digest=digest)
+        facts = _with_labels(facts, labels, ignore_label)
+        findings += check_label(name, facts.label_counts, ignore_label)
     if image and labels:
-        findings += _grid_findings(case.name, image.geometry, labels.geometry)
+        findings += check_pair(name, image.geometry, labels)
         if image.geometry.shape == labels.geometry.shape:
             drawn = labels.array[0]
             if ignore_label is not None:
                 drawn = np.where(drawn == ignore_label, 0, drawn)
-            sample = _foreground_sample(image.array, drawn)
-            facts = replace(facts, foreground_sample=sample)
+            facts = replace(facts, foreground_sample=foreground_sample(image.array, drawn))
+    if look:
+        look(name, image, labels)
     return replace(facts, findings=tuple(findings))
+
+
+def _with_image(facts: CaseFacts, image: Image) -> CaseFacts:
+    geometry = image.geometry
+    return replace(
+        facts,
+        shape=geometry.shape,
+        spacing_mm=geometry.spacing_mm,
+        orientation=geometry.orientation,
+        ras_shape=on_ras_axes(geometry, geometry.shape),
+        ras_spacing_mm=on_ras_axes(geometry, geometry.spacing_mm),
+        image_digest=image_digest(image.array),
+        intensity=tuple(intensity_of(channel) for channel in image.array),
+    )
+
+
+def _with_labels(facts: CaseFacts, labels: Image, ignore_label: int | None) -> CaseFacts:
+    counts = count_values(labels.array[0])
+    digest = label_digest(labels.array[0], counts)
+    centres = centroids_mm(labels.array[0], labels.geometry)
+    if ignore_label is not None:
+        centres.pop(ignore_label, None)
+        counts.pop(ignore_label, None)
+        counts = counts or {0: 0}
+    return replace(
+        facts,
+        label_counts=counts,
+        label_digest=digest,
+        label_centres_mm=centres,
+        voxel_volume_mm3=labels.geometry.voxel_volume_mm3,
+    )
 
 
 def _attempt(name: str, read: Callable[[], Image]) -> tuple[Image | None, list[Finding]]:
     try:
         return read(), []
-    except DataError as error:
+    except (DataError, OSError) as error:
         # DataErrors say "what is wrong; what to do", the two halves of a finding.
         problem, _, remedy = str(error).rpartition("; ")
         if not problem:
             problem, remedy = str(error), "repair the file or leave the case out"
         return None, [Finding(name, "fatal", problem, remedy)]
-
-
-def _grid_findings(name: str, image: Geometry, label: Geometry) -> list[Finding]:
-    if image.shape != label.shape:
-        problem = f"label has shape {label.shape}, the image {image.shape}"
-        return [Finding(name, "fatal", problem, "find the mask that was drawn on this image")]
-    distance = image.distance_mm(label)
-    if not image.matches(label):
-        problem = f"label lies up to {distance:.3g} mm off the image (their affines differ)"
-        return [Finding(name, "fatal", problem, "resample the label to the grid of the image")]
-    if distance > _ROUNDING_MM:
-        problem = f"label lies up to {distance:.2g} mm off the image, less than a tenth of a voxel"
-        return [Finding(name, "warning", problem, "no harm done; the image's affine is used")]
-    return []
-
-
-def _intensity_findings(name: str, array: np.ndarray) -> list[Finding]:
-    findings = []
-    for number, channel in enumerate(array):
-        bad = channel.size - int(np.count_nonzero(np.isfinite(channel)))
-        if bad:
-            problem = f"channel {number} has {bad} voxel(s) that are NaN or infinite"
-            remedy = "replace them, for example by the background's value"
-            findings.append(Finding(name, "fatal", problem, remedy))
-        elif channel.min() == channel.max():
-            problem = f"channel {number} is {channel.min():g} everywhere"
-            remedy = "check the export of this image"
-            findings.append(Finding(name, "warning", problem, remedy))
-    return findings
-
-
-def _label_findings(name: str, counts: dict[int, int], ignore_label: int | None) -> list[Finding]:
-    if any(value != 0 for value in counts):
-        return []
-    ignored = "" if ignore_label is None else f" or {ignore_label} (ignored)"
-    remedy = "fine if nothing is to be found in this scan; otherwise draw its mask"
-    return [Finding(name, "warning", f"empty label: every voxel is 0{ignored}", remedy)]
-
-
-def _on_ras_axes(geometry: Geometry, values: tuple[_T, _T, _T]) -> tuple[_T, _T, _T]:
-    """Values given along I, J, K, put in order of the patient's axes right, front, up."""
-    r, a, s = (values[axis] for axis, _ in geometry.ras_axes)
-    return r, a, s
-
-
-def _intensity(channel: np.ndarray) -> Intensity:
-    """Statistics of `[I, J, K]`: all but the extremes from at most a million spaced-out voxels."""
-    values = channel.ravel(order="K")
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        return Intensity(*[float("nan")] * 6)
-    sample = values[:: -(-values.size // _STATISTICS_SAMPLES)].astype(np.float64)
-    low, high = np.percentile(sample, (0.5, 99.5))
-    return Intensity(
-        mean=float(sample.mean()),
-        std=float(sample.std()),
-        percentile_00_5=float(low),
-        percentile_99_5=float(high),
-        min=float(values.min()),
-        max=float(values.max()),
-    )
-
-
-def _count_values(labels: np.ndarray) -> dict[int, int]:
-    """Voxels of each value in `[I, J, K]`; slice by slice, so that no large copy is sorted."""
-    counts: Counter[int] = Counter()
-    for index in range(labels.shape[2]):
-        values, numbers = np.unique(labels[:, :, index], return_counts=True)
-        counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
-    return dict(sorted(counts.items()))
-
-
-def _digest(labels: np.ndarray, counts: dict[int, int]) -> str:
-    """Digest of shape and values; the type in which the file stores them plays no part."""
-    compact = labels.astype(smallest_integer_type(tuple(counts)))
-    digest = hashlib.sha256(repr((labels.shape, compact.dtype.str)).encode())
-    digest.update(compact.tobytes(order="F"))
-    return digest.hexdigest()
-
-
-def _foreground_sample(array: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """`[C, n]` intensities at up to 1000 evenly spaced voxels of the foreground."""
-    foreground = np.flatnonzero(labels)
-    if foreground.size > FOREGROUND_SAMPLES:
-        picks = np.linspace(0, foreground.size - 1, FOREGROUND_SAMPLES).round().astype(np.int64)
-        foreground = foreground[picks]
-    i, j, k = np.unravel_index(foreground, labels.shape)
-    return np.ascontiguousarray(array[:, i, j, k])

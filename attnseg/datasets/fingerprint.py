@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnseg.datasets.facts import CaseFacts, Intensity
+from attnseg.datasets.facts import CaseFacts
+from attnseg.datasets.measures import Intensity
 from attnseg.errors import DataError
 
 

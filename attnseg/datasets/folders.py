@@ -60,12 +60,12 @@ def msd(root: Path, metadata: Metadata) -> tuple[list[Case], list[Finding]]:
     listed = {root / file for pair in metadata.training for file in pair}
     images = _unlisted({(root / image).parent for image, _ in metadata.training}, listed)
     labels = _unlisted({(root / label).parent for _, label in metadata.training}, listed)
-    problems = _lone(images, labels)
+    problems = _lone({name: (path,) for name, path in images.items()}, labels)
     for name in images.keys() & labels.keys():
         problems.append(
             Finding(
                 name,
-                "warning",
+                "harmless",
                 "image and label are in the folder but not in dataset.json, so it is not used",
                 "add it to `training`, or move it away if it is left out on purpose",
             )
@@ -129,25 +129,29 @@ def _pair(
 ) -> tuple[list[Case], list[Finding]]:
     """Cases of images and the labels of the same name; what has no partner becomes a finding."""
     cases = [Case(name, files, labels.get(name)) for name, files in images.items()]
-    return cases, _lone({name: files[0] for name, files in images.items()}, labels)
+    return cases, _lone(images, labels)
 
 
-def _lone(images: Mapping[str, Path], labels: Mapping[str, Path]) -> list[Finding]:
+def _lone(images: Mapping[str, tuple[Path, ...]], labels: Mapping[str, Path]) -> list[Finding]:
     """What has no partner of the same name."""
     return [
         Finding(
             name,
-            "fatal",
-            f"image {images[name].name} has no label",
+            "fixable",
+            f"image {images[name][0].name} has no label",
             "add its mask under the same case name or move the image out of the folder",
+            "leave out",
+            images[name],
         )
         for name in images.keys() - labels.keys()
     ] + [
         Finding(
             name,
-            "fatal",
+            "fixable",
             f"label {labels[name].name} has no image",
             "add its image under the same case name or move the label out of the folder",
+            "leave out",
+            (labels[name],),
         )
         for name in labels.keys() - images.keys()
     ]

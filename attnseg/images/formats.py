@@ -160,13 +160,16 @@ def write_image(path: Path, image: Image) -> None:
         raise DataError(f"{path}: scans are written as .nii.gz, .nii, .nrrd or .mha; choose one")
 
 
-def read_case(sources: tuple[Source, ...], *, num_channels: int | None = None) -> Image:
+def read_case(
+    sources: tuple[Source, ...], *, num_channels: int | None = None, sheared: bool = False
+) -> Image:
     """Read one case: a single file or series, or one per channel on a common grid.
 
     Args:
         sources: in channel order.
         num_channels: channels that the layout or model expects; None takes what is there. A single
             picture becomes grey or colour where 1 or 3 are expected.
+        sheared: let axes through that are not at right angles.
 
     Raises:
         DataError: unreadable, grids that differ, another number of channels, axes that are not
@@ -175,7 +178,8 @@ def read_case(sources: tuple[Source, ...], *, num_channels: int | None = None) -
     single = len(sources) == 1
     images = [read_image(each, num_channels=num_channels if single else 1) for each in sources]
     first = images[0]
-    _refuse_shear(sources[0], first.geometry)
+    if not sheared:
+        _refuse_shear(sources[0], first.geometry)
     for image in images[1:]:
         if not image.geometry.matches(first.geometry):
             raise DataError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from attnseg.errors import UsageError
 from attnseg.files import atomic_folder, remove_leftovers
-from attnseg.images import MASK_SUFFIXES, Image, Series, is_picture, write_labels
+from attnseg.images import MASK_SUFFIXES, Image, Series, is_picture, location, write_labels
 from attnseg.inference.sources import Scan
 
 FORMATS = ("auto", *MASK_SUFFIXES)
@@ -26,6 +26,7 @@ class MaskFormat:
         name: "auto" (PNG for pictures, NIfTI for all else) or one of `MASK_SUFFIXES`.
         per_label: a folder `NAME` with a file for each label in place of one file; a file holds 0
             and its label's value.
+        bids: names and folders of a BIDS derivative, for scans that are named after BIDS.
 
     Raises:
         UsageError: an unknown format; one that cannot be written here or so.
@@ -33,6 +34,7 @@ class MaskFormat:
 
     name: str = "auto"
     per_label: bool = False
+    bids: bool = False
 
     def __post_init__(self) -> None:
         if self.name not in FORMATS:
@@ -45,16 +47,23 @@ class MaskFormat:
             raise UsageError(
                 f"--per-label: --format {self.name} keeps labels apart in one file; leave one out"
             )
+        if self.bids and (self.per_label or self.name not in ("auto", "nifti")):
+            raise UsageError("--bids: masks of BIDS are one NIfTI a scan; leave --format out")
 
     def target(self, scan: Scan) -> str:
         """Name of the file, or with `per_label` of the folder, that a scan's mask goes to."""
         if self.per_label:
             return scan.name
+        placed = _of_bids(scan) if self.bids else None
+        if placed is not None:
+            return placed.as_posix()
         return scan.name + self._suffix(scan)
 
     def refusal(self, scan: Scan) -> str:
         """Why a scan's mask cannot be written so, in one line; "" where it can."""
         source = scan.paths[0]
+        if self.bids and _of_bids(scan) is None:
+            return f"{source}: not a name of BIDS, sub-01_T1w.nii.gz; predict it without --bids"
         if self.name in _OF_SERIES and not isinstance(source, Series):
             return (
                 f"{source}: --format {self.name} refers to the DICOM series that a scan came from, "
@@ -102,6 +111,12 @@ class MaskFormat:
         if self.name != "auto":
             return MASK_SUFFIXES[self.name]
         return ".png" if is_picture(scan.paths[0]) else MASK_SUFFIXES["nifti"]
+
+
+def _of_bids(scan: Scan) -> Path | None:
+    from attnseg.datasets.bids_names import mask_path
+
+    return mask_path(location(scan.paths[0]))
 
 
 def file_stems(names: Mapping[int, str]) -> dict[int, str]:

@@ -17,7 +17,7 @@ from attnseg.inference.cohort import Job, Work, plan_cohort, predict_cohort
 from attnseg.inference.display import Display, named
 from attnseg.inference.manifest import Manifest, Outcome
 from attnseg.inference.predictor import Predictor, Settings
-from attnseg.inference.sources import Scan, find_models, find_scans
+from attnseg.inference.sources import Scan, find_models, find_scans, refuse_twice
 from attnseg.memory import keep_freed_memory
 from attnseg.models import model_id
 from attnseg.signals import stop_on_signals
@@ -31,6 +31,7 @@ def predict(
     output: Path,
     *,
     model: Path | Sequence[Path] | None = None,
+    channels: Sequence[str] = (),
     series: str | None = None,
     overwrite: bool = False,
     shard: str = "",
@@ -46,6 +47,8 @@ def predict(
         output: folder for masks and manifest.
         model: model files or run folders, which are averaged, the folds of a run as well; None
             takes the newest finished run under `runs/`.
+        channels: patterns of file names, one for each channel of the model; see
+            `scans_by_pattern`.
         series: of a DICOM folder that holds several; see `images.dicom.choose_series`.
         overwrite: predict again what is done already.
         shard: "i/n": only every n-th scan, from the i-th on, counted from 1.
@@ -70,7 +73,7 @@ def predict(
             # Before the signals, of which Ray takes one for itself.
             ray = stack.enter_context(ray_engine(model, settings, workers=workers, say=display.say))
             settings = ray.settings_here
-        models, predictor, scans, part = _ready(inputs, model, series, shard, settings)
+        models, predictor, scans, part = _ready(inputs, model, channels, series, shard, settings)
         display.say(
             f"{named(models)} · {ray or predictor.device}"
             f"{' · mirrored' if predictor.mirror_axes else ''} · "
@@ -104,6 +107,13 @@ def predict(
             on_plan=on_plan,
             on_outcome=bars.outcome,
         )
+    if job.masks.bids:
+        from attnseg import __version__
+        from attnseg.datasets.arrange import derivative_texts
+
+        texts = derivative_texts(predictor.spec.output_names, name="attnseg", version=__version__)
+        for path, text in texts.items():
+            write_text(output / path, text)
     manifest = Manifest(output, shard=part)
     if job.statistics:
         write_text(output / STATISTICS, _statistics(manifest.last_lines().values()))
@@ -115,6 +125,7 @@ def dry_run(
     inputs: Sequence[str | Path],
     *,
     model: Path | Sequence[Path] | None = None,
+    channels: Sequence[str] = (),
     series: str | None = None,
     shard: str = "",
     job: Job | None = None,
@@ -124,7 +135,7 @@ def dry_run(
 
     Args and errors: as of `predict`.
     """
-    models, predictor, scans, _ = _ready(inputs, model, series, shard, settings)
+    models, predictor, scans, _ = _ready(inputs, model, channels, series, shard, settings)
     job = job or Job()
     plan_cohort(scans, predictor, job)  # settles the back end
     seconds = predictor.runner.measure()
@@ -172,6 +183,7 @@ def _check_engine(engine: str, workers: int | None) -> None:
 def _ready(
     inputs: Sequence[str | Path],
     model: Path | Sequence[Path] | None,
+    channels: Sequence[str],
     series: str | None,
     shard: str,
     settings: Settings,
@@ -180,13 +192,29 @@ def _ready(
         keep_freed_memory()
     models = find_models(model)
     predictor = Predictor.load(models, **settings)
-    scans = find_scans(
-        inputs,
-        num_channels=predictor.spec.architecture.in_channels,
-        series=series,
-        channel_names=predictor.spec.channel_names,
-    )
+    names = predictor.spec.channel_names
+    if channels:
+        scans = _by_pattern(inputs, channels, names)
+    else:
+        scans = find_scans(inputs, num_channels=len(names), series=series, channel_names=names)
     return models, predictor, *take_shard(scans, shard)
+
+
+def _by_pattern(
+    folders: Sequence[str | Path], patterns: Sequence[str], channel_names: Sequence[str]
+) -> list[Scan]:
+    """Cases of folders, and the table of what was matched on the screen."""
+    from attnseg.inference.channels import channel_table, scans_by_pattern
+
+    if len(patterns) != len(channel_names):
+        raise UsageError(
+            f"{len(patterns)} pattern(s) of --channels where the model has {len(channel_names)} "
+            f"channel(s), {', '.join(channel_names)}; give one for each, in this order"
+        )
+    scans = [scan for folder in folders for scan in scans_by_pattern(Path(folder), patterns)]
+    refuse_twice(scans)
+    Display().say(channel_table(scans, channel_names))
+    return scans
 
 
 def _statistics(lines: Iterable[dict]) -> str:

@@ -94,13 +94,22 @@ def find_scans(
                 f"{num_channels}; add the files"
             )
         scans.append(Scan(name, tuple(parts[index] for index in range(num_channels))))
+    refuse_twice(scans)
+    return sorted(scans, key=lambda scan: scan.name)
+
+
+def refuse_twice(scans: Sequence[Scan]) -> None:
+    """A mask and its line in the manifest go by a scan's name.
+
+    Raises:
+        UsageError: two scans of one name.
+    """
     twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
     if twice:
         raise UsageError(
             f"scans named {', '.join(sorted(twice))} come twice, and a mask goes by its scan's "
             "name; rename one, or predict the folders one by one with different -o"
         )
-    return sorted(scans, key=lambda scan: scan.name)
 
 
 def _dicom(path: Path, series: str | None) -> list[Scan]:

@@ -39,6 +39,16 @@ class AxisOrder:
             *range(lead), *(lead + int(axis) for axis in np.argsort(self.permutation))
         )
 
+    def grid(self, geometry: Geometry) -> Geometry:
+        """The grid of what `apply` gives: the same places in mm, voxels counted along R, A, S."""
+        shape = self.permute(geometry.shape)
+        affine = geometry.affine[:, [*self.permutation, 3]]
+        for axis, flip in enumerate(self.flips):
+            if flip:
+                affine[:, 3] += (shape[axis] - 1) * affine[:, axis]
+                affine[:, axis] *= -1
+        return Geometry(shape, affine)
+
     def _flipped(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         lead = len(shape) - 3
         # A single voxel has no direction, and torch refuses the negative stride it would get.

@@ -1,5 +1,9 @@
-"""Sheared grids, as of a tilted gantry, resampled onto straight ones: every place keeps its mm."""
+"""Scans and masks resampled onto other grids, as sheared ones onto straight: places keep their mm.
 
+Grids may lie at any angle to each other, which `resampling` has no matrix per axis for.
+"""
+
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -13,11 +17,28 @@ _ROUNDING = 1e-3
 def straighten(image: Image, *, labels: bool) -> Image:
     """Resample a scan or a mask onto the straight grid of `straight_geometry`.
 
+    Args: as of `onto_grid`.
+
+    Returns:
+        float32, or the mask's own type; without the header, whose place is another.
+    """
+    straight = onto_grid(image, straight_geometry(image.geometry), labels=labels)
+    note = (
+        f"axes {image.geometry.shear_degrees:.1f}° off right angles: resampled onto a straight grid"
+    )
+    return replace(straight, notes=(*image.notes, note))
+
+
+def onto_grid(image: Image, geometry: Geometry, *, labels: bool) -> Image:
+    """Resample a scan or a mask onto any grid: what lies at a place in mm stays there.
+
     Scans are interpolated linearly, what lies outside them takes their smallest finite value. Of a
-    mask each voxel takes the label with the largest linear weight, outside it is 0.
+    mask each voxel takes the label with the largest linear weight, outside it is 0. Nothing is
+    smoothed before a grid that is coarser.
 
     Args:
         image: `[C, I, J, K]` on any grid.
+        geometry: the grid to resample onto.
         labels: whether it is a mask.
 
     Returns:
@@ -25,7 +46,6 @@ def straighten(image: Image, *, labels: bool) -> Image:
     """
     from scipy.ndimage import affine_transform  # a tenth of a second that few scans need
 
-    geometry = straight_geometry(image.geometry)
     to_old = np.linalg.inv(image.geometry.affine) @ geometry.affine
 
     def resampled(volume: np.ndarray, outside: float) -> np.ndarray:
@@ -54,10 +74,7 @@ def straighten(image: Image, *, labels: bool) -> Image:
             finite = channel[np.isfinite(channel)]
             channels.append(resampled(channel, float(finite.min()) if finite.size else 0.0))
         array = np.stack(channels)
-    note = (
-        f"axes {image.geometry.shear_degrees:.1f}° off right angles: resampled onto a straight grid"
-    )
-    return Image(array, geometry, None, image.path, (*image.notes, note))
+    return Image(array, geometry, None, image.path, image.notes)
 
 
 def straight_geometry(geometry: Geometry) -> Geometry:

@@ -25,9 +25,9 @@ class Display:
         self.console.print(text, markup=False)
 
     def findings(self, findings: Sequence[Finding]) -> None:
-        """The harmless findings of the data check; fatal ones are raised as an error."""
+        """The harmless findings of the data check; those that stop are raised as an error."""
         for finding in findings:
-            if finding.severity != "fatal":
+            if not finding.stops:
                 self.say(f"warning: {finding}")
 
     def plan(self, plan: Plan) -> None:

@@ -43,7 +43,7 @@ def plan_dataset(
     place = resolve_device(device)
     display = Display()
     dataset = find(config, display)
-    facts = check(dataset, display)
+    facts = check(dataset, display, patient_pattern=config.data.patient_pattern)
     planned_for = torch.device("cuda") if gpu_bytes else place
     plan = settle_plan(config, dataset, facts, device=planned_for, gpu_bytes=gpu_bytes)
     # Planned for a GPU that is not here, a measurement on the CPU would say nothing.

@@ -69,11 +69,13 @@ def find(config: Config, display: Display) -> Dataset:
     return dataset
 
 
-def check(dataset: Dataset, display: Display) -> list[CaseFacts]:
+def check(
+    dataset: Dataset, display: Display, *, patient_pattern: str | None = None
+) -> list[CaseFacts]:
     """Look into every file; all that is wrong is told at once, before anything is written."""
     with display.checking(len(dataset.cases)) as advance:
         facts = inspect_dataset(dataset, on_progress=lambda done, total: advance())
-    findings = find_problems(dataset, facts)
+    findings = find_problems(dataset, facts, patient_pattern=patient_pattern)
     display.findings(findings)
     raise_if_fatal(findings)
     return facts
@@ -110,7 +112,7 @@ def prepare(
     if shared.plan.exists() and shared.all_folds and not replaced:
         plan = load_plan(shared.plan)
     else:
-        facts = check(dataset, display)
+        facts = check(dataset, display, patient_pattern=config.data.patient_pattern)
         plan = settle_plan(config, dataset, facts, device=device, init=init, plan_file=plan_file)
     if plan.batch_size % parts:
         raise UsageError(

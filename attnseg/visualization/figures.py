@@ -6,6 +6,7 @@ top left corner.
 """
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -231,6 +233,13 @@ def _annotate(page: Axes, panel: Panel, top: float) -> None:
     page.add_line(bar)
     text = f"{length_mm:g} {panel.plane.unit}"
     _write(page, x - length / 2, y - 6, text, ha="center", va="bottom", path_effects=_HALO)
+
+
+def png_of(pixels: np.ndarray) -> bytes:
+    """`[rows, columns, 3]` in 0..1 as the bytes of a PNG file."""
+    stream = BytesIO()
+    imsave(stream, pixels, format="png")
+    return stream.getvalue()
 
 
 def _legend(

@@ -49,7 +49,7 @@ def test_sound_cases_have_no_findings():
 
 
 def test_findings_of_folder_and_files_are_kept():
-    of_folder, of_case = Finding("z", "fatal", "p", "r"), Finding("a", "warning", "q", "s")
+    of_folder, of_case = Finding("z", "fatal", "p", "r"), Finding("a", "harmless", "q", "s")
     cases = [facts("a", 1, findings=(of_case,)), facts("b", 1)]
     assert find_problems(dataset({1: "x"}, (of_folder,)), cases) == [of_folder, of_case]
 
@@ -64,14 +64,14 @@ def test_an_undeclared_value_of_one_case_is_fatal():
 def test_an_undeclared_value_of_several_cases_is_a_warning():
     problem = "label value(s) 3, 4 occur in the masks but are not declared"
     cases = [facts("a", 1, 4), facts("b", 1, 3), facts("c", 3, 4)]
-    assert found({1: "x"}, *cases) == [("dataset", "warning", problem)]
+    assert found({1: "x"}, *cases) == [("dataset", "harmless", problem)]
     assert found({}, *cases) == []
 
 
 def test_a_declared_value_that_no_mask_has_is_a_warning():
     problem = "no mask has the declared label(s) 2 (y)"
     cases = [facts("a", 1), facts("b", 1)]
-    assert found({1: "x", 2: "y"}, *cases) == [("dataset", "warning", problem)]
+    assert found({1: "x", 2: "y"}, *cases) == [("dataset", "harmless", problem)]
 
 
 def test_masks_without_any_foreground_are_fatal():
@@ -100,7 +100,7 @@ def test_a_label_that_few_masks_lack_may_not_have_been_drawn():
     names = {1: "x", 2: "y"}
     some = [facts(name, 1, 2) for name in "abcdefg"]
     problem = "2 of 9 masks, such as that of v, lack the label 2 (y)"
-    assert found(names, *some, facts("v", 1), facts("w", 1)) == [("dataset", "warning", problem)]
+    assert found(names, *some, facts("v", 1), facts("w", 1)) == [("dataset", "harmless", problem)]
     (finding,) = find_problems(dataset(names), [*some, facts("v", 1)])
     assert "list the labels that were under `labels_present`" in finding.remedy
     # A label that a quarter lacks is one that patients may lack; an empty mask says so itself.
@@ -114,7 +114,7 @@ def test_identical_labels_are_a_warning_unless_they_are_empty():
     cases = [facts("a", 1, digest="s"), facts("b", 1, digest="s"), facts("c", 1)]
     empty = [facts("d", digest="t"), facts("e", digest="t")]
     problem = "its label is identical to that of a"
-    assert found({1: "x"}, *cases, *empty) == [("b", "warning", problem)]
+    assert found({1: "x"}, *cases, *empty) == [("b", "harmless", problem)]
 
 
 def test_fewer_than_two_usable_cases_are_fatal():
@@ -126,16 +126,20 @@ def test_fewer_than_two_usable_cases_are_fatal():
     )
 
 
-def test_raise_if_fatal_lists_all_fatal_findings():
-    warning = Finding("a", "warning", "odd", "look")
-    raise_if_fatal([warning])
+def test_raise_if_fatal_lists_all_that_stops_training():
+    told = Finding("a", "harmless", "odd", "look")
+    raise_if_fatal([told])
+    fatal, fixable = Finding("b", "fatal", "p", "q"), Finding("c", "fixable", "r", "s", "fill")
     with pytest.raises(DataError) as caught:
-        raise_if_fatal([Finding("b", "fatal", "p", "q"), warning, Finding("c", "fatal", "r", "s")])
+        raise_if_fatal([fatal, told, fixable])
     assert str(caught.value).splitlines() == [
-        "the data set has 2 fatal problem(s):",
+        "the data set has 2 problem(s) that stop training, 1 of which `attnseg check DATA --fix "
+        "OUT` mends in a corrected copy:",
         "b: p; q",
         "c: r; s",
     ]
+    with pytest.raises(DataError, match=r"^the data set has 1 problem\(s\) that stop training:"):
+        raise_if_fatal([fatal])
 
 
 def test_faults_planted_in_a_real_data_set_are_all_named(tmp_path, real_data):
@@ -166,7 +170,8 @@ def test_faults_planted_in_a_real_data_set_are_all_named(tmp_path, real_data):
     problems = find_problems(data, inspect_dataset(data))
     # The copy sorts before the original, so it is the original that is named as the second.
     assert [(each.case, each.severity, each.problem) for each in problems] == [
-        ("lone", "fatal", "image lone.nii.gz has no label"),
+        ("lone", "fixable", "image lone.nii.gz has no label"),
         ("other_task", "fatal", "label has shape (512, 512, 94), the image (36, 50, 31)"),
-        ("hippocampus_011", "warning", "its label is identical to that of copied"),
+        ("hippocampus_011", "harmless", "image and label are identical to those of copied"),
+        ("other_task", "harmless", "its image is identical to that of copied"),
     ]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attnseg.datasets.drawn import layers, write_drawn
+from attnseg.datasets.drawn import write_drawn
 from attnseg.errors import DataError, UsageError
 from attnseg.images import Geometry, Image, read_labels
 
@@ -11,17 +11,6 @@ from attnseg.images import Geometry, Image, read_labels
 def label_map(*values: int) -> Image:
     array = np.array(values, dtype=np.uint8).reshape(1, -1, 1, 1)
     return Image(array, Geometry(array.shape[1:], np.diag([2.0, 3.0, 4.0, 1.0])))
-
-
-def test_overlapping_masks_go_to_maps_of_their_own():
-    masks = [np.array(bits, dtype=bool).reshape(4, 1, 1) for bits in ([1, 1, 0, 0], [0, 1, 1, 0],
-             [0, 0, 1, 1], [0, 0, 0, 1])]  # fmt: skip
-    maps = layers(masks)
-    assert [each.ravel().tolist() for each in maps] == [[1, 1, 3, 3], [0, 2, 2, 4]]
-    assert {each.dtype for each in maps} == {np.dtype(np.uint8)}
-    assert layers([]) == []
-    for value, mask in enumerate(masks, start=1):
-        assert sum((each == value).sum() for each in maps) == mask.sum()
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])

@@ -99,7 +99,7 @@ def test_a_label_of_another_shape_is_fatal(make_case):
 
 
 @pytest.mark.parametrize(
-    ("shift_mm", "severity"), [(0.5, "fatal"), (0.05, "warning"), (0.001, None)]
+    ("shift_mm", "severity"), [(0.5, "fixable"), (0.05, "harmless"), (0.001, None)]
 )
 def test_a_label_beside_its_image(make_case, shift_mm: float, severity: str | None):
     affine = np.eye(4)
@@ -111,20 +111,22 @@ def test_a_label_beside_its_image(make_case, shift_mm: float, severity: str | No
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_voxels_that_are_no_numbers_are_fatal(make_case, bad: float):
+def test_voxels_that_are_no_numbers_are_fixable_unless_all_are(make_case, bad: float):
     image = volume()
     image[0, 0, :2] = bad
     facts = inspect_case(make_case(image, mask()), num_channels=1)
-    assert only_finding(facts).severity == "fatal"
+    assert (only_finding(facts).severity, only_finding(facts).mend) == ("fixable", "fill")
     assert only_finding(facts).problem == "channel 0 has 2 voxel(s) that are NaN or infinite"
+    assert not facts.usable
     assert facts.intensity[0].mean == pytest.approx(image[np.isfinite(image)].mean(), rel=1e-5)
     everywhere = inspect_case(make_case(np.full_like(image, bad), mask()), num_channels=1)
     assert np.isnan(everywhere.intensity[0].mean)
+    assert only_finding(everywhere).severity == "fatal"
 
 
 def test_an_empty_label_is_a_warning(make_case):
     facts = inspect_case(make_case(volume(), 0 * mask()), num_channels=1)
-    assert only_finding(facts).severity == "warning"
+    assert only_finding(facts).severity == "harmless"
     assert only_finding(facts).problem.startswith("empty label")
     assert facts.usable
 

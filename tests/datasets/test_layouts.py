@@ -76,9 +76,9 @@ def test_decathlon_reports_what_its_list_leaves_out(tmp_path, touch, write_metad
     dataset = find_dataset(tmp_path)
     assert [case.name for case in dataset.cases] == ["a"]
     assert findings(dataset) == [
-        ("no_image", "fatal"),
-        ("no_label", "fatal"),
-        ("unlisted", "warning"),
+        ("no_image", "fixable"),
+        ("no_label", "fixable"),
+        ("unlisted", "harmless"),
     ]
 
 
@@ -139,7 +139,7 @@ def test_paired_folders_report_what_has_no_partner(tmp_path, touch, write_metada
         ("a", tmp_path / "labels" / "a.nii"),
         ("b", None),
     ]
-    assert findings(dataset) == [("b", "fatal"), ("c", "fatal")]
+    assert findings(dataset) == [("b", "fixable"), ("c", "fixable")]
 
 
 def test_unusable_folders_are_named(tmp_path, touch):

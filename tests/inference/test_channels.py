@@ -2,8 +2,8 @@
 
 import pytest
 
-from attnseg.errors import ConfigError, DataError
-from attnseg.inference import Scan, find_scans
+from attnseg.errors import ConfigError, DataError, UsageError
+from attnseg.inference import Scan, find_scans, predict
 from attnseg.inference.channels import channel_table, scans_by_pattern, scans_from_table
 
 
@@ -93,3 +93,17 @@ def test_what_was_matched_is_told():
         "c1    1_t1  1_t2",
         "and 3 more case(s)",
     ]
+
+
+def test_patterns_on_the_way_of_a_prediction(make_model, make_scan, tmp_path, capsys):
+    model = make_model(channels=2)
+    for case in ("p1", "p2"):
+        for channel in ("t1", "flair"):
+            make_scan(f"{case}_{channel}", folder=f"cohort/{case}")
+    folder, patterns = tmp_path / "cohort", ["{case}_t1.nii.gz", "{case}_flair.nii.gz"]
+    outcomes = predict([folder], tmp_path / "out", model=model, channels=patterns)
+    assert [(each.name, each.state) for each in outcomes] == [("p1", "done"), ("p2", "done")]
+    said = capsys.readouterr()
+    assert "p1_flair.nii.gz" in "".join((said.out + said.err).split())
+    with pytest.raises(UsageError, match=r"1 pattern\(s\) of --channels where the model has 2"):
+        predict([folder], tmp_path / "out", model=model, channels=patterns[:1])

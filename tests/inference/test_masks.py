@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from attnseg.datasets import find_dataset, inspect_dataset
 from attnseg.errors import UsageError
 from attnseg.images import Geometry, Image, Series
 from attnseg.inference import Job, MaskFormat, Predictor, Scan, find_scans, predict_cohort
@@ -115,3 +116,25 @@ def test_a_format_that_one_scan_cannot_have_is_its_own_matter(
     assert [(each.state, each.mask) for each in outcomes] == [("failed", "")]
     assert "refers to the DICOM series" in outcomes[0].reason
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.jsonl"]
+
+
+def test_masks_as_a_derivative_of_bids(make_model, make_scan, tmp_path) -> None:
+    model = make_model()
+    for name in ("sub-01/anat/sub-01_T1w", "sub-02/ses-1/anat/sub-02_ses-1_T1w"):
+        make_scan(name, folder="bids")
+    job = Job(MaskFormat(bids=True))
+    output = tmp_path / "bids" / "derivatives" / "attnseg"
+    scans = [str(tmp_path / "bids" / "sub-*" / "**" / "*_T1w.nii.gz")]
+    for state in ("done", "skipped"):
+        outcomes = predict(scans, output, model=model, job=job)
+        assert [(each.mask, each.state) for each in outcomes] == [
+            ("sub-01/anat/sub-01_dseg.nii.gz", state),
+            ("sub-02/ses-1/anat/sub-02_ses-1_dseg.nii.gz", state),
+        ]
+    dataset = find_dataset(tmp_path / "bids")
+    assert [case.name for case in dataset.cases] == ["sub-01", "sub-02_ses-1"]
+    assert dataset.label_names == {1: "organ 1", 2: "organ 2"}
+    assert all(not facts.findings for facts in inspect_dataset(dataset))
+    assert "not a name of BIDS" in MaskFormat(bids=True).refusal(VOLUME)
+    with pytest.raises(UsageError, match="--bids"):
+        MaskFormat("nrrd", bids=True)

@@ -31,7 +31,7 @@ from attnseg.preprocessing import Grid, preprocess
 from attnseg.spec import ModelSpec
 
 VALUES = (0, 7, 205, 40_000)
-SUFFIXES = (".nii.gz", ".nii")
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 class Draw(NamedTuple):

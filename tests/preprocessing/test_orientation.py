@@ -88,3 +88,19 @@ def test_a_voxel_known_in_mm_lands_where_ras_says() -> None:
     ras = AxisOrder.of(Geometry(SHAPE, affine)).apply(array)
     assert ras.shape == (2, 4, 3)
     assert np.argwhere(ras).tolist() == [[0, 0, 2]]
+
+
+@pytest.mark.parametrize(("order", "signs"), ORDERS)
+def test_every_voxel_keeps_its_millimetres(order: tuple[int, ...], signs: tuple[int, ...]) -> None:
+    geometry = Geometry(SHAPE, affine_of(order, signs))
+    axes = AxisOrder.of(geometry)
+    grid = axes.grid(geometry)
+    assert grid.orientation == "RAS"
+
+    def places(of: Geometry) -> np.ndarray:
+        """`[3, I, J, K]` in mm."""
+        indices = np.moveaxis(np.indices(of.shape), 0, -1)
+        return np.moveaxis(apply_affine(of.affine, indices), -1, 0)
+
+    assert axes.apply(np.zeros(SHAPE)).shape == grid.shape
+    np.testing.assert_allclose(axes.apply(places(geometry)), places(grid))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attnseg.images import Geometry, Image
-from attnseg.preprocessing.straighten import straight_geometry, straighten
+from attnseg.preprocessing.straighten import onto_grid, straight_geometry, straighten
 
 
 def sheared(degrees: float, shape: tuple[int, int, int] = (24, 20, 16)) -> Geometry:
@@ -73,3 +73,15 @@ def test_every_voxel_lies_in_the_new_grid():
         assert (np.array(grid.shape) - 1 + 0.01 > at[:3].T).all()
     straight = sheared(0.0)
     assert straight_geometry(straight).matches(straight, tolerance_mm=1e-9)
+
+
+def test_a_mask_on_a_grid_of_another_place_and_order():
+    """Whole voxels apart and its axes permuted: every label lands on the voxel at its place."""
+    geometry = sheared(0.0, (9, 8, 7))
+    mask = np.random.default_rng(2).integers(0, 4, geometry.shape).astype(np.int16)
+    affine = geometry.affine[:, [2, 0, 1, 3]]
+    affine[:, 3] += affine[:, 0] - 2 * affine[:, 1]
+    done = onto_grid(Image(mask[None], geometry), Geometry((6, 10, 8), affine), labels=True)
+    expected = np.zeros((6, 10, 8), np.int16)
+    expected[:, 2:, :] = mask.transpose(2, 0, 1)[1:, :8]
+    np.testing.assert_array_equal(done.array[0], expected)

@@ -1,6 +1,6 @@
 """DICOM: series in, segmentations and structure sets in and out. Only here pydicom is known."""
 
-from attnseg.images.dicom.find import choose_series, find_series
+from attnseg.images.dicom.find import choose_series, drawn_kind, find_series
 from attnseg.images.dicom.rtstruct import read_rtstruct, write_rtstruct
 from attnseg.images.dicom.seg_writer import write_seg
 from attnseg.images.dicom.segmentation import read_seg
@@ -11,6 +11,7 @@ __all__ = [
     "Segment",
     "Segments",
     "choose_series",
+    "drawn_kind",
     "find_series",
     "label_maps",
     "read_image",

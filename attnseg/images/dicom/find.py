@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from pydicom import dcmread
 from pydicom.uid import UID
@@ -25,6 +25,11 @@ _NO_SCANS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
     "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation",
     "1.2.840.10008.5.1.4.1.1.481.2": "a dose",
+}
+_DRAWN: dict[str, Literal["seg", "rtstruct"]] = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "seg",
+    "1.2.840.10008.5.1.4.1.1.66.7": "seg",
+    "1.2.840.10008.5.1.4.1.1.481.3": "rtstruct",
 }
 # Of one file of an archive, and how far it may have been packed: what zlib can do at its best.
 _MAX_MEMBER = 1 << 31
@@ -73,6 +78,19 @@ def find_series(place: Path) -> list[Series]:
         Series(place, group[0].uid, tuple(sorted(file.name for file in group)), _label(group))
         for group in by_size
     ]
+
+
+def drawn_kind(path: Path) -> Literal["seg", "rtstruct"] | None:
+    """Which object with masks a file is; None for all else.
+
+    Raises:
+        DataError: DICOM, and damaged.
+    """
+    if not path.is_file() or not is_dicom(path):
+        return None
+    with reading(path):
+        kind = str(dcmread(path, specific_tags=["SOPClassUID"], force=True).get("SOPClassUID", ""))
+    return _DRAWN.get(kind)
 
 
 def choose_series(found: Sequence[Series], wanted: str | None = None) -> tuple[Series, str]:

@@ -1,0 +1,32 @@
+"""`attnseg check`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def check(
+    data: Annotated[list[Path], typer.Argument(help="A data set; or scans, or folders of scans.")],
+    layout: Annotated[
+        str | None, typer.Option(help="Of a data set: msd, nnunet, paired, bids, table, pattern.")
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(help="As data.images: '{case}_t1.nii.gz', T1w, or a column; once a channel."),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="As data.labels: '{case}_seg.nii.gz', or a derivative.")
+    ] = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Write a corrected copy of the data set to this folder.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write findings and facts here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures.")] = None,
+) -> None:
+    """Tell all that is wrong with a data set or with scans; exit code 1 if it stops training."""
+    from attnseg.check import check as run_check
+
+    run_check(
+        data, layout=layout, images=images or (), labels=labels, fix=fix, json=json, html=html
+    )

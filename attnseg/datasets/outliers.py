@@ -1,0 +1,230 @@
+"""What is odd in a data set without stopping training: told, with wide tolerances.
+
+A warning that comes with every data set is not read, so each rule leaves sound ones alone.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from attnseg.datasets.cases import Dataset
+from attnseg.datasets.facts import CaseFacts
+from attnseg.datasets.findings import Finding
+
+# With fewer cases nothing is unlike the rest.
+_ENOUGH = 10
+# More cases than this with the same oddity are told of in one finding.
+_FEW = 5
+# Robust z of the log volume, and how many times larger or smaller than the median.
+_FAR_Z, _FAR_TIMES = 6.0, 4.0
+# Volumes of one organ differ by this much (as a standard deviation of the logarithm) at least.
+_SMALLEST_SPREAD = 0.15
+_OTHER_SPACING, _OTHER_FIELD = 2.0, 3.0  # times the median, or a part of it
+_SELDOM = 0.1  # a share of the cases
+_WRONG_SIDE_MM = 5.0
+_SIDE = re.compile(r"left|right|(?<![a-z])[lr]t?(?![a-z])", re.IGNORECASE)
+_CT = re.compile(r"(?<![a-z])(cb)?ct(?![a-z])|hounsfield", re.IGNORECASE)
+_TIME_POINT = re.compile(
+    r"(.+)[_-](ph|phase|t|tp|time|timepoint|frame|visit|day|week|month|year|ses|session|scan|study|"
+    r"slice|pre|post|baseline|followup|ed|es)[_-]?\d*",
+    re.IGNORECASE,
+)
+
+
+def find_oddities(
+    dataset: Dataset, facts: Sequence[CaseFacts], *, patient_pattern: str | None = None
+) -> list[Finding]:
+    """Harmless findings across cases.
+
+    Args: as of `attnseg.datasets.find_problems`.
+    """
+    usable = [case for case in facts if case.usable]
+    found = [
+        *_patients(dataset, patient_pattern),
+        *folded(_sides(dataset.label_names, usable)),
+        *folded(_units(dataset.channel_names, facts)),
+        *_notes(facts),
+    ]
+    if not dataset.pictures:
+        volumes = _volumes(dataset.label_names, usable)
+        found += [*volumes, *folded(_spacings(usable)), *folded(_orientations(usable))]
+    return found
+
+
+def find_scan_oddities(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """The same of scans without masks, which may be of any kind: only what readers settled."""
+    return _notes(facts)
+
+
+def folded(findings: Sequence[Finding]) -> list[Finding]:
+    """More than five findings of one rule as a single one, which names the first case."""
+    if len(findings) <= _FEW:
+        return list(findings)
+    first = findings[0]
+    problem = f"{len(findings)} cases, such as {first.case}: {first.problem}"
+    return [Finding("dataset", "harmless", problem, first.remedy)]
+
+
+def _patients(dataset: Dataset, pattern: str | None) -> Iterator[Finding]:
+    """Case names that look like several scans of one patient, when nobody said whose they are."""
+    if pattern is not None or dataset.patients:
+        return
+    scans: dict[str, list[str]] = defaultdict(list)
+    markers: Counter[str] = Counter()
+    for case in dataset.cases:
+        if match := _TIME_POINT.fullmatch(case.name):
+            scans[match[1]].append(case.name)
+            markers[match[2]] += 1
+    several = [names for names in scans.values() if len(names) > 1]
+    # A single stem is a series of cases, not a patient.
+    if several and len(scans) > 1:
+        problem = (
+            f"{sum(map(len, several))} cases seem to be scans of {len(several)} patient(s), "
+            f"such as {several[0][0]} and {several[0][1]}, and may be trained on and held out at once"
+        )
+        marker = markers.most_common(1)[0][0]
+        remedy = f"set data.patient_pattern, perhaps to '(.+)[_-]{marker}', or rename the cases"
+        yield Finding("dataset", "harmless", problem, remedy)
+
+
+def side_pairs(names: Mapping[int, str]) -> list[tuple[int, int]]:
+    """Values of labels whose names differ in left and right alone: (left, right)."""
+    sides: dict[str, dict[str, int]] = defaultdict(dict)
+    for value, name in names.items():
+        if match := _SIDE.search(name):
+            stem = f"{name[: match.start()]}*{name[match.end() :]}".lower()
+            sides[stem].setdefault(match[0][0].lower(), value)
+    return [(each["l"], each["r"]) for each in sides.values() if {"l", "r"} <= each.keys()]
+
+
+def _sides(names: Mapping[int, str], facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Labels named left that lie on the right of their partners."""
+    findings = []
+    remedy = (
+        "look at it in a viewer: either the names of the two are exchanged or the header mixes up "
+        "left and right"
+    )
+    for left, right in side_pairs(names):
+        for case in facts:
+            centres = case.label_centres_mm
+            if left not in centres or right not in centres:
+                continue
+            beyond_mm = centres[left][0] - centres[right][0]  # x grows to the patient's right
+            if beyond_mm > _WRONG_SIDE_MM:
+                problem = (
+                    f"label {left} ({names[left]}) lies {beyond_mm:.0f} mm to the patient's right "
+                    f"of label {right} ({names[right]})"
+                )
+                findings.append(Finding(case.name, "harmless", problem, remedy))
+    return findings
+
+
+def _units(channels: Sequence[str], facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Channels named CT whose numbers are no Hounsfield units."""
+    findings = []
+    for number, name in enumerate(channels):
+        if not _CT.search(name):
+            continue
+        for case in facts:
+            if len(case.intensity) <= number:
+                continue
+            low, high = case.intensity[number].min, case.intensity[number].max
+            if not (what := _unlike_hounsfield(low, high)):
+                continue
+            problem = f"channel {number} ({name}) has values {low:g} to {high:g}: perhaps {what}"
+            remedy = (
+                "give Hounsfield units, in which air is about -1000, or rename the channel; all "
+                "cases must have the same unit"
+            )
+            findings.append(Finding(case.name, "harmless", problem, remedy))
+    return findings
+
+
+def _unlike_hounsfield(low: float, high: float) -> str:
+    """What was done to Hounsfield units, by the range of a scan, which holds air or fat below 0."""
+    if -20 <= low < high <= 20:
+        return "scaled to 0..1 or normalised"
+    if low < 0 or not low < high:
+        return ""
+    return "scaled to 8 bits" if high <= 255 else "shifted by 1024"
+
+
+def _notes(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """What readers had to settle; the same thing in many cases is told once."""
+    alike: dict[str, list[Finding]] = defaultdict(list)
+    for case in facts:
+        for note in case.notes:
+            problem, _, _ = note.partition("; ")
+            remedy = f"{note[len(problem) + 2 :] or 'settled'}: see that the mask fits the image"
+            finding = Finding(case.name, "harmless", problem, remedy)
+            alike[re.sub(r"[\d.]+", "#", note)].append(finding)
+    return [finding for findings in alike.values() for finding in folded(findings)]
+
+
+def _volumes(names: Mapping[int, str], facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Labels far larger or smaller than in the other cases."""
+    volumes: dict[int, dict[str, float]] = defaultdict(dict)
+    for case in facts:
+        for value, volume_ml in case.volumes_ml.items():
+            volumes[value][case.name] = volume_ml
+    findings = []
+    for value, by_case in sorted(volumes.items()):
+        if len(by_case) < _ENOUGH:
+            continue
+        logs = np.log(list(by_case.values()))
+        middle = np.median(logs)
+        spread = max(_SMALLEST_SPREAD, 1.4826 * float(np.median(np.abs(logs - middle))))
+        beyond = max(_FAR_Z * spread, float(np.log(_FAR_TIMES)))
+        low, high = np.exp(np.percentile(logs, (5, 95)))
+        of_label = []
+        for (name, volume_ml), log in zip(by_case.items(), logs, strict=True):
+            if abs(log - middle) > beyond:
+                label = f"label {value} ({names[value]})" if value in names else f"label {value}"
+                problem = f"{label} has {volume_ml:.3g} ml, most others {low:.3g} to {high:.3g} ml"
+                remedy = "look whether its mask is whole, and drawn on this scan"
+                of_label.append(Finding(name, "harmless", problem, remedy))
+        findings += folded(of_label)
+    return findings
+
+
+def _spacings(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Voxels or a field of view of another size than those of the other cases."""
+    if len(facts) < _ENOUGH:
+        return []
+    spacing = np.array([case.ras_spacing_mm for case in facts])
+    field = spacing * np.array([case.ras_shape for case in facts])
+    findings = []
+    for what, sizes, times in (
+        ("voxels of", spacing, _OTHER_SPACING),
+        ("a field of view of", field, _OTHER_FIELD),
+    ):
+        middle = np.median(sizes, axis=0)
+        other = (np.abs(np.log(sizes / middle)) > np.log(times)).any(axis=1)
+        if other.mean() > _SELDOM:  # a set of two kinds of scans
+            continue
+        for index in np.flatnonzero(other).tolist():
+            problem = f"{what} {_millimetres(sizes[index])}, most others {_millimetres(middle)}"
+            remedy = "fine if it was scanned so; otherwise correct the spacing in its header"
+            findings.append(Finding(facts[index].name, "harmless", problem, remedy))
+    return findings
+
+
+def _orientations(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Files that store their axes in another order than nearly all others."""
+    if len(facts) < _ENOUGH:
+        return []
+    usual, count = Counter(case.orientation for case in facts).most_common(1)[0]
+    if count < (1 - _SELDOM) * len(facts):
+        return []
+    remedy = "no harm done if its header is right: see that left and right are"
+    return [
+        Finding(case.name, "harmless", f"stored as {case.orientation}, others as {usual}", remedy)
+        for case in facts
+        if case.orientation != usual
+    ]
+
+
+def _millimetres(sizes: np.ndarray) -> str:
+    return " × ".join(f"{size:.3g}" for size in sizes) + " mm"

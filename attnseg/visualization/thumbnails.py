@@ -1,0 +1,101 @@
+"""A small picture of a case with its mask, cut while both are in memory."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from attnseg.images import Geometry, Image, smallest_integer_type
+from attnseg.visualization.palette import Colour
+from attnseg.visualization.slices import Plane, display_planes, window_of
+
+_MAX_PIXELS = 192
+_OPACITY = 0.45
+
+
+@dataclass(frozen=True, eq=False)
+class Thumbnail:
+    """One slice of a case.
+
+    Args:
+        grey: `[rows, columns]` uint8.
+        labels: `[rows, columns]` label values; 0 where there is none.
+        size_mm: height and width.
+        plane: as "axial"; empty for a picture.
+    """
+
+    grey: np.ndarray
+    labels: np.ndarray
+    size_mm: tuple[float, float]
+    plane: str
+
+
+def thumbnail_of(image: Image, labels: Image | None) -> Thumbnail:
+    """The axial slice with the most of the mask, the mask where its own header puts it.
+
+    Args:
+        image: `[C, I, J, K]`; the first channel is shown.
+        labels: on any grid, or none.
+    """
+    array = image.array[0]
+    if labels is None:
+        plane = _planes(image, np.zeros(array.shape, bool))
+        values = np.zeros(plane.cut(array).shape, np.uint8)
+    elif image.geometry.matches(labels.geometry):
+        plane = _planes(image, labels.array[0])
+        values = plane.cut(labels.array[0])
+    else:
+        plane = _through(labels, image)
+        values = _sampled(labels, plane, image.geometry)
+    section = plane.cut(array)
+    low, high = window_of(array)
+    step = -(-max(section.shape) // _MAX_PIXELS)
+    section, values = section[::step, ::step], values[::step, ::step]
+    grey = np.clip((np.nan_to_num(section, posinf=high, neginf=low) - low) / (high - low), 0, 1)
+    kind = smallest_integer_type(tuple(int(value) for value in np.unique(values)))
+    return Thumbnail(
+        (255 * grey).astype(np.uint8), values.astype(kind), plane.size_mm(array), plane.name
+    )
+
+
+def data_uri(thumbnail: Thumbnail, colours: Mapping[int, Colour]) -> str:
+    """The slice as PNG in a `data:` address, its labels laid over it in their colours."""
+    from attnseg.visualization.figures import png_of
+
+    pixels = np.repeat(thumbnail.grey[..., None] / 255, 3, axis=2)
+    for value, colour in colours.items():
+        where = thumbnail.labels == value
+        pixels[where] = (1 - _OPACITY) * pixels[where] + _OPACITY * np.array(colour)
+    return "data:image/png;base64," + base64.b64encode(png_of(pixels)).decode()
+
+
+def _planes(image: Image, labels: np.ndarray) -> Plane:
+    return display_planes(image, labels)[0]
+
+
+def _through(labels: Image, image: Image) -> Plane:
+    """The plane of the image through the middle of a mask that lies on another grid."""
+    plane = _planes(image, np.zeros(image.geometry.shape, bool))
+    found = np.array(np.nonzero(labels.array[0]))
+    if not found.size:
+        return plane
+    middle = labels.geometry.affine @ [*found.mean(axis=1), 1]
+    index = np.linalg.solve(image.geometry.affine, middle)[plane.across]
+    return replace(plane, index=int(np.clip(index, 0, image.geometry.shape[plane.across] - 1)))
+
+
+def _sampled(labels: Image, plane: Plane, grid: Geometry) -> np.ndarray:
+    """The mask's value at each place of a plane of another grid, 0 outside."""
+    indices = [
+        plane.cut(np.broadcast_to(np.expand_dims(np.arange(n), others), grid.shape))
+        for n, others in zip(grid.shape, ((1, 2), (0, 2), (0, 1)), strict=True)
+    ]
+    places = np.stack([*indices, np.ones_like(indices[0])]).reshape(4, -1)
+    theirs = np.linalg.solve(labels.geometry.affine, grid.affine @ places)[:3]
+    nearest = np.rint(theirs).astype(int)
+    limits = np.array(labels.geometry.shape)[:, None]
+    inside = ((nearest >= 0) & (nearest < limits)).all(axis=0)
+    values = np.zeros(inside.shape, labels.array.dtype)
+    values[inside] = labels.array[0][tuple(nearest[:, inside])]
+    return values.reshape(indices[0].shape)
