@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, generate_uid
 
 import attnseg
 from attnseg.errors import DataError
-from attnseg.files import atomic_path
+from attnseg.files import write_bytes
 from attnseg.images.dicom.attributes import open_dataset, reading
 from attnseg.images.dicom.codes import PRIVATE_SCHEME, colour, concept, long_string
 from attnseg.images.dicom.contours import filled, outlines
@@ -53,8 +54,9 @@ def write_rtstruct(
     called = segment_names(np.unique(labels), names or {})
     if not called:
         raise DataError(f"{path}: no label is named and none found; a structure set needs one")
-    with reading(location(like.path) if like.path else path):
-        place = location(like.path) if like.path else path
+    place = location(like.path) if like.path else path
+    content = BytesIO()
+    with reading(place):
         for frame in frames:
             complete(place, frame.dataset)
         structures = _header(frames)
@@ -66,8 +68,9 @@ def write_rtstruct(
             _add_region(structures, number, value, name)
             if value in drawn:
                 structures.ROIContourSequence[-1].ContourSequence = drawn[value]
-        with atomic_path(path) as temporary:
-            structures.save_as(temporary, enforce_file_format=True)
+        structures.save_as(content, enforce_file_format=True)
+    # Apart from `reading`: a full disk is no fault of the source's.
+    write_bytes(path, content.getvalue())
 
 
 def read_rtstruct(path: Path, *, like: Image) -> Segments:
@@ -124,7 +127,7 @@ def read_rtstruct(path: Path, *, like: Image) -> Segments:
         notes = (*notes, f"it was drawn on series {uid}, another one than {like.path.uid}")
 
     def mask(segment: Segment) -> np.ndarray:
-        volume = np.zeros(like.geometry.shape, dtype=bool)
+        volume = np.zeros(like.geometry.shape, dtype=bool, order="F")
         slices = np.moveaxis(volume, axis, 0)
         for index, contours in placed.get(segment.number, {}).items():
             slices[index] = filled(contours, slices.shape[1:])

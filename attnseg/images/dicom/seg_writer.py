@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 import attnseg
 from attnseg.errors import DataError, UsageError
-from attnseg.files import atomic_path
+from attnseg.files import write_bytes
 from attnseg.images.dicom.attributes import reading
 from attnseg.images.dicom.codes import colour, concept, long_string
 from attnseg.images.dicom.segments import label_note
@@ -69,6 +70,7 @@ def write_seg(
     quiet = logging.getLogger("highdicom")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
+    content = BytesIO()
     try:
         with reading(place):
             segmentation = highdicom.seg.Segmentation(
@@ -91,10 +93,11 @@ def write_seg(
                 omit_empty_frames=bool(pixels.any()),
                 **_places(highdicom, frames, like),
             )
-            with atomic_path(path) as temporary:
-                segmentation.save_as(temporary)
+            segmentation.save_as(content)
     finally:
         quiet.setLevel(level)
+    # Apart from `reading`: a full disk is no fault of the source's.
+    write_bytes(path, content.getvalue())
 
 
 def _segment_numbers(

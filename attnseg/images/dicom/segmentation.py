@@ -133,7 +133,8 @@ def _masks(path: Path, dataset: Dataset, geometry: Geometry, places: list[Placem
         notes = (f"fractions above half of {most} were taken for the segment, others not",)
 
     def mask(segment: Segment) -> np.ndarray:
-        volume = np.zeros(geometry.shape, dtype=bool)
+        # Slice by slice in memory, as it is painted: slices without a frame take none.
+        volume = np.zeros(geometry.shape, dtype=bool, order="F")
         mine = frames.get(segment.number, [])
         with reading(path):
             for frame, pixels in zip(mine, _pixels(dataset, mine), strict=True):
@@ -158,7 +159,7 @@ def _label_map(
             f"{path}: two frames lie in the same place, as of several times; split it into one "
             "object each"
         )
-    volume = np.full(geometry.shape, padding, dtype=dtype)
+    volume = np.full(geometry.shape, padding, dtype=dtype, order="F")
     for place, pixels in zip(places, _pixels(dataset, list(range(len(places)))), strict=True):
         _paint(path, volume, place, pixels.T)
     found = set(np.unique(volume).tolist()) - {0}

@@ -66,19 +66,18 @@ def label_maps(segments: Segments) -> list[Image]:
         DataError: pixels or contours that are damaged.
     """
     dtype = smallest_integer_type(tuple(segment.value for segment in segments.segments))
+    shape = segments.geometry.shape[::-1]  # slice by slice in memory, as masks are made
     maps: list[np.ndarray] = []
     for segment in segments.segments:
-        mask = segments.mask(segment)
+        mask = segments.mask(segment).T
         free = next((labels for labels in maps if not labels[mask].any()), None)
         if free is None:
-            free = np.zeros(segments.geometry.shape, dtype=dtype)
+            free = np.zeros(shape, dtype=dtype)
             maps.append(free)
         free[mask] = segment.value
-    if not maps:
-        maps = [np.zeros(segments.geometry.shape, dtype=dtype)]
     return [
-        Image(labels[None], segments.geometry, path=segments.path, notes=segments.notes)
-        for labels in maps
+        Image(labels.T[None], segments.geometry, path=segments.path, notes=segments.notes)
+        for labels in maps or [np.zeros(shape, dtype=dtype)]
     ]
 
 

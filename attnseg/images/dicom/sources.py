@@ -78,6 +78,12 @@ def source_frames(image: Image) -> list[Frame]:
         )
     if not frames or len({frame.place.slice for frame in frames}) < len(frames):
         raise DataError(f"{place}: several frames in one place, or none; predict from one series")
+    slices = image.geometry.shape[frames[0].place.axis]
+    if len(frames) < slices:
+        raise DataError(
+            f"{place}: {len(frames)} frames for the {slices} slices of its mask, and labels of "
+            "the others would be lost; write the mask on the scan's own grid"
+        )
     return frames
 
 

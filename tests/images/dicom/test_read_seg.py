@@ -15,6 +15,7 @@ from source_series import FLIP, ellipsoids, make_series, oblique, positions
 from attnseg.errors import DataError
 from attnseg.images import Geometry, Image
 from attnseg.images.dicom import label_maps, read_seg, write_seg
+from attnseg.memory import resident_bytes
 
 # Each object of dcmqi's own tests, and the label maps that it was made from or that dcmqi made.
 ANSWERS = {
@@ -317,3 +318,17 @@ def test_two_frames_in_one_place_are_refused(written: tuple[Path, Image, np.ndar
     groups[1].PlanePositionSequence = groups[0].PlanePositionSequence
     with pytest.raises(DataError, match="two frames of segment 1"):
         read_seg(rewritten(path, dataset))
+
+
+def test_empty_slices_take_no_memory(real_data: Path, tmp_path: Path) -> None:
+    """A damaged position may claim metres of them; what nothing was painted on stays untouched."""
+    dataset = pydicom.dcmread(real_data / "edge" / "dicom" / "dcmqi" / "liver.dcm")
+    place = dataset.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0]
+    x, y, z = place.ImagePositionPatient
+    place.ImagePositionPatient = [x, y, z + 3000]
+    dataset.save_as(tmp_path / "far.dcm")
+    found = read_seg(tmp_path / "far.dcm")
+    before = resident_bytes()
+    mask = found.mask(found.segments[0])
+    assert mask.size > 700_000_000
+    assert resident_bytes() - before < 50_000_000

@@ -17,7 +17,7 @@ from three_readers import assert_same_places, by_dcmqi, by_highdicom, by_pydicom
 import attnseg
 from attnseg.errors import DataError, UsageError
 from attnseg.images import Geometry, Image, Series, write_labels
-from attnseg.images.dicom import label_maps, read_rtstruct, read_seg, write_seg
+from attnseg.images.dicom import label_maps, read_rtstruct, read_seg, write_rtstruct, write_seg
 
 NAMES = {1: "left hippocampus", 205: "Größe α"}
 
@@ -208,3 +208,25 @@ def test_a_mask_on_another_grid_is_refused(tmp_path: Path) -> None:
     cut = Image(np.zeros((1, *shape)), Geometry(shape, like.geometry.affine), path=like.path)
     with pytest.raises(DataError, match="outside the grid"):
         write_seg(tmp_path / "mask.seg.dcm", np.ones(shape, dtype=np.uint8), like=cut)
+
+
+@pytest.mark.parametrize("write", [write_seg, write_rtstruct])
+def test_a_mask_of_more_slices_than_frames_is_refused(
+    tmp_path: Path, write: Callable[..., None]
+) -> None:
+    like = make_series(tmp_path / "ct", oblique(np.random.default_rng(12), (6, 5, 4)))
+    shape = (6, 5, 7)
+    longer = Image(np.zeros((1, *shape)), Geometry(shape, like.geometry.affine), path=like.path)
+    with pytest.raises(DataError, match="4 frames for the 7 slices of its mask"):
+        write(tmp_path / "mask.dcm", np.ones(shape, dtype=np.uint8), like=longer)
+    assert not (tmp_path / "mask.dcm").exists()
+
+
+@pytest.mark.parametrize("write", [write_seg, write_rtstruct])
+def test_a_folder_that_cannot_be_written_is_no_fault_of_the_series(
+    tmp_path: Path, write: Callable[..., None]
+) -> None:
+    like = make_series(tmp_path / "ct", oblique(np.random.default_rng(13), (6, 5, 4)))
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        write(tmp_path / "file" / "m.dcm", np.ones((6, 5, 4), dtype=np.uint8), like=like)
