@@ -5,23 +5,17 @@ from typing import Annotated
 
 import typer
 
+from attnseg.cli.options import Images, Labels, Series
+
 
 def check(
     data: Annotated[list[Path], typer.Argument(help="A data set; or scans, or folders of scans.")],
     layout: Annotated[
         str | None, typer.Option(help="Of a data set: msd, nnunet, paired, bids, table, pattern.")
     ] = None,
-    images: Annotated[
-        list[str] | None,
-        typer.Option(help="As data.images: '{case}_t1.nii.gz', T1w, or a column; once a channel."),
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="As data.labels: '{case}_seg.nii.gz', or a derivative.")
-    ] = None,
-    series: Annotated[
-        str | None,
-        typer.Option(help="Of DICOM folders: UID, number or description. Default: the largest."),
-    ] = None,
+    images: Images = None,
+    labels: Labels = None,
+    series: Series = None,
     fix: Annotated[
         Path | None, typer.Option(help="Write a corrected copy of the data set to this folder.")
     ] = None,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attnseg.cli.options import Overwrite
+from attnseg.cli.options import Images, Labels, Overwrite, Series
 
 if TYPE_CHECKING:
     from attnseg.datasets import Report
@@ -27,17 +27,9 @@ def convert(
         str | None, typer.Option(help="Of a data set: paired (default), msd, nnunet or bids.")
     ] = None,
     format: Annotated[str, typer.Option(help="nifti, nrrd or mha.")] = "nifti",
-    images: Annotated[
-        list[str] | None,
-        typer.Option(help="As data.images: '{case}_t1.nii.gz', T1w, or a column; once a channel."),
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="As data.labels: '{case}_seg.nii.gz', or a derivative.")
-    ] = None,
-    series: Annotated[
-        str | None,
-        typer.Option(help="Of DICOM folders: UID, number or description. Default: the largest."),
-    ] = None,
+    images: Images = None,
+    labels: Labels = None,
+    series: Series = None,
     like: Annotated[
         Path | None,
         typer.Option(help="Of DICOM-SEG and RTSTRUCT: the scan whose grid the masks take."),

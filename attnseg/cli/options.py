@@ -12,6 +12,18 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to write to
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
+Series = Annotated[
+    str | None,
+    typer.Option(help="Of DICOM folders: UID, number or description. Default: the largest."),
+]
+Images = Annotated[
+    list[str] | None,
+    typer.Option(help="As data.images: '{case}_t1.nii.gz', T1w, or a column; once a channel."),
+]
+Labels = Annotated[
+    str | None, typer.Option(help="As data.labels: '{case}_seg.nii.gz', or a derivative.")
+]
+
 
 def parse_bytes(text: str | None, *, option: str) -> int | None:
     """`8G`, `500M` or a plain number → bytes (1G = 2³⁰).

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from attnseg.cli.options import Device, Output, Overwrite, parse_bytes
+from attnseg.cli.options import Device, Output, Overwrite, Series, parse_bytes
 
 
 def predict(
@@ -55,10 +55,7 @@ def predict(
     bids: Annotated[
         bool, typer.Option("--bids", help="Name masks as a BIDS derivative, with dseg.tsv.")
     ] = False,
-    series: Annotated[
-        str | None,
-        typer.Option(help="Of DICOM folders: UID, number or description. Default: the largest."),
-    ] = None,
+    series: Series = None,
     save_probabilities: Annotated[
         bool, typer.Option("--save-probabilities", help="Also NAME_probabilities.nii.gz.")
     ] = False,
