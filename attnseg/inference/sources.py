@@ -8,6 +8,7 @@ from pathlib import Path
 from attnseg.errors import DataError, RunError, UsageError
 from attnseg.images import (
     SCAN_SUFFIXES,
+    Series,
     Source,
     find_source,
     holds_dicom,
@@ -60,7 +61,8 @@ def find_scans(
 
     A DICOM file, a zip archive, and a folder in which DICOM files lie are one scan each; a folder
     without any scan of its own stands for the folders in it that hold DICOM. Of several series in
-    one place `series` says which, or the largest is taken and told.
+    one place `series` says which, or the largest is taken and told. One of several places whose
+    DICOM cannot be read is a scan with a reason.
 
     Raises:
         DataError: a path that is not there, nothing that can be read, a channel missing.
@@ -68,13 +70,14 @@ def find_scans(
             in the manifest go by it.
     """
     tables = [Path(text) for text in inputs if str(text).lower().endswith((".csv", ".tsv"))]
-    given = [text for text in inputs if Path(text) not in tables]
+    given = [path for text in inputs if Path(text) not in tables for path in _matches(str(text))]
     files: set[Path] = set()
     scans = [scan for path in tables for scan in _listed(path, num_channels, channel_names)]
-    for text in given:
-        found = _dicom(Path(text), series)
+    alone = len(given) + len(tables) == 1
+    for path in dict.fromkeys(given):
+        found = _dicom(path, series, alone=alone)
         scans += found
-        files |= set() if found else set(_expand(str(text)))
+        files |= set() if found else set(_expand(path))
     channels: dict[tuple[Path, str], dict[int, Path]] = {}
     for path in sorted(files):
         channel = split_channel(strip_suffix(path.name))
@@ -112,11 +115,14 @@ def refuse_twice(scans: Sequence[Scan]) -> None:
         )
 
 
-def _dicom(path: Path, series: str | None) -> list[Scan]:
-    """Scans of a path that means DICOM; none where it means anything else."""
+def _dicom(path: Path, series: str | None, *, alone: bool) -> list[Scan]:
+    """Scans of a path that means DICOM; none where it means anything else.
+
+    Raises:
+        DataError: it cannot be read, and nothing else was given.
+    """
     if path.is_file():
-        packed = path.suffix.lower() == ".zip"
-        return [_series(path, series)] if packed or (not is_scan(path) and is_dicom(path)) else []
+        return [_series(path, series, alone=alone)] if _is_dicom_file(path) else []
     if not path.is_dir():
         return []
     children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
@@ -125,19 +131,25 @@ def _dicom(path: Path, series: str | None) -> list[Scan]:
     # The directory of a disc (PS3.10, 8.6) lies above its studies and is no image.
     files = [child for child in children if child.is_file() and child.name.upper() != "DICOMDIR"]
     if any(is_dicom(child) for child in files):
-        return [_series(path, series)]
-    scans = []
-    for child in children:
-        if child.is_dir() and holds_dicom(child):
-            try:
-                scans.append(_series(child, series))
-            except DataError as error:  # one bad scan never stops the others
-                scans.append(Scan(child.name, (child,), reason=str(error)))
-    return scans
+        return [_series(path, series, alone=alone)]
+    return [
+        _series(child, series, alone=False)
+        for child in children
+        if child.is_dir() and holds_dicom(child)
+    ]
 
 
-def _series(path: Path, series: str | None) -> Scan:
-    source, note = find_source(path, series=series)
+def _is_dicom_file(path: Path) -> bool:
+    return path.suffix.lower() == ".zip" or (not is_scan(path) and is_dicom(path))
+
+
+def _series(path: Path, series: str | None, *, alone: bool) -> Scan:
+    try:
+        source, note = find_source(path, series=series)
+    except DataError as error:  # one bad scan never stops the others
+        if alone:
+            raise
+        return Scan(Series(path, "", ()).name, (path,), reason=str(error))
     return Scan(source.name, (source,), (note,) if note else ())
 
 
@@ -155,27 +167,37 @@ def _listed(path: Path, num_channels: int, channel_names: Sequence[str]) -> list
     return scans
 
 
-def _expand(text: str) -> list[Path]:
+def _matches(text: str) -> list[Path]:
+    """A path, or what a pattern matches: scans, and folders that hold DICOM."""
     path = Path(text)
+    if path.exists() or not any(sign in text for sign in "*?["):
+        return [path]
+    base = Path(path.anchor) if path.is_absolute() else Path()
+    pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else text
+    found = [
+        child
+        for child in sorted(base.glob(pattern))
+        if not child.name.startswith(".")
+        and (holds_dicom(child) if child.is_dir() else is_scan(child) or _is_dicom_file(child))
+    ]
+    if not found:
+        raise DataError(f"{text}: no scan ({_READ}) matches this pattern; check it")
+    return found
+
+
+def _expand(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(child for child in path.iterdir() if is_scan(child))
         if not found:
             raise DataError(f"{path}: no scans ({_READ}) in this folder; {_contents(path)}")
         return found
-    if path.exists():
-        if not is_scan(path):
-            raise DataError(
-                f"{path}: not a scan that attnseg reads ({_READ}); convert it to NIfTI or PNG"
-            )
-        return [path]
-    if any(sign in text for sign in "*?["):
-        base = Path(path.anchor) if path.is_absolute() else Path()
-        pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else text
-        found = sorted(child for child in base.glob(pattern) if child.is_file() and is_scan(child))
-        if found:
-            return found
-        raise DataError(f"{text}: no scan ({_READ}) matches this pattern; check it")
-    raise DataError(f"{path}: no such file or folder; check the path")
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; check the path")
+    if not is_scan(path):
+        raise DataError(
+            f"{path}: not a scan that attnseg reads ({_READ}); convert it to NIfTI or PNG"
+        )
+    return [path]
 
 
 def _contents(folder: Path) -> str:

@@ -12,7 +12,12 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from attnseg.errors import AttnsegError, DataError
 from attnseg.images.paths import Series, starts_as_dicom
@@ -115,7 +120,15 @@ def opened(series: Series) -> Iterator[Callable[..., Dataset]]:
                 stream = cast(BinaryIO, opened_file)
                 refuse_bomb(path, stream)
                 # `find_series` has seen to it that files without the preamble are DICOM.
-                return dcmread(stream, stop_before_pixels=not pixels, force=True)
+                dataset = dcmread(stream, stop_before_pixels=not pixels, force=True)
+            if "TransferSyntaxUID" not in dataset.file_meta:
+                # No meta information either: pydicom went by how the first elements look.
+                implicit, little = dataset.original_encoding
+                explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+                dataset.file_meta.TransferSyntaxUID = (
+                    ImplicitVRLittleEndian if implicit else explicit
+                )
+            return dataset
 
         yield read
 

@@ -170,6 +170,8 @@ def _members(place: Path) -> Iterator[list[tuple[str, Callable[[], BinaryIO]]]]:
                 for info in sorted(infos, key=lambda info: info.filename)
                 if not Path(info.filename).name.startswith(".")
             ]
+        elif place.suffix.lower() == ".zip" and not is_dicom(place):
+            raise DataError(f"{place}: no zip archive, or cut short; copy it again")
         else:
             yield [(".", partial(_opened, place))]
 

@@ -232,7 +232,8 @@ def _in_order(source: Series, frames: Sequence[_Frame]) -> list[_Frame]:
 def _refuse_uneven(
     source: Series, frames: Sequence[_Frame], gaps: np.ndarray, origins: np.ndarray
 ) -> None:
-    usual = float(np.median(gaps))
+    # The median; of two distances the smaller, for what is missing widens one.
+    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
     widest = int(gaps.argmax())
     between = f"between images {frames[widest].instance} and {frames[widest + 1].instance}"
     missing = round(gaps[widest] / usual) - 1

@@ -1,13 +1,16 @@
 """What the user typed → DICOM scans: folders, folders of folders, archives, discs, single files."""
 
+import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from pydicom import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
 from source_series import write_series
 
+from attnseg.errors import DataError
 from attnseg.images import Geometry, Series
 from attnseg.inference.sources import find_scans
 
@@ -74,3 +77,28 @@ def test_several_series_are_told(tmp_path: Path) -> None:
 
 def number_four(image: Dataset, index: int) -> None:
     image.SeriesNumber = 4
+
+
+def test_one_of_several_places_that_cannot_be_read_stops_no_other(tmp_path: Path) -> None:
+    write_series(tmp_path / "good", GRID, values=VALUES)
+    (tmp_path / "bad.zip").write_bytes(b"PK no archive")
+    with pytest.raises(DataError, match=r"bad\.zip: no zip archive"):
+        find_scans([tmp_path / "bad.zip"], num_channels=1)
+    bad, good = find_scans([tmp_path / "bad.zip", tmp_path / "good"], num_channels=1)
+    assert (bad.name, good.name, good.reason) == ("bad", "good", "")
+    assert bad.reason.startswith(f"{tmp_path / 'bad.zip'}: ")
+    assert len(bad.reason.splitlines()) == 1
+
+
+def test_patterns_match_folders_archives_and_bare_files(tmp_path: Path) -> None:
+    write_series(tmp_path / "p1", GRID, values=VALUES)
+    first = next((tmp_path / "p1").iterdir())
+    with zipfile.ZipFile(tmp_path / "p2.zip", "w") as archive:
+        archive.write(first, "1")
+    shutil.copy(first, tmp_path / "p3")
+    (tmp_path / "p4.txt").write_text("nothing to see")
+    (tmp_path / "p5").mkdir()
+    (tmp_path / "p6.nii.gz").write_bytes(b"x")
+    assert named(tmp_path / "p*") == {"p1": 3, "p2": 1, "p3": 1, "p6": 0}
+    twice = find_scans([tmp_path / "p1", tmp_path / "p*1"], num_channels=1)
+    assert [scan.name for scan in twice] == ["p1"]

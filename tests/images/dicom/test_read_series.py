@@ -137,6 +137,47 @@ def test_packed_by_gdcm_as_scanners_pack(tmp_path: Path, kind: str) -> None:
     assert_same_voxels(read(tmp_path / "packed"), values, grid.affine)
 
 
+@pytest.mark.parametrize(
+    ("kind", "off"),
+    [
+        ("JPEGBaselineProcess1", 1),
+        ("JPEGExtendedProcess2_4", 1),
+        ("JPEGLosslessProcess14", 0),
+        ("JPEGLSNearLossless", 3),
+        ("ExplicitVRBigEndian", 0),
+        ("ImplicitVRLittleEndian", 0),
+    ],
+)
+def test_eight_bits_packed_or_in_other_orders(tmp_path: Path, kind: str, off: int) -> None:
+    grid = Geometry((40, 36, 2), GRID.affine)
+    columns, rows, _ = np.indices(grid.shape)
+    values = 2 * columns + rows
+
+    def change(image: Dataset, index: int) -> None:
+        image.BitsAllocated, image.BitsStored, image.HighBit = 8, 8, 7
+        image.PixelRepresentation = 0
+        image.PixelData = values[..., index].T.astype(np.uint8).tobytes()
+
+    write_series(tmp_path / "raw", grid, values=values, change=change)
+    repack(tmp_path / "raw", tmp_path / "packed", kind)
+    one = pydicom.dcmread(next((tmp_path / "packed").iterdir()))
+    assert one.file_meta.TransferSyntaxUID != pydicom.uid.ExplicitVRLittleEndian
+    image = read(tmp_path / "packed")
+    np.testing.assert_allclose(image.geometry.affine, grid.affine, atol=1e-6)
+    np.testing.assert_allclose(image.array[0], values, atol=off)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_files_without_preamble_and_meta_information(tmp_path: Path, implicit: bool) -> None:
+    values = values_of(GRID.shape)
+    write_series(tmp_path / "ct", GRID, values=values)
+    for path in (tmp_path / "ct").iterdir():
+        bare = Dataset(pydicom.dcmread(path))
+        bare.save_as(path, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+        assert path.read_bytes()[128:132] != b"DICM"
+    assert_same_voxels(read(tmp_path / "ct"), values, GRID.affine)
+
+
 def test_archives_and_single_files(tmp_path: Path) -> None:
     values = values_of(GRID.shape)
     write_series(tmp_path / "ct", GRID, values=values)
@@ -216,6 +257,15 @@ def test_a_missing_slice_in_the_middle_is_named(tmp_path: Path) -> None:
     lost = [p for p in tmp_path.iterdir() if pydicom.dcmread(p).InstanceNumber == 3]
     lost[0].unlink()
     with pytest.raises(DataError, match=r"1 slice\(s\) missing, 1 of them between images 4 and 2"):
+        read(tmp_path)
+
+
+def test_of_three_slices_left_of_four_the_gap_is_told_too(tmp_path: Path) -> None:
+    grid = Geometry((7, 6, 4), GRID.affine)
+    write_series(tmp_path, grid, values=values_of(grid.shape))
+    (lost,) = [path for path in tmp_path.iterdir() if pydicom.dcmread(path).InstanceNumber == 2]
+    lost.unlink()
+    with pytest.raises(DataError, match=r"1 slice\(s\) missing, 1 of them between images 3 and 1"):
         read(tmp_path)
 
 
