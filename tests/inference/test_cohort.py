@@ -269,7 +269,9 @@ def test_dry_run_writes_nothing(make_model, make_scan, tmp_path, capsys, monkeyp
     work = dry_run([tmp_path / "scans"], model=make_model())
     assert [each.plan is not None for each in work] == [True, False]
     said = capsys.readouterr().err
-    assert f"a    {work[0].plan.windows} windows, at most 0." in said
+    # What this process takes already is part of it.
+    most = f"{work[0].plan.peak_bytes / 2**30:.2f} GiB"
+    assert f"a    {work[0].plan.windows} windows, at most {most}, about" in said
     assert "bad  ✗ " in said
     assert sorted(path for path in tmp_path.rglob("*") if path.suffix != ".safetensors") == before
 
