@@ -331,6 +331,7 @@ def _check_targets(scans: Sequence[Scan], output: Path, masks: MaskFormat) -> No
     targets = {scan.name: output / masks.target(scan) for scan in scans}
     assert len(targets) == len(scans), "names differ, as find_scans sees to"
     sources = {location(path).resolve() for scan in scans for path in scan.paths}
+    sources |= {folder for source in sources for folder in source.parents if masks.per_label}
     clash = [path for path in targets.values() if path.resolve() in sources]
     if clash:
         raise UsageError(

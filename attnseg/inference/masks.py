@@ -1,14 +1,14 @@
 """Where the mask of a scan goes and how it is written: one file, or a folder with one a label."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from attnseg.errors import UsageError
+from attnseg.errors import DataError, UsageError
 from attnseg.files import atomic_folder, remove_leftovers
 from attnseg.images import MASK_SUFFIXES, Image, Series, is_picture, location, write_labels
 from attnseg.inference.sources import Scan
@@ -101,22 +101,36 @@ class MaskFormat:
         if not self.per_label:
             write_labels(target, labels, like=like, dtype=dtype, names=names)
             return
+        files = {value: stem + self._suffix(scan) for value, stem in file_stems(names).items()}
+        _refuse_others(target, files.values())
         with atomic_folder(target) as made:
-            for value, stem in file_stems(names).items():
+            for value, name in files.items():
                 only = np.where(labels == value, labels, 0)
-                path = made / (stem + self._suffix(scan))
+                path = made / name
                 write_labels(path, only, like=like, dtype=dtype, names={value: names[value]})
 
     def _suffix(self, scan: Scan) -> str:
-        if self.name != "auto":
-            return MASK_SUFFIXES[self.name]
-        return ".png" if is_picture(scan.paths[0]) else MASK_SUFFIXES["nifti"]
+        return scan.mask_suffix if self.name == "auto" else MASK_SUFFIXES[self.name]
 
 
 def _of_bids(scan: Scan) -> Path | None:
     from attnseg.datasets.bids_names import mask_path
 
     return mask_path(location(scan.paths[0]))
+
+
+def _refuse_others(folder: Path, expected: Iterable[str]) -> None:
+    """The folder of a scan's masks is replaced as a whole: nothing else may be in it.
+
+    Raises:
+        DataError: something is.
+    """
+    others = {path.name for path in folder.glob("*")} - set(expected)
+    if folder.exists() and (others or not folder.is_dir()):
+        raise DataError(
+            f"{folder}: is to be replaced by the masks of its scan, and holds other files "
+            f"({', '.join(sorted(others)[:3]) or 'it is one'}); give another folder with -o"
+        )
 
 
 def file_stems(names: Mapping[int, str]) -> dict[int, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attnseg.errors import DataError, RunError, UsageError
 from attnseg.images import (
+    MASK_SUFFIXES,
     SCAN_SUFFIXES,
     Series,
     Source,
@@ -41,9 +42,14 @@ class Scan:
     reason: str = ""
 
     @property
+    def mask_suffix(self) -> str:
+        """Of its mask: PNG for pictures, NIfTI for all else."""
+        return ".png" if is_picture(self.paths[0]) else MASK_SUFFIXES["nifti"]
+
+    @property
     def mask_name(self) -> str:
-        """File name of its mask: PNG for pictures, NIfTI for all else."""
-        return self.name + (".png" if is_picture(self.paths[0]) else ".nii.gz")
+        """File name of its mask, where no other format is asked for."""
+        return self.name + self.mask_suffix
 
 
 def find_scans(

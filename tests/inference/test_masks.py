@@ -138,3 +138,20 @@ def test_masks_as_a_derivative_of_bids(make_model, make_scan, tmp_path) -> None:
     assert "not a name of BIDS" in MaskFormat(bids=True).refusal(VOLUME)
     with pytest.raises(UsageError, match="--bids"):
         MaskFormat("nrrd", bids=True)
+
+
+def test_a_folder_of_masks_never_takes_the_place_of_anything_else(
+    make_model, make_scan, tmp_path
+) -> None:
+    """The scan's own folder, and a folder in which somebody keeps other files."""
+    model, job = make_model(), Job(MaskFormat(per_label=True))
+    scan = make_scan("p1", folder="cohort/p1")
+    with pytest.raises(UsageError, match="would overwrite its scan"):
+        predict([scan], tmp_path / "cohort", model=model, job=job)
+    (tmp_path / "out" / "p1").mkdir(parents=True)
+    (tmp_path / "out" / "p1" / "notes.txt").write_text("mine")
+    outcomes = predict([scan], tmp_path / "out", model=model, job=job)
+    assert [(each.state, each.mask) for each in outcomes] == [("failed", "")]
+    assert r"holds other files (notes.txt)" in outcomes[0].reason
+    assert scan.is_file()
+    assert (tmp_path / "out" / "p1" / "notes.txt").read_text() == "mine"
