@@ -19,7 +19,7 @@ from attnseg.datasets import (
     inspect_dataset,
 )
 from attnseg.datasets.checks import find_scan_problems
-from attnseg.datasets.facts import Look, inspect_files
+from attnseg.datasets.facts import Look, inspect_files, unreadable_case
 from attnseg.datasets.mend import Mended, mend_dataset
 from attnseg.datasets.report import Check, save_json
 from attnseg.errors import DataError, UsageError
@@ -130,7 +130,11 @@ def _check_scans(
     facts = []
     with _bar("checking", len(scans)) as advance:
         for scan in scans:
-            each = inspect_files(scan.name, scan.paths, look=look)
+            each = (
+                unreadable_case(scan.name, scan.reason)
+                if scan.reason
+                else inspect_files(scan.name, scan.paths, look=look)
+            )
             facts.append(replace(each, notes=(*scan.notes, *each.notes)))
             advance()
     return Check(

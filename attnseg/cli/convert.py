@@ -1,17 +1,11 @@
 """`attnseg convert`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from attnseg.cli.options import Images, Labels, Overwrite, Series
-
-if TYPE_CHECKING:
-    from attnseg.datasets import Report
-
-_SUFFIXES = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha"}
-_WRITTEN = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 def convert(
@@ -40,70 +34,21 @@ def convert(
     overwrite: Overwrite = False,
 ) -> None:
     """Write a data set in another layout, or scans in another format; voxels stay in place."""
-    from attnseg.datasets import convert_dataset, convert_scans, find_dataset, find_layout
-    from attnseg.datasets.arrange import WRITTEN_LAYOUTS
-    from attnseg.errors import UsageError
-    from attnseg.images import is_dicom
+    from attnseg.convert import convert as run_conversion
 
-    if format not in _SUFFIXES:
-        raise UsageError(f"--format {format}: unknown; use {', '.join(_SUFFIXES)}")
-    if layout is not None and layout not in WRITTEN_LAYOUTS:
-        raise UsageError(f"--layout {layout}: unknown; use {', '.join(WRITTEN_LAYOUTS)}")
-    if (
-        source.is_file()
-        and is_dicom(source)
-        and convert_objects(source, target, like=like, series=series, overwrite=overwrite)
-    ):
-        return
-    one_file = target.name.endswith(_WRITTEN)
-    chosen = layout or images or labels
-    if chosen or find_layout(source) is not None:
-        if one_file:
-            raise UsageError(f"{target}: a data set is written to a folder; give one")
-        dataset = find_dataset(source, images=images or (), labels=labels)
-        typer.echo(dataset.describe())
-        _tell(
-            convert_dataset(
-                dataset,
-                target,
-                layout=layout or "paired",
-                suffix=_SUFFIXES[format],
-                straighten=straighten,
-                overwrite=overwrite,
-            ),
-            target,
-        )
-        return
-    from attnseg.inference import find_scans
-
-    scans = find_scans([source], num_channels=0, series=series)
-    if one_file and len(scans) > 1:
-        raise UsageError(f"{target}: {len(scans)} scans do not fit one file; give a folder")
-    targets = {
-        target if one_file else target / f"{scan.name}{_SUFFIXES[format]}": scan.paths
-        for scan in scans
-    }
-    _tell(convert_scans(targets, straighten=straighten, overwrite=overwrite), target)
-
-
-def convert_objects(
-    source: Path, target: Path, *, like: Path | None, series: str | None, overwrite: bool
-) -> bool:
-    """Masks of a DICOM object as label maps; False where the file is none."""
-    from attnseg.datasets.drawn import convert_drawn
-    from attnseg.images.dicom import drawn_kind
-
-    if drawn_kind(source) is None:
-        return False
-    paths, notes = convert_drawn(source, target, like=like, series=series, overwrite=overwrite)
-    for note in notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"written: {', '.join(map(str, paths))}")
-    return True
-
-
-def _tell(report: "Report", target: Path) -> None:
-    """What became of the cases; exit code 3 where some failed."""
+    report = run_conversion(
+        source,
+        target,
+        layout=layout,
+        format=format,
+        images=images or (),
+        labels=labels,
+        series=series,
+        like=like,
+        straighten=straighten,
+        overwrite=overwrite,
+        say=typer.echo,
+    )
     for note in report.notes:
         typer.echo(f"note: {note}")
     for name, reason in report.failed.items():

@@ -9,9 +9,14 @@ from attnseg.datasets.bids_names import label_table
 from attnseg.datasets.convert import refuse_existing, write_checked_labels
 from attnseg.errors import DataError, UsageError
 from attnseg.files import write_text
-from attnseg.images import Image, find_source, read_outline, scan_suffix, strip_suffix
-
-WRITTEN_MASKS = (".nii.gz", ".nii", ".nrrd", ".mha")
+from attnseg.images import (
+    WRITTEN_SUFFIXES,
+    Image,
+    find_source,
+    read_outline,
+    scan_suffix,
+    strip_suffix,
+)
 
 
 def convert_drawn(
@@ -57,7 +62,7 @@ def convert_drawn(
     else:
         segments = dicom.read_seg(source, like=scan.geometry if scan else None)
     maps = dicom.label_maps(segments)
-    if not target.name.endswith(WRITTEN_MASKS):
+    if not target.name.endswith(WRITTEN_SUFFIXES):
         target = target / f"{source.name.split('.')[0]}.nii.gz"
     masks = []
     for each in maps:

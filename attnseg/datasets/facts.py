@@ -197,6 +197,11 @@ def inspect_files(
     return replace(facts, findings=tuple(findings))
 
 
+def unreadable_case(name: str, reason: str) -> CaseFacts:
+    """Of a case that was found to be unreadable before it was opened."""
+    return CaseFacts(name, findings=(_unreadable(name, reason),))
+
+
 def _with_image(facts: CaseFacts, image: Image) -> CaseFacts:
     geometry = image.geometry
     return replace(
@@ -232,8 +237,12 @@ def _attempt(name: str, read: Callable[[], Image]) -> tuple[Image | None, list[F
     try:
         return read(), []
     except (DataError, OSError) as error:
-        # DataErrors say "what is wrong; what to do", the two halves of a finding.
-        problem, _, remedy = str(error).rpartition("; ")
-        if not problem:
-            problem, remedy = str(error), "repair the file or leave the case out"
-        return None, [Finding(name, "fatal", problem, remedy)]
+        return None, [_unreadable(name, str(error))]
+
+
+def _unreadable(name: str, reason: str) -> Finding:
+    """DataErrors say "what is wrong; what to do", the two halves of a finding."""
+    problem, _, remedy = reason.rpartition("; ")
+    if not problem:
+        problem, remedy = reason, "repair the file or leave the case out"
+    return Finding(name, "fatal", problem, remedy)

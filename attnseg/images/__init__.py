@@ -15,6 +15,7 @@ from attnseg.images.nifti import write_volumes
 from attnseg.images.paths import (
     MASK_SUFFIXES,
     SCAN_SUFFIXES,
+    WRITTEN_SUFFIXES,
     Series,
     Source,
     absolute,
@@ -33,6 +34,7 @@ __all__ = [
     "MASK_SUFFIXES",
     "MAX_SHEAR_DEGREES",
     "SCAN_SUFFIXES",
+    "WRITTEN_SUFFIXES",
     "Geometry",
     "Image",
     "Outline",

@@ -13,6 +13,8 @@ MGH_SUFFIXES = (".mgz", ".mgh")
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *MGH_SUFFIXES)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+# Volumes that are written, scans and masks alike.
+WRITTEN_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 SCAN_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
 # How the files of masks end, by the name of their format. A writer is chosen by it.
 MASK_SUFFIXES = {

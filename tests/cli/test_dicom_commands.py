@@ -1,5 +1,7 @@
 """DICOM on the command line: series in, objects out, and objects back as label maps."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +90,37 @@ def test_nothing_is_written_over_unasked(attnseg, real_data: Path, tmp_path: Pat
     assert result.code == 2
     assert (tmp_path / "out.nii.gz").read_bytes() == b"mine"
     assert attnseg("convert", source, tmp_path / "out.nii.gz", "--overwrite").code == 0
+
+
+@pytest.fixture
+def study(real_data: Path, tmp_path: Path) -> Path:
+    """A folder of two patients: two series of the first, and none that is whole of the second."""
+    hippocampus = real_data / DICOM / "hippocampus_series"
+    for series in ("11_HCropVolume", "13_HCropVolume"):
+        shutil.copytree(hippocampus / series, tmp_path / "study" / "p1" / series)
+    (tmp_path / "study" / "p2").mkdir()
+    (tmp_path / "study" / "p2" / "a.dcm").write_bytes(b"no DICOM at all")
+    return tmp_path / "study"
+
+
+def test_convert_tells_which_series_it_took_and_what_it_could_not_read(
+    attnseg, study: Path, tmp_path: Path
+) -> None:
+    result = attnseg("convert", study, tmp_path / "out")
+    assert result.code == 3
+    assert "note: p1: 2 series: " in result.out
+    assert "took the largest, MR, 40 images" in result.out
+    assert result.err.startswith("failed: p2: ")
+    assert str(study / "p2") in result.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["p1.nii.gz"]
+
+
+def test_check_says_why_a_place_cannot_be_read(attnseg, study: Path) -> None:
+    converted = attnseg("convert", study, study.parent / "out").err
+    reason = converted.removeprefix("failed: p2: ").split("; ")[0].strip()
+    result = attnseg("check", study, "--json", study.parent / "check.json")
+    assert result.code == 1
+    findings = json.loads((study.parent / "check.json").read_text())["findings"]
+    fatal = [each for each in findings if each["severity"] == "fatal"]
+    assert [each["case"] for each in fatal] == ["p2"]
+    assert fatal[0]["problem"] == reason

@@ -1,0 +1,92 @@
+"""`attnseg convert`: data sets into other layouts, scans into other formats, DICOM's masks into
+label maps.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from attnseg.datasets import Report, convert_dataset, convert_scans, find_dataset, find_layout
+from attnseg.datasets.arrange import WRITTEN_LAYOUTS
+from attnseg.datasets.drawn import convert_drawn
+from attnseg.errors import UsageError
+from attnseg.images import MASK_SUFFIXES, WRITTEN_SUFFIXES, is_dicom
+from attnseg.inference import find_scans
+
+FORMATS = ("nifti", "nrrd", "mha")
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    layout: str | None = None,
+    format: str = "nifti",
+    images: Sequence[str] = (),
+    labels: str | None = None,
+    series: str | None = None,
+    like: Path | None = None,
+    straighten: bool = False,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """Write what `source` is in another layout or format; voxels stay in place.
+
+    Args:
+        source: a data set, a table of cases, a scan, a folder of scans, or a DICOM object that
+            holds masks.
+        target: a folder, or the file of a single scan or object.
+        layout: of a new data set; None: "paired".
+        format: one of `FORMATS`.
+        images, labels: as of `find_dataset`.
+        series: which one of DICOM folders; None takes the largest.
+        like: the scan that a DICOM object was drawn on.
+        straighten: resample grids whose axes are askew.
+        overwrite: replace files that are there.
+        say: told how a data set was understood.
+
+    Raises:
+        UsageError: options that do not fit the source; files that are there.
+        DataError: nothing there can be read.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"--format {format}: unknown; use {', '.join(FORMATS)}")
+    if layout is not None and layout not in WRITTEN_LAYOUTS:
+        raise UsageError(f"--layout {layout}: unknown; use {', '.join(WRITTEN_LAYOUTS)}")
+    if _holds_masks(source):
+        paths, notes = convert_drawn(source, target, like=like, series=series, overwrite=overwrite)
+        return Report(done=[path.name for path in paths], notes=list(notes))
+    suffix = MASK_SUFFIXES[format]
+    one_file = target.name.endswith(WRITTEN_SUFFIXES)
+    if layout or images or labels or find_layout(source) is not None:
+        if one_file:
+            raise UsageError(f"{target}: a data set is written to a folder; give one")
+        dataset = find_dataset(source, images=images, labels=labels)
+        say(dataset.describe())
+        return convert_dataset(
+            dataset,
+            target,
+            layout=layout or "paired",
+            suffix=suffix,
+            straighten=straighten,
+            overwrite=overwrite,
+        )
+    scans = find_scans([source], num_channels=0, series=series)
+    if one_file and len(scans) > 1:
+        raise UsageError(f"{target}: {len(scans)} scans do not fit one file; give a folder")
+    targets = {
+        target if one_file else target / f"{scan.name}{suffix}": scan.paths
+        for scan in scans
+        if not scan.reason
+    }
+    report = convert_scans(targets, straighten=straighten, overwrite=overwrite)
+    report.failed |= {scan.name: scan.reason for scan in scans if scan.reason}
+    report.notes += [f"{scan.name}: {note}" for scan in scans for note in scan.notes]
+    return report
+
+
+def _holds_masks(source: Path) -> bool:
+    if not source.is_file() or not is_dicom(source):
+        return False
+    from attnseg.images.dicom import drawn_kind
+
+    return drawn_kind(source) is not None
