@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,61 +11,12 @@ from attnseg.datasets.findings import Finding, count_severities
 from attnseg.datasets.report import Check
 from attnseg.files import write_text
 from attnseg.visualization.histogram import histogram_svg
+from attnseg.visualization.page import colour_code, colour_key, html_page, section
 from attnseg.visualization.palette import Colour, label_colours
 from attnseg.visualization.thumbnails import Thumbnail, data_uri
 
 _MAX_THUMBNAILS = 50
 _MAX_HISTOGRAMS = 40
-_STYLE = """
-:root { color-scheme: light dark;
-  --page: #ffffff; --card: #f6f8fa; --line: #d0d7de; --text: #1f2328; --muted: #59636e;
-  --fatal: #b3261e; --fixable: #8a5a00; --harmless: #2f5d8a; }
-@media (prefers-color-scheme: dark) { :root {
-  --page: #0d1117; --card: #161b22; --line: #30363d; --text: #e6edf3; --muted: #9198a1;
-  --fatal: #ff8a80; --fixable: #f0b849; --harmless: #86b7e8; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--text);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 68rem; margin: 0 auto; padding: 2rem 1.25rem 3rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; }
-h2 { font-size: 1.15rem; margin: 2.25rem 0 .75rem; }
-p { margin: .25rem 0; }
-.muted, footer { color: var(--muted); }
-.data, td, figcaption, li { overflow-wrap: anywhere; }
-.case { overflow-wrap: break-word; max-width: 16rem; font-weight: 600; }
-.counts { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1.25rem 0 0; padding: 0; }
-.counts li { list-style: none; min-width: 7rem; padding: .6rem .9rem; background: var(--card);
-  border: 1px solid var(--line); border-radius: .5rem; }
-.counts b { display: block; font-size: 1.5rem; line-height: 1.2; }
-.understood { margin: 0; padding: 0; list-style: none; font-size: .95rem; }
-table { width: 100%; border-collapse: collapse; font-size: .95rem; }
-th { text-align: left; font-weight: 600; color: var(--muted); }
-th, td { padding: .5rem .75rem .5rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; }
-.severity { font-weight: 600; } .severity, .number { white-space: nowrap; }
-.fatal { color: var(--fatal); } .fixable { color: var(--fixable); }
-.harmless { color: var(--harmless); }
-.grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
-figure { margin: 0; padding: .75rem; background: var(--card); border: 1px solid var(--line);
-  border-radius: .5rem; }
-figure img { display: block; margin: 0 auto .5rem; border-radius: .25rem; }
-figure svg { display: block; width: 100%; height: auto; }
-figcaption { font-size: .9rem; }
-figcaption ul { margin: .25rem 0 0; padding-left: 1.1rem; }
-svg text { fill: var(--muted); font: 11px system-ui, sans-serif; }
-svg .axis { stroke: var(--line); } svg .median { stroke: var(--text); stroke-dasharray: 3 2; }
-.key { display: inline-block; width: .8em; height: .8em; margin-right: .4em;
-  border-radius: .15em; }
-.legend { display: flex; flex-wrap: wrap; gap: .25rem 1rem; margin: 0 0 .75rem; padding: 0;
-  list-style: none; font-size: .9rem; }
-footer { margin-top: 3rem; font-size: .85rem; }
-@media (max-width: 40rem) {
-  main { padding: 1.25rem 1rem 2rem; }
-  .findings thead { display: none; }
-  .findings tr { display: block; padding: .6rem 0; border-bottom: 1px solid var(--line); }
-  .findings td { display: block; padding: 0; border: 0; }
-  .counts li { min-width: 0; flex: 1 1 40%; } }
-"""
 
 
 def check_page(check: Check, thumbnails: Mapping[str, Thumbnail]) -> str:
@@ -81,28 +31,18 @@ def check_page(check: Check, thumbnails: Mapping[str, Thumbnail]) -> str:
         "<h1>Data check</h1>",
         f'<p class="data muted">{escape(check.data)}</p>',
         _counts(check),
-        _section("What was understood", _understood(check)),
-        _section("Findings", _findings(check.by_severity)),
-        _section("Cases with a finding", _pictures(check, thumbnails, colours)),
-        _section("Volume of each label", _histograms(check, colours)),
-        _section("All cases", _ranges(check.facts)),
-        f"<footer>attnseg {escape(version('attnseg'))}</footer>",
+        section("What was understood", _understood(check)),
+        section("Findings", _findings(check.by_severity)),
+        section("Cases with a finding", _pictures(check, thumbnails, colours)),
+        section("Volume of each label", _histograms(check, colours)),
+        section("All cases", _ranges(check.facts)),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Data check: {escape(check.data)}</title><style>{_STYLE}</style></head>\n"
-        f"<body><main>{''.join(body)}</main></body></html>\n"
-    )
+    return html_page(f"Data check: {check.data}", "".join(body))
 
 
 def save_check_page(check: Check, thumbnails: Mapping[str, Thumbnail], path: Path) -> None:
     """Write `check_page`, whole or not at all."""
     write_text(path, check_page(check, thumbnails))
-
-
-def _section(title: str, content: str) -> str:
-    return f"\n<section><h2>{title}</h2>{content}</section>" if content else ""
 
 
 def _counts(check: Check) -> str:
@@ -148,7 +88,7 @@ def _pictures(
         return ""
     used = {int(v) for name in shown for v in np.unique(thumbnails[name].labels)} - {0}
     legend = "".join(
-        f"<li>{_key(colours[value])}{escape(_name(value, check.label_names))}</li>"
+        f"<li>{colour_key(colours[value])}{escape(_name(value, check.label_names))}</li>"
         for value in sorted(used & colours.keys())
     )
     rest = len(of_case) - len(shown)
@@ -187,9 +127,9 @@ def _histograms(check: Check, colours: Mapping[int, Colour]) -> str:
     figures = []
     for value, by_case in list(check.volumes.items())[:_MAX_HISTOGRAMS]:
         name = _name(value, check.label_names)
-        svg = histogram_svg(list(by_case.values()), colour=_code(colours[value]), unit=unit)
+        svg = histogram_svg(list(by_case.values()), colour=colour_code(colours[value]), unit=unit)
         figures.append(
-            f"<figure>{svg}<figcaption>{_key(colours[value])}<b>{escape(name)}</b> "
+            f"<figure>{svg}<figcaption>{colour_key(colours[value])}<b>{escape(name)}</b> "
             f'<span class="muted">in {len(by_case)} case(s)</span></figcaption></figure>'
         )
     return f'<div class="grid">{"".join(figures)}</div>' if figures else ""
@@ -226,14 +166,3 @@ def _ranges(facts: Sequence[CaseFacts]) -> str:
 
 def _name(value: int, names: Mapping[int, str]) -> str:
     return f"{value} {names[value]}" if value in names else f"label {value}"
-
-
-def _key(colour: Colour) -> str:
-    return f'<span class="key" style="background: {_code(colour)}"></span>'
-
-
-def _code(colour: Colour) -> str:
-    """As `#e69f00`."""
-    if isinstance(colour, str):
-        return colour
-    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
