@@ -13,12 +13,21 @@ from attnseg.evaluation.metrics import (
 from attnseg.evaluation.results import CaseResult, Evaluation, LabelResult, Score
 from attnseg.evaluation.statistics import Difference, bootstrap_interval, paired_difference
 from attnseg.evaluation.table import print_table, table_lines
+from attnseg.evaluation.verdicts import (
+    GateJudgement,
+    Judgement,
+    judge_gates,
+    mean_judgement,
+    save_judgements,
+)
 
 __all__ = [
     "CaseResult",
     "Counts",
     "Difference",
     "Evaluation",
+    "GateJudgement",
+    "Judgement",
     "LabelResult",
     "Score",
     "bootstrap_interval",
@@ -27,12 +36,15 @@ __all__ = [
     "evaluate",
     "find_label_names",
     "find_label_scheme",
+    "judge_gates",
     "label_values",
     "match_files",
+    "mean_judgement",
     "overlap_counts",
     "paired_difference",
     "print_table",
     "region_counts",
+    "save_judgements",
     "table_lines",
     "volume_ml",
 ]
