@@ -4,6 +4,7 @@ from pathlib import Path
 
 from attnseg.datasets.labels import LabelScheme, read_label_scheme
 from attnseg.errors import DataError
+from attnseg.evaluation.calibration import probability_path
 from attnseg.images import is_scan, strip_suffix
 
 
@@ -80,8 +81,10 @@ def _case_name(path: Path) -> str:
 def _masks(folder: Path) -> dict[str, Path]:
     """Masks of a folder by case name, in order of the names."""
     masks: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if not is_scan(path):
+    paths = [path for path in sorted(folder.iterdir()) if is_scan(path)]
+    probabilities = {probability_path(path) for path in paths}
+    for path in paths:
+        if path in probabilities:
             continue
         name = _case_name(path)
         if name in masks:
