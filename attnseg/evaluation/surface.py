@@ -89,7 +89,9 @@ def surface_figures(
     prediction, reference = prediction[box], reference[box]
     if not (prediction.any() and reference.any()):
         return Surface(0.0, math.inf, math.inf)
-    ours, theirs = _elements(prediction, spacing_mm), _elements(reference, spacing_mm)
+    # NIfTI's first axis is the fastest in memory: blocks go along the slowest one.
+    order = np.argsort([-abs(step) for step in reference.strides], kind="stable")
+    ours, theirs = (_elements(mask, spacing_mm, order) for mask in (prediction, reference))
     areas, distances = _sorted(ours, theirs, spacing_mm)
     areas_back, distances_back = _sorted(theirs, ours, spacing_mm)
     total = areas.sum() + areas_back.sum()
@@ -115,10 +117,8 @@ class _Elements:
     areas: np.ndarray
 
 
-def _elements(mask: np.ndarray, spacing_mm: tuple[float, ...]) -> _Elements:
-    """Elements of a mask, beyond whose edge all is outside."""
-    # NIfTI's first axis is the fastest in memory: blocks go along the slowest one.
-    order = np.argsort([-abs(step) for step in mask.strides], kind="stable")
+def _elements(mask: np.ndarray, spacing_mm: tuple[float, ...], order: np.ndarray) -> _Elements:
+    """Elements of a mask, beyond whose edge all is outside; visited along the axes in `order`."""
     view = mask.transpose(order)
     rows, across = view.shape[0] + 1, tuple(n + 1 for n in view.shape[1:])
     step = max(1, _BLOCK // math.prod(across))

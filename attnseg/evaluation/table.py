@@ -61,13 +61,21 @@ def _case_table(evaluation: Evaluation, cases: list[CaseResult], title: str) -> 
 
 
 def _label_table(evaluation: Evaluation) -> "Table":
-    table = _table(f"Dice per label, {len(evaluation.cases)} case(s)", "label")
     full = evaluation.tolerance_mm is not None
+    heading = "Dice and surface distances" if full else "Dice"
+    table = _table(f"{heading} per label, {len(evaluation.cases)} case(s)", "label")
     # Eighty columns: what is rarely other than zero is shown only then.
     empty = any(label.both_empty for label in evaluation.labels)
-    spread = ["sd", "min"] if full else ["sd", "median", "min"]
+    spread = [] if full else ["sd", "median", "min"]
     surface = ["NSD", "HD95", "ASSD"] * full
-    for column in ["mean", "95 % interval", *spread, *surface, "cases", *["empty"] * empty]:
+    for column in [
+        "Dice" if full else "mean",
+        "95 % interval",
+        *spread,
+        *surface,
+        "cases",
+        *["empty"] * empty,
+    ]:
         table.add_column(column, justify="right", no_wrap=True)
     for label in evaluation.labels:
         table.add_row(
@@ -83,7 +91,7 @@ def _label_table(evaluation: Evaluation) -> "Table":
         "mean over labels",
         _number(evaluation.mean_dice),
         _interval(evaluation.ci95),
-        _number(evaluation.sd),
+        *[_number(evaluation.sd)] * (not full),
         style="bold",
     )
     return table
