@@ -7,6 +7,7 @@ which marching cubes draws there. In 2D a corner has four voxels and its element
 
 Only surfaces are visited: a k-d tree names the nearest element of the other one, and the distance
 is computed from grid indices as an exact distance transform computes it, to the same number.
+Where a mask is noise, the transform itself does the naming.
 """
 
 import itertools
@@ -15,11 +16,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 # Voxels whose codes exist at one time.
 _BLOCK = 1 << 20
 _PERCENT = 95
+# Noise has a surface everywhere: more elements than these, and more than one in so many places of
+# the box, are looked up faster in a distance transform.
+_MANY, _DENSE = 1 << 16, 16
 
 # Marching cubes knows 14 cases; turns, mirror images and inside for outside give all 256 codes. Bit
 # 7 of a code is the voxel (0, 0, 0), bit 0 is (1, 1, 1). Each case has an area in eighths by the
@@ -190,13 +195,25 @@ def _sorted(
     apart = np.flatnonzero(others.keys[position] != elements.keys)
     if len(apart):
         places = elements.places[apart]
-        tree = cKDTree(others.places * spacing_mm, balanced_tree=False, compact_nodes=False)
-        _, nearest = tree.query(places * spacing_mm)
         # From whole steps: coordinates' rounding must not move a distance over the tolerance.
-        steps = (places - others.places[nearest]) * spacing_mm
+        steps = (places - _nearest(places, others.places, spacing_mm)) * spacing_mm
         distances[apart] = np.sqrt((steps * steps).sum(axis=1))
     order = np.lexsort((elements.areas, distances))
     return elements.areas[order], distances[order]
+
+
+def _nearest(places: np.ndarray, others: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:
+    """`[n, axes]` the nearest of the others to each place."""
+    box = np.maximum(places.max(axis=0), others.max(axis=0)) + 1
+    if len(places) > max(_MANY, math.prod(box.tolist()) // _DENSE):
+        free = np.ones(box, dtype=bool)
+        free[tuple(others.T)] = False
+        found = distance_transform_edt(
+            free, sampling=spacing_mm, return_distances=False, return_indices=True
+        )
+        return np.asarray(found[(slice(None), *places.T)].T)
+    tree = cKDTree(others * spacing_mm, balanced_tree=False, compact_nodes=False)
+    return np.asarray(others[tree.query(places * spacing_mm)[1]])
 
 
 def _percentile(areas: np.ndarray, distances: np.ndarray) -> float:

@@ -25,10 +25,15 @@ def test_train_predict_evaluate(attnseg, dataset, model, tmp_path):
         assert mask.affine.tobytes() == source.affine.tobytes()
         assert mask.get_data_dtype() == np.uint8
 
-    result = attnseg("evaluate", "predictions", dataset / "labels", "--json", "scores.json")
+    files = ("--json", "scores.json", "--csv", "scores.csv")
+    result = attnseg("evaluate", "predictions", dataset / "labels", *files, "--tolerance-mm", "2")
     assert result.code == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert len(scores["cases"]) == 3
+    assert scores["tolerance_mm"] == 2
+    assert all(name in result.out for name in ("NSD at 2 mm", "HD95", "ASSD"))
+    rows = (tmp_path / "scores.csv").read_text().splitlines()
+    assert len(rows) == 1 + sum(len(case["labels"]) for case in scores["cases"])
     prediction = nib.load(tmp_path / "predictions" / "c0.nii.gz").get_fdata() > 0
     reference = nib.load(dataset / "labels" / "c0.nii.gz").get_fdata() > 0
     expected = 2 * (prediction & reference).sum() / (prediction.sum() + reference.sum())

@@ -90,9 +90,15 @@ def test_spheres_around_one_centre() -> None:
 
 @pytest.mark.parametrize("spacing_mm", [ONE, (0.7, 1.3, 3.0)])
 @pytest.mark.parametrize("shape", [(9, 8, 7), (9, 8)])
+@pytest.mark.parametrize("many", [0, 1 << 16])
 def test_noise_holds_every_code_and_equals_the_oracle(
-    spacing_mm: tuple[float, ...], shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...],
+    shape: tuple[int, ...],
+    many: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """By the tree, and as large dense masks are, by a distance transform."""
+    monkeypatch.setattr("attnseg.evaluation.surface._MANY", many)
     rng = np.random.default_rng(0)
     spacing_mm = spacing_mm[: len(shape)]
     for share in (0.02, 0.3, 0.5, 0.8):
