@@ -18,8 +18,9 @@ _BLOCK = 1 << 20
 
 CALIBRATION = {
     "calibration": "of the probabilities (NAME_probabilities.nii.gz beside the predictions), over "
-    "all voxels that are not ignored, background included: of all cases together and of each; "
-    "failed: cases whose probabilities could not be compared, with the reason",
+    "all voxels that are not ignored, background included, of the cases in which all labels were "
+    "drawn: of all cases together and of each; failed: cases whose probabilities could not be "
+    "compared, with the reason",
     "ece": "expected calibration error (Guo et al. 2017): 15 bins of equal width by the largest "
     "probability of a voxel; sum over the bins of their share of the voxels × |mean of that "
     "probability - share of voxels where its class is the reference's|",

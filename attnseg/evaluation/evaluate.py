@@ -71,7 +71,9 @@ def evaluate(
     )
     if full and not scheme.regions:
         classes = (0, *sorted(scheme.names)) if scheme.names else None
-        found = replace(found, calibration=_calibration(found.cases, classes, white, scheme.ignore))
+        # Where a label was not drawn, nobody knows which class is right.
+        drawn = [case for case in found.cases if case.name not in scheme.present]
+        found = replace(found, calibration=_calibration(drawn, classes, white, scheme.ignore))
     return replace(found, not_predicted=unmatched_references(prediction, reference))
 
 

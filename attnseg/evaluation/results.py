@@ -13,40 +13,11 @@ from typing import Any
 import numpy as np
 
 from attnseg.evaluation.calibration import CALIBRATION, Calibration
-from attnseg.evaluation.figures import FIGURES
+from attnseg.evaluation.definitions import DEFINITIONS, FULL_DEFINITIONS
 from attnseg.evaluation.statistics import bootstrap_interval, bootstrap_intervals
 from attnseg.files import write_text
 
 Interval = tuple[float, float]
-
-DEFINITIONS = {
-    "dice": "Dice = 2|A∩B|/(|A|+|B|) over voxels; null where both masks lack the label",
-    "mean, median, sd, min": "Dice of one label over the cases where it is not null; sd is the "
-    "sample's (divided by n - 1), null for a single case",
-    "ci95": "95 % confidence interval of the mean: percentiles 2.5 and 97.5 of the means of 10000 "
-    "draws of as many cases, with replacement; null for a single case",
-    "cases": "cases where the Dice of the label is not null",
-    "both_empty": "cases where neither mask has the label; they are in no mean",
-    "missed": "cases where the reference has the label and the prediction does not",
-    "false_alarm": "cases where the prediction has the label and the reference does not",
-    "mean_dice": "mean over the labels of their mean Dice, with its ci95; for one case, mean over "
-    "its labels; sd is that of the cases' means",
-    "predicted_voxels, reference_voxels": "voxels of the label; of a picture, pixels",
-    "predicted_ml, reference_ml": "voxels of the label × voxel volume, in millilitres; null for "
-    "pictures, whose pixels have no known size",
-    "labels": "every value but 0 that any prediction or reference holds; where the data set has "
-    "regions, those: the voxels of all labels that belong to one",
-    "ignored": "voxels that the reference marks to be ignored are in no count, and a label that "
-    "was not drawn in a case (labels_present) is not scored there",
-    "not_predicted": "references without a prediction; they are in no mean",
-    "failed": "cases that could not be compared, with the reason; they are in no mean",
-}
-_FULL_DEFINITIONS = {
-    "figures": "mean of each figure of a label over the cases where it is not null, the ci95 of "
-    "that mean, and the number of those cases; all are null where both masks lack the label",
-    "tolerance_mm": "distance up to which surfaces agree (nsd); of pictures, in pixels",
-    **FIGURES,
-}
 
 
 @dataclass(frozen=True)
@@ -173,6 +144,12 @@ class Evaluation:
         table = [[case.dice(label.value) for label in self.labels] for case in self.cases]
         return bootstrap_interval(np.array(table).reshape(len(self.cases), len(self.labels)))
 
+    @property
+    def mean_figures(self) -> dict[str, float]:
+        """Mean over the labels of their mean of each figure; empty where none was asked for."""
+        rows = [label.figures for label in self.labels]
+        return {name: mean([row[name].mean for row in rows]) for name in (rows[0] if rows else ())}
+
     def to_json(self) -> dict[str, Any]:
         """Everything as plain types, with what each number means; NaN becomes null."""
         import attnseg
@@ -180,8 +157,9 @@ class Evaluation:
         definitions = dict(DEFINITIONS)
         extra: dict[str, Any] = {}
         if self.tolerance_mm is not None:
-            definitions |= _FULL_DEFINITIONS
+            definitions |= FULL_DEFINITIONS
             extra["tolerance_mm"] = self.tolerance_mm
+            extra["mean_figures"] = _plain(self.mean_figures)
         if self.calibration is not None:
             definitions |= CALIBRATION
             extra["calibration"] = _plain(vars(self.calibration))

@@ -2,9 +2,10 @@
 
 import io
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from attnseg.evaluation.results import CaseResult, Evaluation, Interval, LabelResult
+from attnseg.evaluation.results import CaseResult, Evaluation, Interval
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,7 +84,7 @@ def _label_table(evaluation: Evaluation) -> "Table":
             _number(label.mean),
             _interval(label.ci95),
             *(_number(getattr(label, name)) for name in spread),
-            *_surface_cells(label) * full,
+            *_surface_cells({name: each.mean for name, each in label.figures.items()}),
             *map(str, (label.cases, *[label.both_empty] * empty)),
         )
     table.add_section()
@@ -92,16 +93,16 @@ def _label_table(evaluation: Evaluation) -> "Table":
         _number(evaluation.mean_dice),
         _interval(evaluation.ci95),
         *[_number(evaluation.sd)] * (not full),
+        *_surface_cells(evaluation.mean_figures),
         style="bold",
     )
     return table
 
 
-def _surface_cells(label: LabelResult) -> list[str]:
-    if not label.figures:
+def _surface_cells(means: Mapping[str, float]) -> list[str]:
+    if not means:
         return []
-    nsd, hd95, assd = (label.figures[name].mean for name in ("nsd", "hd95_mm", "assd_mm"))
-    return [_number(nsd), _distance(hd95), _distance(assd)]
+    return [_number(means["nsd"]), _distance(means["hd95_mm"]), _distance(means["assd_mm"])]
 
 
 def _notes(evaluation: Evaluation) -> list[str]:

@@ -41,6 +41,20 @@ def test_train_predict_evaluate(attnseg, dataset, model, tmp_path):
     assert abs(found["labels"]["1"]["dice"] - expected) < 1e-12
 
 
+def test_saved_probabilities_are_scored(attnseg, dataset, model, tmp_path):
+    scans = dataset / "images"
+    assert attnseg("predict", scans, "-m", model, "-o", "sure", "--save-probabilities").code == 0
+    result = attnseg("evaluate", "sure", dataset / "labels", "--json", "scores.json")
+    assert result.code == 0
+    assert "calibration of 3 case(s): ECE" in result.out
+    found = json.loads((tmp_path / "scores.json").read_text())["calibration"]
+    volumes = nib.load(tmp_path / "sure" / "c0_probabilities.nii.gz").get_fdata()
+    reference = nib.load(dataset / "labels" / "c0.nii.gz").get_fdata()
+    true = np.stack([reference == value for value in range(volumes.shape[-1])], axis=-1)
+    brier = ((volumes - true) ** 2).sum(axis=-1).mean()
+    assert abs(found["cases"]["c0"]["brier"] - brier) < 1e-6
+
+
 def test_the_run_folder_can_stand_for_the_model(attnseg, dataset, model):
     assert attnseg("predict", dataset / "images" / "c0.nii.gz", "-m", "runs/toy").code == 0
     assert attnseg("predict", dataset / "images" / "c1.nii.gz", "-m", model).code == 0

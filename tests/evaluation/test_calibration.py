@@ -111,3 +111,20 @@ def test_probabilities_beside_the_predictions(tmp_path: Path, labels: np.ndarray
     assert content["calibration"]["brier"] == found.calibration.brier
     assert content["calibration"].keys() <= {*content["definitions"], "cases", "failed"}
     assert evaluate(tmp_path / "ours", tmp_path / "theirs").calibration is None
+
+
+def test_cases_in_which_a_label_was_not_drawn_are_left_out(
+    tmp_path: Path, labels: np.ndarray
+) -> None:
+    for name in ("a", "b"):
+        mask = mask_file(tmp_path / "ours" / f"{name}.nii.gz", labels)
+        mask_file(tmp_path / "theirs" / f"{name}.nii.gz", labels)
+        path = mask.with_name(f"{name}_probabilities.nii.gz")
+        probability_file(path, np.full((3, *SHAPE), 1 / 3), like=mask)
+    names = '{"labels": {"0": "nothing", "1": "one", "2": "two"}}'
+    (tmp_path / "theirs" / "dataset.json").write_text(names)
+    (tmp_path / "theirs" / "labels_present.json").write_text('{"b": [1]}')
+    found = evaluate(tmp_path / "ours", tmp_path / "theirs", full=True).calibration
+    assert found is not None
+    assert list(found.cases) == ["a"]
+    assert found.brier == pytest.approx(2 / 3, abs=1e-4)

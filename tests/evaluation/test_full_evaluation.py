@@ -95,6 +95,7 @@ def test_json_names_and_defines_every_figure(found: Evaluation, tmp_path: Path) 
     assert content["labels"][0].keys() - {"value", "name"} <= named
     assert content["labels"][0]["figures"].keys() == FIGURES.keys() <= named
     assert content["tolerance_mm"] == 2.0
+    assert content["mean_figures"]["nsd"] == (0.5 + 1.0) / 2
     (missed,) = [case for case in content["cases"] if case["name"] == "missed"]
     assert missed["labels"]["1"].keys() <= named
     assert missed["labels"]["1"]["hd95_mm"] is None
@@ -123,6 +124,8 @@ def test_table_within_100_columns(found: Evaluation) -> None:
     assert max(map(len, lines)) <= 100
     row = next(line.split() for line in lines if line.split()[:2] == ["1", "0.3750"])
     assert row[3:] == ["0.5000", "1.00", f"{found.labels[0].figures['assd_mm'].mean:.2f}", "4", "1"]
+    row = next(line.split() for line in lines if "mean over labels" in line)
+    assert row[-3:-1] == ["0.7500", "0.50"]
     assert "NSD at 2 mm; HD95 and ASSD in mm (of pictures, in pixels)" in lines
     assert any(line.startswith("labels missed: 1, false alarms: 1;") for line in lines)
 
