@@ -13,6 +13,8 @@ from attnseg.images.components import components
 
 # More than half of the union: no lesion can then match two others.
 _MATCH_IOU = 0.5
+# Voxels that are compared at one time.
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,7 @@ def count_lesions(prediction: np.ndarray, reference: np.ndarray) -> Lesions:
     assert prediction.shape == reference.shape, (prediction.shape, reference.shape)
     ours, our_sizes = components(prediction)
     theirs, their_sizes = components(reference)
-    both = prediction & reference
-    pairs = ours[both].astype(np.int64) * (len(their_sizes) + 1) + theirs[both]
-    codes, shared = np.unique(pairs, return_counts=True)
-    a, b = np.divmod(codes, len(their_sizes) + 1)
+    a, b, shared = _overlaps(ours, theirs)
     iou = shared / (our_sizes[a - 1] + their_sizes[b - 1] - shared)
     matches = iou > _MATCH_IOU
     return Lesions(
@@ -102,3 +101,22 @@ def count_lesions(prediction: np.ndarray, reference: np.ndarray) -> Lesions:
         matched=int(np.count_nonzero(matches)),
         iou=float(iou[matches].sum()),
     )
+
+
+def _overlaps(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which components meet: `[pairs]` number of ours, number of theirs, voxels that both have."""
+    # Along memory neighbours mostly belong to one pair: whole runs are counted, block by block.
+    order = np.argsort([-abs(step) for step in ours.strides], kind="stable")
+    ours, theirs = ours.transpose(order), theirs.transpose(order)
+    step = max(1, _BLOCK // max(1, math.prod(ours.shape[1:])))
+    codes, lengths = [], []
+    for start in range(0, ours.shape[0], step):
+        a, b = (each[start : start + step].ravel().astype(np.int64) for each in (ours, theirs))
+        code = np.where((a > 0) & (b > 0), a << 32 | b, 0)
+        starts = np.flatnonzero(np.diff(code, prepend=-1))
+        codes.append(code[starts])
+        lengths.append(np.diff(starts, append=len(code)))
+    pairs, index = np.unique(np.concatenate(codes), return_inverse=True)
+    voxels = np.bincount(index, np.concatenate(lengths)).astype(np.int64)
+    meet = pairs > 0
+    return pairs[meet] >> 32, pairs[meet] & (2**32 - 1), voxels[meet]

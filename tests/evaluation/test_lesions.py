@@ -54,3 +54,24 @@ def test_voxels_hang_together_through_corners() -> None:
     mask = np.zeros((4, 4, 4), dtype=bool)
     mask[0, 0, 0] = mask[1, 1, 1] = mask[3, 3, 3] = True
     assert count_lesions(mask, mask).reference == 2
+
+
+def test_noise_by_definition_in_any_order_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy.ndimage import label
+
+    monkeypatch.setattr("attnseg.evaluation.lesions._BLOCK", 100)
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.random((12, 11, 10)) < 0.05, rng.random((12, 11, 10)) < 0.05
+    theirs[:4] = ours[:4]
+    everywhere = np.ones((3, 3, 3))
+    (a, n), (b, m) = label(ours, everywhere), label(theirs, everywhere)
+    shared = np.array([[((a == x) & (b == y)).sum() for y in range(m + 1)] for x in range(n + 1)])
+    joined = np.array([[((a == x) | (b == y)).sum() for y in range(m + 1)] for x in range(n + 1)])
+    shared, iou = shared[1:, 1:], (shared / joined)[1:, 1:]
+    found = count_lesions(np.asfortranarray(ours), theirs)
+    assert found == count_lesions(ours, theirs)
+    assert (found.predicted, found.reference) == (n, m)
+    assert found.true == (shared > 0).any(axis=1).sum()
+    assert found.found == (shared > 0).any(axis=0).sum()
+    assert found.matched == (iou > 0.5).sum() > 0
+    assert found.iou == pytest.approx(iou[iou > 0.5].sum())
