@@ -100,10 +100,9 @@ def _case_name(path: Path) -> str:
 def _masks(folder: Path) -> dict[str, Path]:
     """Masks of a folder by case name, in order of the names."""
     masks: dict[str, Path] = {}
-    names = {_case_name(path) for path in folder.iterdir() if is_scan(path)}
-    for path in sorted(folder.iterdir()):
-        if not is_scan(path):
-            continue
+    paths = [path for path in sorted(folder.iterdir()) if is_scan(path)]
+    names = {_case_name(path) for path in paths}
+    for path in paths:
         name = _case_name(path)
         if _BESIDE.search(name) and _BESIDE.sub("", name) in names:
             continue

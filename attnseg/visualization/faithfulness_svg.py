@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from attnseg.evaluation.faithfulness import Curve
 
 _WIDTH, _HEIGHT = 320, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 10, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 18, 10, 34
 HIGHEST = "#d55e00"
 
 
