@@ -174,10 +174,10 @@ def test_memory_stays_within_the_bound(make_model, make_scan, tmp_path):
     )
     arguments = [str(path), "-m", str(model), "-o", str(tmp_path / "out"), "--save-attention"]
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments, "--max-ram", "750M"],
+        [sys.executable, "-c", script, *arguments, "--max-ram", "900M"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout
     peak = int(done.stdout.rsplit("PEAK", 1)[1])
-    assert peak <= 750 * 2**20
+    assert peak <= 900 * 2**20
     assert (tmp_path / "out" / "scan_attention.nii.gz").exists()
