@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from attnseg.cli.check import check
+from attnseg.cli.compare import compare
 from attnseg.cli.convert import convert
 from attnseg.cli.demo import demo
 from attnseg.cli.doctor import doctor
@@ -47,7 +48,7 @@ def _root(
     """Medical image segmentation with the Attention U-Net: train, predict, see where it looks."""
 
 
-for command in (demo, check, plan, train, predict, evaluate, convert, doctor):
+for command in (demo, check, plan, train, predict, evaluate, compare, convert, doctor):
     app.command()(command)
 app.add_typer(model_app, name="model")
 
