@@ -70,9 +70,9 @@ def _labels(comparison: Comparison) -> "Table":
     metric = comparison.metric
     title = (
         f"{metric.title} of {len(comparison.cases)} case(s) that both have ({direction(comparison)}"
-        f"; wins are B's, ties within {metric.margin:g}{metric.unit})"
+        f"; W/T/L of B, ties within {metric.margin:g}{metric.unit}; p of labels after Holm)"
     )
-    columns = ("A", "B", "B - A", "95 % interval", "p", "Holm", "win/tie/loss", "cases")
+    columns = ("A", "B", "B - A", "95 % interval", "p", "W/T/L", "cases")
     table = _table(title, "label", columns)
     for label in comparison.labels:
         table.add_row(*_row(label))
@@ -89,8 +89,7 @@ def _row(paired: Paired) -> list[str]:
         plain(paired.mean_b),
         signed(paired.difference.mean),
         signed_interval(paired.difference),
-        p_value(paired.p),
-        p_value(paired.p_holm),
+        p_value(paired.p if paired.value is None else paired.p_holm),
         f"{paired.wins}/{paired.ties}/{paired.losses}",
         str(len(paired.cases)),
     ]
@@ -114,12 +113,18 @@ def _sizes(comparison: Comparison) -> "Table":
 
 
 def _cases(comparison: Comparison) -> "Table":
-    table = _table("Most changed cases (means over labels)", "case", ("A", "B", "B - A"))
+    """Means over labels, and the label that makes the case one of these."""
+    title = "Most changed cases (means over labels)"
+    table = _table(title, "case", ("A", "B", "B - A", "most on label"))
+    by_case = comparison.by_case()
     overall = comparison.overall
     means = {name: (a, b) for name, a, b in zip(overall.cases, overall.a, overall.b, strict=True)}
     for name in comparison.most_changed():
         a, b = means[name]
-        table.add_row(_safe(name), plain(a), plain(b), signed(b - a))
+        changes = {label: theirs - ours for label, (ours, theirs) in by_case[name].items()}
+        label = max(changes, key=lambda each: abs(changes[each]))
+        most = f"{_safe(label)} {signed(changes[label])}"
+        table.add_row(_safe(name), plain(a), plain(b), signed(b - a), most)
     return table
 
 
@@ -127,10 +132,10 @@ def _table(title: str, first: str, columns: tuple[str, ...]) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(first, overflow="fold")
     for column in columns:
-        table.add_column(column, justify="right", no_wrap=column != "label")
+        table.add_column(column, justify="right", no_wrap=column != "most on label")
     return table
 
 
