@@ -71,9 +71,12 @@ def _pictures(
     pictures = {}
     for name in dict.fromkeys((*found.most_changed(), *found.worst())):
         case, other = ours[name], theirs[name]
-        masks = [_mask(path, values) for path in (case.reference, case.prediction)]
-        scan = read_image(scans[name]) if name in scans else None
-        pictures[name] = side_by_side(*masks, _mask(other.prediction, values), scan)
+        pictures[name] = side_by_side(
+            _mask(case.reference, values),
+            _mask(case.prediction, values),
+            _mask(other.prediction, values),
+            read_image(scans[name]) if name in scans else None,
+        )
     return pictures
 
 

@@ -103,11 +103,11 @@ def save_csv(comparison: Comparison, path: Path) -> None:
     field = comparison.metric.field
     writer.writerow(["case", "value", "label", f"{field}_a", f"{field}_b", "b_minus_a"])
     lines = [
-        (name, label.value, label.name, a, b, b - a)
+        (name, label.value or 0, label.name, a, b, b - a)
         for label in comparison.labels
         for name, a, b in zip(label.cases, label.a, label.b, strict=True)
     ]
-    writer.writerows(sorted(lines, key=lambda line: (line[0], line[1])))
+    writer.writerows(sorted(lines))
     write_text(path, stream.getvalue())
 
 
@@ -135,7 +135,7 @@ def _sentence(paired: Paired, metric: Metric, num_labels: int) -> str:
         return (
             f"{start} neither is shown to be better: B - A is {mean:+.3f}{unit} "
             f"[{low:+.3f}, {high:+.3f}]; no mean difference larger than {largest:.3f}{unit} is "
-            f"compatible with these {count} cases.{_beside(paired)}"
+            f"compatible with these {count} cases at 95 %.{_beside(paired)}"
         )
     near, far = sorted((abs(low), abs(high)))
     text = f"{better} is better {where} by {abs(mean):.3f}{unit} [{near:.3f}, {far:.3f}]"

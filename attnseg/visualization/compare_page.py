@@ -128,7 +128,7 @@ def _figures(comparison: Comparison, colours: Mapping[int, Colour]) -> str:
             f'<span class="muted">B - A of {len(label.cases)} case(s); square and line: mean and '
             "95 % interval</span></figcaption></figure>"
         )
-    return f'<div class="grid">{"".join(figures)}</div>' if figures else ""
+    return _grid("".join(figures)) if figures else ""
 
 
 def _sizes(comparison: Comparison) -> str:
@@ -170,11 +170,7 @@ def _pictures(
     )
     html = ""
     if figures:
-        html = (
-            f'<ul class="legend">{legend}<li>white line: reference</li></ul>'
-            '<div class="grid" style="grid-template-columns: repeat(auto-fill, '
-            f'minmax(min(100%, 20rem), 1fr))">{figures}</div>'
-        )
+        html = f'<ul class="legend">{legend}<li>white line: reference</li></ul>{_grid(figures)}'
     if above:
         html += f'<p class="muted data">Shown above: {escape(", ".join(above))}</p>'
     return html
@@ -194,12 +190,11 @@ def _figure(
         f"<li>{escape(label)}: {plain(a)} → {plain(b)} ({signed(b - a)})</li>"
         for label, (a, b) in comparison.by_case()[name].items()
     )
-    what = f"{picture.plane} slice where they differ most" if picture.plane else ""
-    what += "" if picture.scan else ("; no scan" if what else "no scan")
     pair = "display: grid; grid-template-columns: 1fr 1fr; gap: .5rem; text-align: center"
     return (
         f'<figure><div style="{pair}">{images}</div><figcaption><b>{escape(name)}</b> '
-        f'<span class="muted">{what}</span><ul>{numbers}</ul></figcaption></figure>'
+        f'<span class="muted">{escape(picture.caption())}</span><ul>{numbers}</ul></figcaption>'
+        "</figure>"
     )
 
 
@@ -226,6 +221,11 @@ def _unpaired(comparison: Comparison) -> str:
     ]
     lines += [f"failed: {name}: {reason}" for name, reason in comparison.failed.items()]
     return "".join(f'<p class="data">{escape(line)}</p>' for line in lines)
+
+
+def _grid(figures: str) -> str:
+    columns = "grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr))"
+    return f'<div class="grid" style="{columns}">{figures}</div>'
 
 
 def _rows(heads: Sequence[str], rows: Sequence[str]) -> str:

@@ -45,10 +45,8 @@ def differences_svg(paired: Paired, *, limit: float, colour: str, lower_is_bette
     zero = _x(0, limit)
     left, right = ("B better", "A better") if lower_is_better else ("A better", "B better")
     mean, low, high = paired.difference
-    title = (
-        f"B - A on {paired.name}, {len(differences)} case(s): mean {mean:+.3g}, "
-        f"interval {low:+.3g} to {high:+.3g}"
-    )
+    title = f"B - A on {paired.name}, {len(differences)} case(s): mean {mean:+.3g}"
+    title += "" if np.isnan(low) else f", interval {low:+.3g} to {high:+.3g}"
     return (
         f'<svg viewBox="0 0 {_WIDTH} {base + 18}" role="img"><title>{escape(title)}</title>'
         f'<line class="median" x1="{zero:.1f}" x2="{zero:.1f}" y1="4" y2="{base}"/>'

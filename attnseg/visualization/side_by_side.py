@@ -36,6 +36,15 @@ class SideBySide:
     plane: str
     scan: bool
 
+    def caption(self) -> str:
+        """Which slice it is, and what is missing."""
+        which = f"{self.plane} slice" if self.plane else "picture"
+        if self.plane and (self.a != self.b).any():
+            which += " where A and B differ most"
+        elif self.plane and (self.a != self.reference).any():
+            which += " where both err most"
+        return which if self.scan else f"{which}, scan not shown"
+
 
 def side_by_side(reference: Image, a: Image, b: Image, scan: Image | None) -> SideBySide:
     """The axial slice where the two methods differ most, else where they err most.
@@ -66,7 +75,9 @@ def side_by_side(reference: Image, a: Image, b: Image, scan: Image | None) -> Si
         grey = np.clip((section - low) / (high - low), 0, 1)
     return SideBySide(
         grey,
-        *(plane.cut(each[region]).copy() for each in (drawn, ours, theirs)),
+        reference=plane.cut(drawn[region]).copy(),
+        a=plane.cut(ours[region]).copy(),
+        b=plane.cut(theirs[region]).copy(),
         size_mm=plane.size_mm(differ),
         plane=plane.name,
         scan=scan is not None,
