@@ -15,7 +15,7 @@ class Metric(NamedTuple):
     """A number of `Score` by which masks are compared.
 
     Args:
-        field: of `Score`.
+        field: of `Score`, or of its `figures`.
         title: for people.
         margin: differences up to this are ties.
         lower_is_better: as of distances.
@@ -170,7 +170,7 @@ def find_metric(field: str) -> Metric:
         UsageError: none that `Score` holds.
     """
     held = {each.name for each in dataclasses.fields(Score)}
-    known = [name for name in METRICS if name in held]
+    known = [name for name in METRICS if name in held or "figures" in held]
     if field not in known:
         raise UsageError(f"--metric {field}: not known; choose from {', '.join(known)}")
     return METRICS[field]

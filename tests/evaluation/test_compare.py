@@ -1,9 +1,11 @@
 """Two methods compared: closed forms, SciPy and Holm by hand, and what may be said of it."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +192,21 @@ def test_of_distances_less_is_better_and_a_miss_is_lost(monkeypatch):
         in verdict(module.compare(a, b, metric="predicted_ml"))[0]
     )
     assert math.isnan(values(a, "predicted_ml")[1]["z"])
+
+
+def test_values_are_fields_or_figures_of_a_score():
+    @dataclasses.dataclass(frozen=True)
+    class Full(Score):
+        figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    found = evaluation(
+        {
+            "x": {1: Full(0.5, 9, 9, 0.1, 0.1, {"hd95_mm": 2.0})},
+            "y": {1: Full(0.0, 0, 9, 0.0, 0.1, {"hd95_mm": math.inf})},
+        }
+    )
+    assert values(found, "dice") == {1: {"x": 0.5, "y": 0.0}}
+    assert values(found, "hd95_mm")[1] == pytest.approx({"x": 2.0, "y": math.nan}, nan_ok=True)
 
 
 def test_an_unknown_metric():
