@@ -21,8 +21,9 @@ def values(evaluation: Evaluation, metric: str) -> dict[int, dict[str, float]]:
     for case in evaluation.cases:
         for value, score in case.scores.items():
             number = getattr(score, metric, getattr(score, "figures", {}).get(metric))
-            known = number is not None and math.isfinite(number)
-            found.setdefault(value, {})[case.name] = float(number) if known else math.nan
+            if number is None or not math.isfinite(number):
+                number = math.nan
+            found.setdefault(value, {})[case.name] = float(number)
     return found
 
 
