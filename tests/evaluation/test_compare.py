@@ -14,12 +14,14 @@ from rich.console import Console
 from scipy.stats import wilcoxon
 
 from attnseg.errors import DataError, UsageError
-from attnseg.evaluation import CaseResult, Evaluation, Score, paired_difference
+from attnseg.evaluation import CaseResult, Evaluation, LabelResult, Score, paired_difference
 from attnseg.evaluation.compare import compare, holm, size_groups, values, wilcoxon_p
 from attnseg.evaluation.compare_report import DEFINITIONS, save_csv, to_json, verdict
 from attnseg.evaluation.compare_table import print_comparison
 from attnseg.evaluation.comparison import Comparison, Metric, find_metric
-from attnseg.evaluation.results import summarise
+
+# Of a label the comparison takes value and name alone.
+NOT_USED = (math.nan, (math.nan, math.nan), math.nan, math.nan, math.nan, 0, 0)
 
 
 def score(dice: float, *, voxels: int = 100, predicted: int = 90, ml: bool = True) -> Score:
@@ -30,9 +32,7 @@ def score(dice: float, *, voxels: int = 100, predicted: int = 90, ml: bool = Tru
 def evaluation(table: dict[str, dict[int, Score]], **others) -> Evaluation:
     cases = tuple(CaseResult(n, Path(n), Path(n), scores) for n, scores in table.items())
     present = sorted({v for s in table.values() for v in s if not math.isnan(s[v].dice)})
-    labels = tuple(
-        summarise(v, f"label{v}", [c.dice(v) for c in cases if v in c.scores]) for v in present
-    )
+    labels = tuple(LabelResult(v, f"label{v}", *NOT_USED) for v in present)
     return Evaluation(cases, labels, **others)
 
 
