@@ -8,6 +8,7 @@ import typer
 
 from attnseg.cli.attention import attention
 from attnseg.cli.check import check
+from attnseg.cli.compare import compare
 from attnseg.cli.convert import convert
 from attnseg.cli.demo import demo
 from attnseg.cli.doctor import doctor
@@ -48,7 +49,7 @@ def _root(
     """Medical image segmentation with the Attention U-Net: train, predict, see where it looks."""
 
 
-for command in (demo, check, plan, train, predict, evaluate, attention, convert, doctor):
+for command in (demo, check, plan, train, predict, evaluate, compare, attention, convert, doctor):
     app.command()(command)
 app.add_typer(model_app, name="model")
 
