@@ -81,7 +81,7 @@ def test_maps_figures_verdicts_and_a_page(place):
     assert [bool(scan["gates"][0]["faithfulness"]) for scan in content["scans"]] == [True, False]
     told = maps.get_fdata()[..., 0].mean()
     assert content["scans"][0]["gates"][0]["mean"] == pytest.approx(told, abs=1e-6)
-    rows = list(csv.DictReader((out / "attention.csv").open()))
+    rows = list(csv.DictReader((out / "attention.csv").read_text().splitlines()))
     assert {row["scan"] for row in rows} == {"one.nii.gz", "two.nii.gz"}
 
     page = (out / "attention.html").read_text()
