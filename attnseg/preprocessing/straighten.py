@@ -12,7 +12,7 @@ from attnseg.images import Geometry, Image
 
 # Of a voxel: how far a corner may lie outside the straight grid, which rounding makes it do.
 _ROUNDING = 1e-3
-# Weight that a label must have: rounding gives 1e-16 of one to voxels a whole step outside its grid.
+# Weight that a label must have: rounding gives 1e-16 to voxels a whole step outside its grid.
 _LEAST_WEIGHT = 1e-6
 
 
