@@ -17,6 +17,7 @@ from attnseg.cli.model import model_app
 from attnseg.cli.plan import plan
 from attnseg.cli.predict import predict
 from attnseg.cli.train import train
+from attnseg.cli.view import view
 from attnseg.errors import AttnsegError
 
 app = typer.Typer(
@@ -49,7 +50,19 @@ def _root(
     """Medical image segmentation with the Attention U-Net: train, predict, see where it looks."""
 
 
-for command in (demo, check, plan, train, predict, evaluate, compare, attention, convert, doctor):
+for command in (
+    demo,
+    check,
+    plan,
+    train,
+    predict,
+    evaluate,
+    compare,
+    attention,
+    view,
+    convert,
+    doctor,
+):
     app.command()(command)
 app.add_typer(model_app, name="model")
 
