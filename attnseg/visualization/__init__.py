@@ -9,12 +9,14 @@ from attnseg.visualization.palette import colour_of
 from attnseg.visualization.slices import Plane, display_planes, window_of
 
 if TYPE_CHECKING:
+    from attnseg.visualization.gate_curves import faithfulness_figure
     from attnseg.visualization.figures import figure_to_array, overlay_figure, save_figure
 
 __all__ = [
     "Plane",
     "colour_of",
     "display_planes",
+    "faithfulness_figure",
     "figure_to_array",
     "overlay_figure",
     "save_figure",
@@ -27,4 +29,8 @@ def __getattr__(name: str) -> Any:
         from attnseg.visualization import figures
 
         return getattr(figures, name)
+    if name == "faithfulness_figure":
+        from attnseg.visualization.gate_curves import faithfulness_figure
+
+        return faithfulness_figure
     raise AttributeError(f"module 'attnseg.visualization' has no attribute {name!r}")

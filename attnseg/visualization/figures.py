@@ -55,6 +55,15 @@ _HALO = [withStroke(linewidth=2.5, foreground=_SHADE)]
 _LETTER = {"family": "DejaVu Sans Mono", "weight": "bold", "path_effects": _HALO}
 
 
+class Drawing(Figure):
+    """A figure that draws itself in Jupyter, whatever matplotlib's back end there is."""
+
+    def _repr_png_(self) -> bytes:
+        stream = BytesIO()
+        self.savefig(stream, format="png", dpi=_DPI, facecolor=self.get_facecolor())
+        return stream.getvalue()
+
+
 def overlay_figure(
     image: Image,
     labels: np.ndarray,
@@ -63,7 +72,7 @@ def overlay_figure(
     attention: np.ndarray | None = None,
     reference: np.ndarray | None = None,
     title: str = "",
-) -> Figure:
+) -> Drawing:
     """Axial, coronal and sagittal slice of a scan with its labels, in radiological convention.
 
     The slices are those with the largest labelled area; the view is the labelled region and its
@@ -140,10 +149,10 @@ def figure_to_array(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _new_page(height: float) -> tuple[Figure, Axes]:
+def _new_page(height: float) -> tuple[Drawing, Axes]:
     """A figure, and axes all over it with pixels as coordinates for everything but slices."""
     height = round(height)
-    figure = Figure(figsize=(WIDTH / _DPI, height / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
+    figure = Drawing(figsize=(WIDTH / _DPI, height / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
     FigureCanvasAgg(figure)
     page = figure.add_axes((0, 0, 1, 1), zorder=1)
     page.set(xlim=(0, WIDTH), ylim=(height, 0))

@@ -195,3 +195,33 @@ def test_left_and_right_of_a_real_scan(real_data: Path) -> None:
         for rank, name in enumerate(parotids.values())
     }
     assert columns["RightParotid"] < coronal.shape[1] / 2 < columns["LeftParotid"]
+
+
+def test_figures_draw_themselves_in_notebooks():
+    from io import BytesIO
+
+    import PIL.Image
+
+    from attnseg.evaluation import GateJudgement, Judgement
+    from attnseg.evaluation.attention import GateFigures
+    from attnseg.evaluation.faithfulness import Curve, Faithfulness
+    from attnseg.visualization import faithfulness_figure
+
+    curve = Curve((0.0, 0.5, 1.0), (0.9, 0.6, 0.5), (0.9, 0.8, 0.5))
+    found = Faithfulness({"as it is": 0.9}, curve, curve)
+    gate = GateJudgement("1", GateFigures(0.5, 0.2, 0.9, 0.0, {}), {}, 1.0, found)
+    figure = faithfulness_figure(Judgement("scan", (gate, gate), "reference"))
+    lines = [line.get_ydata() for axes in figure.axes for line in axes.lines]
+    assert len(figure.axes) == 4
+    assert [list(line) for line in lines[:2]] == [list(curve.random), list(curve.dice)]
+    with PIL.Image.open(BytesIO(figure._repr_png_())) as picture:
+        assert picture.size == (800, 600)
+
+
+def test_curves_need_gates_that_were_replaced():
+    from attnseg.errors import UsageError
+    from attnseg.evaluation import Judgement
+    from attnseg.visualization import faithfulness_figure
+
+    with pytest.raises(UsageError, match="replace_gates=True"):
+        faithfulness_figure(Judgement("scan", (), "reference"))
