@@ -14,6 +14,7 @@ from attnseg.cli.evaluate import evaluate
 from attnseg.cli.model import model_app
 from attnseg.cli.plan import plan
 from attnseg.cli.predict import predict
+from attnseg.cli.report import report
 from attnseg.cli.train import train
 from attnseg.errors import AttnsegError
 
@@ -47,7 +48,7 @@ def _root(
     """Medical image segmentation with the Attention U-Net: train, predict, see where it looks."""
 
 
-for command in (demo, check, plan, train, predict, evaluate, convert, doctor):
+for command in (demo, check, plan, train, predict, evaluate, report, convert, doctor):
     app.command()(command)
 app.add_typer(model_app, name="model")
 
