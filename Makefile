@@ -4,7 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test fast soak lint format clean
+.PHONY: install demo test fast soak lint format niivue clean
+
+# What the pages of `attnseg view` are drawn with; committed, so that nobody needs npm.
+NIIVUE := 0.69.0
+NIIVUE_SHA256 := 47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af
+NIIVUE_FOLDER := attnseg/visualization/niivue
 
 install: $(STAMP)
 
@@ -38,6 +43,14 @@ lint: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Fetches Niivue anew. The npm package holds no licence texts: LICENSES.txt is kept by hand.
+niivue:
+	mkdir -p build/niivue
+	npm pack --silent --pack-destination build/niivue @niivue/niivue@$(NIIVUE)
+	tar -xzf build/niivue/niivue-niivue-$(NIIVUE).tgz -C build/niivue package/dist/niivue.umd.js
+	echo "$(NIIVUE_SHA256)  build/niivue/package/dist/niivue.umd.js" | sha256sum --check --quiet
+	cp build/niivue/package/dist/niivue.umd.js $(NIIVUE_FOLDER)/niivue.umd.js
 
 clean:
 	rm -rf $(VENV) demo runs predictions

@@ -100,18 +100,20 @@ def _of_run(
         held_out=splits,
         cross_validation=_json(shared.cross_validation),
     )
-    data = config.data
+    data, unseen = config.data, ""
     if images is not None:
         scans = _scans(images, len(plan.spec.channel_names))
     else:
         try:
-            assert data.root is not None
+            if data.root is None:
+                raise DataError("data.root is not set")
             dataset = find_dataset(
                 data.root, layout=data.layout, images=data.images, labels=data.labels
             )
             scans = {case.name: case.images for case in dataset.cases}
-        except AttnsegError:
-            scans = {}  # moved or on another machine: the page does without pictures of scans
+        except AttnsegError as error:
+            # Moved, or on another machine: masks are shown on black, and the page says why.
+            scans, unseen = {}, f"no scans behind the masks: {error}; give them with --images"
     scored = list(found.scores.values())
     names = plan.spec.output_names
     # Masks are where the run is now, whatever it was called when they were scored.
@@ -127,7 +129,7 @@ def _of_run(
             )  # fmt: skip
     drawn = {name: shot for name, shot in shots.items() if shot is not None}
     worst = [drawn[case["name"]] for case in chosen[:8] if case["name"] in drawn]
-    page = RunReport(**{**vars(found), "worst": worst})
+    page = RunReport(**{**vars(found), "worst": worst, "unseen": unseen})
     if curves is not None:
         from attnseg.visualization import save_figure
         from attnseg.visualization.sheets import learning_curves_figure
@@ -214,6 +216,8 @@ def _shot(
         image = read_case(scans[name]) if name in scans else None
     except DataError:
         return None
+    if predicted.array.min() < 0 or (drawn is not None and drawn.array.min() < 0):
+        return None  # pictures paint labels from 1 on
     geometry = predicted.geometry
     if image is None or not image.geometry.matches(geometry):
         # The labels alone, on black.

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from attnseg.cli.attention import attention
 from attnseg.cli.check import check
+from attnseg.cli.compare import compare
 from attnseg.cli.convert import convert
 from attnseg.cli.demo import demo
 from attnseg.cli.doctor import doctor
@@ -16,6 +18,7 @@ from attnseg.cli.plan import plan
 from attnseg.cli.predict import predict
 from attnseg.cli.report import report
 from attnseg.cli.train import train
+from attnseg.cli.view import view
 from attnseg.errors import AttnsegError
 
 app = typer.Typer(
@@ -48,7 +51,20 @@ def _root(
     """Medical image segmentation with the Attention U-Net: train, predict, see where it looks."""
 
 
-for command in (demo, check, plan, train, predict, evaluate, report, convert, doctor):
+for command in (
+    demo,
+    check,
+    plan,
+    train,
+    predict,
+    evaluate,
+    compare,
+    attention,
+    view,
+    report,
+    convert,
+    doctor,
+):
     app.command()(command)
 app.add_typer(model_app, name="model")
 

@@ -10,16 +10,24 @@ def evaluate(
     prediction: Annotated[Path, typer.Argument(help="A mask, or a folder of masks.")],
     reference: Annotated[Path, typer.Argument(help="The mask or folder to compare with.")],
     json: Annotated[Path | None, typer.Option(help="Write the scores to this file.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a row per case and label to this file.")
+    ] = None,
+    tolerance_mm: Annotated[
+        float, typer.Option(help="Surfaces at most this far apart agree (NSD).")
+    ] = 1.0,
 ) -> None:
-    """Score masks against reference masks: Dice and volume per label and case."""
+    """Score masks against reference masks: overlap, volume, surfaces, lesions, calibration."""
     from rich.console import Console
 
     from attnseg.evaluation import evaluate as run_evaluation
     from attnseg.evaluation import print_table
 
-    evaluation = run_evaluation(prediction, reference)
+    evaluation = run_evaluation(prediction, reference, full=True, tolerance_mm=tolerance_mm)
     print_table(evaluation, Console(highlight=False))
     if json is not None:
         evaluation.save_json(json)
+    if csv is not None:
+        evaluation.save_csv(csv)
     if evaluation.failed:
         raise typer.Exit(3)

@@ -59,6 +59,9 @@ def predict(
     save_probabilities: Annotated[
         bool, typer.Option("--save-probabilities", help="Also NAME_probabilities.nii.gz.")
     ] = False,
+    save_attention: Annotated[
+        bool, typer.Option("--save-attention", help="Also NAME_attention.nii.gz: α of each gate.")
+    ] = False,
     statistics: Annotated[
         bool, typer.Option("--statistics", help="Also statistics.csv: volume of each label in ml.")
     ] = False,
@@ -94,7 +97,8 @@ def predict(
         max_ram=parse_bytes(max_ram, option="--max-ram"),
         max_vram=parse_bytes(max_vram, option="--max-vram"),
     )
-    job = Job(MaskFormat(mask_format, per_label, bids), save_probabilities, statistics)
+    masks = MaskFormat(mask_format, per_label, bids)
+    job = Job(masks, save_probabilities, statistics, save_attention)
     if dry_run:
         work = tell(
             scans,

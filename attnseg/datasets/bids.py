@@ -15,7 +15,7 @@ from attnseg.datasets.findings import Finding
 from attnseg.datasets.labels import IGNORE, LabelScheme
 from attnseg.datasets.tables import nearest, read_table
 from attnseg.errors import ConfigError, DataError
-from attnseg.images import is_scan
+from attnseg.images import is_scan, strip_suffix
 
 
 def is_bids(root: Path) -> bool:
@@ -207,6 +207,24 @@ def _table_of(root: Path, mask: Path) -> Path | None:
         if folder.parent in (top, folder):
             break
     return None
+
+
+def label_names_beside(mask: Path) -> dict[int, str]:
+    """Names by label value from tables of `index` and `name`: `NAME.tsv` of the mask itself, as
+    `attnseg convert` writes it, or the dseg.tsv of BIDS; none where there is no table.
+
+    Raises:
+        DataError: a table that cannot be used.
+    """
+    own = mask.with_name(strip_suffix(mask.name) + ".tsv")
+    if own.is_file():
+        return _read_labels(own)
+    if parse_name(mask.name) is None:
+        return {}
+    path = mask.resolve()
+    root = next((each.parent for each in path.parents if each.name == "derivatives"), None)
+    table = _table_of(root, path) if root else None
+    return _read_labels(table) if table else {}
 
 
 def _read_labels(path: Path) -> dict[int, str]:

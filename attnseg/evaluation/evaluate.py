@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.datasets.labels import white_is_one
-from attnseg.errors import DataError
+from attnseg.errors import DataError, UsageError
+from attnseg.evaluation.calibration import Calibration, calibrate, probability_path
+from attnseg.evaluation.figures import case_figures, empty_figures, label_sources
 from attnseg.evaluation.matching import find_label_scheme, match_files, unmatched_references
 from attnseg.evaluation.metrics import Counts, overlap_counts, region_counts, volume_ml
 from attnseg.evaluation.metrics import label_values as values_in
@@ -20,7 +22,12 @@ Pair = tuple[str, Path, Path]
 
 
 def evaluate(
-    prediction: Path, reference: Path, *, label_names: dict[int, str] | None = None
+    prediction: Path,
+    reference: Path,
+    *,
+    label_names: dict[int, str] | None = None,
+    full: bool = False,
+    tolerance_mm: float = 1.0,
 ) -> Evaluation:
     """Compare predicted masks with their references, one pair of files in memory at a time.
 
@@ -32,6 +39,9 @@ def evaluate(
         reference: the mask to compare with, or a folder with a mask of the same name for each.
         label_names: names by label value, in place of those of `dataset.json`; labels without one
             are called by their value.
+        full: find all of `FIGURES` beside Dice, and the calibration where files of probabilities
+            (`NAME_probabilities.nii.gz`) lie beside the predictions.
+        tolerance_mm: up to which surfaces agree, for the NSD; in pictures, pixels.
 
     Returns:
         Scores of every case and label. In folders a case that cannot be compared is listed in
@@ -39,6 +49,7 @@ def evaluate(
 
     Raises:
         DataError: files that do not pair; no case that could be compared.
+        UsageError: a tolerance that is no distance.
     """
     prediction, reference = Path(prediction), Path(reference)
     scheme = find_label_scheme(reference)
@@ -47,14 +58,22 @@ def evaluate(
     if scheme.ignore is not None:
         declared.append(scheme.ignore)
     names = {region.value: region.name for region in scheme.regions} or scheme.names
+    white = (0, 1) if _white_is_one(pairs, declared) else None
     found = compare_files(
         pairs,
         label_names=names if label_names is None else label_names,
-        label_values=(0, 1) if _white_is_one(pairs, declared) else None,
+        label_values=white,
         ignore_label=scheme.ignore,
         regions=scheme.regions,
         labels_present=scheme.present,
+        full=full,
+        tolerance_mm=tolerance_mm,
     )
+    if full and not scheme.regions:
+        classes = (0, *sorted(scheme.names)) if scheme.names else None
+        # Where a label was not drawn, nobody knows which class is right.
+        drawn = [case for case in found.cases if case.name not in scheme.present]
+        found = replace(found, calibration=_calibration(drawn, classes, white, scheme.ignore))
     return replace(found, not_predicted=unmatched_references(prediction, reference))
 
 
@@ -66,6 +85,8 @@ def compare_files(
     ignore_label: int | None = None,
     regions: Sequence[Region] = (),
     labels_present: Mapping[str, Collection[int]] | None = None,
+    full: bool = False,
+    tolerance_mm: float = 1.0,
 ) -> Evaluation:
     """Compare (case name, prediction, reference) one after another; see `evaluate`.
 
@@ -82,16 +103,22 @@ def compare_files(
         labels_present: case name → label values that were drawn in its reference; others are not
             scored in that case, nor are regions with a member that was not drawn. Cases that are
             not named have all.
+        full: find all of `FIGURES` beside Dice; without, a case takes the time of reading it.
+        tolerance_mm: of the NSD.
 
     Raises:
         DataError: no case that could be compared.
+        UsageError: a tolerance that is no distance.
     """
+    if not (math.isfinite(tolerance_mm) and tolerance_mm >= 0):
+        raise UsageError(f"tolerance {tolerance_mm} mm: must be 0 or a positive distance")
+    wanted = tolerance_mm if full else None
     present = labels_present or {}
     cases: list[CaseResult] = []
     failed: dict[str, str] = {}
     for name, ours, theirs in pairs:
         try:
-            scores = _compare(ours, theirs, label_values, ignore_label, regions)
+            scores = _compare(ours, theirs, label_values, ignore_label, regions, wanted)
             cases.append(CaseResult(name, ours, theirs, scores))
         except DataError as error:
             failed[name] = str(error)
@@ -112,7 +139,7 @@ def compare_files(
         replace(
             case,
             scores={
-                value: case.scores.get(value, _absent(case.reference))
+                value: case.scores.get(value, _absent(case.reference, full))
                 for value in values
                 if _drawn(value, regions, present.get(case.name))
             },
@@ -123,11 +150,11 @@ def compare_files(
         summarise(
             value,
             label_names.get(value, str(value)),
-            [case.dice(value) for case in cases if value in case.scores],
+            [case.scores[value] for case in cases if value in case.scores],
         )
         for value in values
     )
-    return Evaluation(tuple(cases), labels, failed=failed)
+    return Evaluation(tuple(cases), labels, failed=failed, tolerance_mm=wanted)
 
 
 def _drawn(value: int, regions: Sequence[Region], present: Collection[int] | None) -> bool:
@@ -144,6 +171,7 @@ def _compare(
     label_values: Collection[int] | None,
     ignore_label: int | None,
     regions: Sequence[Region],
+    tolerance_mm: float | None,
 ) -> dict[int, Score]:
     """Scores of the labels that either file holds, or of all regions."""
     written, drawn = label_values, label_values
@@ -174,7 +202,18 @@ def _compare(
         else overlap_counts(a, b, values_in(a) | values_in(b))
     )
     spacing_mm = None if is_picture(reference) else theirs.geometry.spacing_mm
-    return {value: _score(each, spacing_mm) for value, each in counts.items()}
+    scores = {value: _score(each, spacing_mm) for value, each in counts.items()}
+    if tolerance_mm is None:
+        return scores
+    figures = case_figures(
+        a,
+        b,
+        counts=counts,
+        sources=label_sources(counts, regions),
+        spacing_mm=spacing_mm,
+        tolerance_mm=tolerance_mm,
+    )
+    return {value: replace(score, figures=figures[value]) for value, score in scores.items()}
 
 
 def _score(counts: Counts, spacing_mm: tuple[float, float, float] | None) -> Score:
@@ -186,9 +225,33 @@ def _score(counts: Counts, spacing_mm: tuple[float, float, float] | None) -> Sco
     return Score(counts.dice, counts.predicted, counts.reference, *volumes)
 
 
-def _absent(reference: Path) -> Score:
+def _absent(reference: Path, full: bool) -> Score:
     """Of a label that neither mask of a case has."""
-    return _score(Counts(0, 0, 0), None if is_picture(reference) else (1.0, 1.0, 1.0))
+    score = _score(Counts(0, 0, 0), None if is_picture(reference) else (1.0, 1.0, 1.0))
+    return replace(score, figures=empty_figures()) if full else score
+
+
+def _calibration(
+    cases: Sequence[CaseResult],
+    classes: Sequence[int] | None,
+    label_values: Collection[int] | None,
+    ignore_label: int | None,
+) -> Calibration | None:
+    """Of the cases with probabilities beside their masks; None where no case has any."""
+    drawn = label_values
+    if label_values is not None and ignore_label is not None:
+        drawn = (*label_values, ignore_label)
+    found = [(case, path) for case in cases if (path := probability_path(case.prediction))]
+    if not found:
+        return None
+    return calibrate(
+        (
+            (case.name, path, read_labels(case.reference, label_values=drawn))
+            for case, path in found
+        ),
+        values=classes,
+        ignore_label=ignore_label,
+    )
 
 
 def _white_is_one(pairs: Sequence[Pair], declared: Collection[int]) -> bool:

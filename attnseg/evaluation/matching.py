@@ -1,10 +1,14 @@
 """Which prediction belongs to which reference, and what the labels are called."""
 
+import re
 from pathlib import Path
 
 from attnseg.datasets.labels import LabelScheme, read_label_scheme
 from attnseg.errors import DataError
 from attnseg.images import is_scan, strip_suffix
+
+# What `attnseg predict` and `attnseg attention` write beside the mask of the same name.
+_BESIDE = re.compile(r"_(probabilities|attention(_gate\d+)?)$")
 
 
 def match_files(prediction: Path, reference: Path) -> list[tuple[str, Path, Path]]:
@@ -40,6 +44,22 @@ def match_files(prediction: Path, reference: Path) -> list[tuple[str, Path, Path
             "them, or move those predictions to another folder"
         )
     return [(name, path, references[name]) for name, path in predictions.items()]
+
+
+def match_reference(name: str, reference: Path) -> Path:
+    """The mask of one case: `reference` itself, or the file of that name in this folder.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not reference.exists():
+        raise DataError(f"{reference}: no such file or folder; check the path")
+    if reference.is_file():
+        return reference
+    masks = _masks(reference)
+    if name.removesuffix("_0000") not in masks:
+        raise DataError(f"{reference}: no mask of {name}; add it, or leave --ref out")
+    return masks[name.removesuffix("_0000")]
 
 
 def unmatched_references(prediction: Path, reference: Path) -> tuple[str, ...]:
@@ -80,10 +100,12 @@ def _case_name(path: Path) -> str:
 def _masks(folder: Path) -> dict[str, Path]:
     """Masks of a folder by case name, in order of the names."""
     masks: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if not is_scan(path):
-            continue
+    paths = [path for path in sorted(folder.iterdir()) if is_scan(path)]
+    names = {_case_name(path) for path in paths}
+    for path in paths:
         name = _case_name(path)
+        if _BESIDE.search(name) and _BESIDE.sub("", name) in names:
+            continue
         if name in masks:
             raise DataError(
                 f"{folder}: {masks[name].name} and {path.name} are both case {name}; keep one"

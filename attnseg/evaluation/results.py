@@ -1,5 +1,7 @@
 """What a comparison found, as plain objects and as JSON that says what each number means."""
 
+import csv
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,31 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from attnseg.evaluation.statistics import bootstrap_interval
+from attnseg.evaluation.calibration import CALIBRATION, Calibration
+from attnseg.evaluation.definitions import DEFINITIONS, FULL_DEFINITIONS
+from attnseg.evaluation.statistics import bootstrap_interval, bootstrap_intervals
 from attnseg.files import write_text
 
 Interval = tuple[float, float]
-
-DEFINITIONS = {
-    "dice": "Dice = 2|A∩B|/(|A|+|B|) over voxels; null where both masks lack the label",
-    "mean, median, sd, min": "Dice of one label over the cases where it is not null; sd is the "
-    "sample's (divided by n - 1), null for a single case",
-    "ci95": "95 % confidence interval of the mean: percentiles 2.5 and 97.5 of the means of 10000 "
-    "draws of as many cases, with replacement; null for a single case",
-    "cases": "cases where the Dice of the label is not null",
-    "both_empty": "cases where neither mask has the label; they are in no mean",
-    "mean_dice": "mean over the labels of their mean Dice, with its ci95; for one case, mean over "
-    "its labels; sd is that of the cases' means",
-    "predicted_voxels, reference_voxels": "voxels of the label; of a picture, pixels",
-    "predicted_ml, reference_ml": "voxels of the label × voxel volume, in millilitres; null for "
-    "pictures, whose pixels have no known size",
-    "labels": "every value but 0 that any prediction or reference holds; where the data set has "
-    "regions, those: the voxels of all labels that belong to one",
-    "ignored": "voxels that the reference marks to be ignored are in no count, and a label that "
-    "was not drawn in a case (labels_present) is not scored there",
-    "not_predicted": "references without a prediction; they are in no mean",
-    "failed": "cases that could not be compared, with the reason; they are in no mean",
-}
 
 
 @dataclass(frozen=True)
@@ -47,6 +30,7 @@ class Score:
         reference_voxels: in the reference.
         predicted_ml: volume in millilitres; None for pictures.
         reference_ml: in the reference.
+        figures: further ones by name, see `FIGURES`; empty where they were not asked for.
     """
 
     dice: float
@@ -54,6 +38,22 @@ class Score:
     reference_voxels: int
     predicted_ml: float | None
     reference_ml: float | None
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A figure of one label over all cases in which it is defined and finite.
+
+    Args:
+        mean: NaN if there is no such case.
+        ci95: interval in which the mean lies with 95 % confidence; NaN for fewer than two cases.
+        cases: how many there are.
+    """
+
+    mean: float
+    ci95: Interval
+    cases: int
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,9 @@ class LabelResult:
         min: of the worst case.
         cases: how many there are.
         both_empty: further cases, in which neither mask has the label.
+        missed: cases in which only the reference has it.
+        false_alarm: cases in which only the prediction has it.
+        figures: further ones by name; empty where they were not asked for.
     """
 
     value: int
@@ -100,6 +103,9 @@ class LabelResult:
     min: float
     cases: int
     both_empty: int
+    missed: int = 0
+    false_alarm: int = 0
+    figures: Mapping[str, Summary] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,12 +117,16 @@ class Evaluation:
         labels: statistics per label, by label value.
         not_predicted: names of references that have no prediction.
         failed: why a case could not be compared, by name.
+        tolerance_mm: of the NSD; None where the figures beyond Dice were not asked for.
+        calibration: of the probabilities beside the predictions; None where there are none.
     """
 
     cases: tuple[CaseResult, ...]
     labels: tuple[LabelResult, ...]
     not_predicted: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
+    tolerance_mm: float | None = None
+    calibration: Calibration | None = None
 
     @property
     def mean_dice(self) -> float:
@@ -134,17 +144,33 @@ class Evaluation:
         table = [[case.dice(label.value) for label in self.labels] for case in self.cases]
         return bootstrap_interval(np.array(table).reshape(len(self.cases), len(self.labels)))
 
+    @property
+    def mean_figures(self) -> dict[str, float]:
+        """Mean over the labels of their mean of each figure; empty where none was asked for."""
+        rows = [label.figures for label in self.labels]
+        return {name: mean([row[name].mean for row in rows]) for name in (rows[0] if rows else ())}
+
     def to_json(self) -> dict[str, Any]:
         """Everything as plain types, with what each number means; NaN becomes null."""
         import attnseg
 
+        definitions = dict(DEFINITIONS)
+        extra: dict[str, Any] = {}
+        if self.tolerance_mm is not None:
+            definitions |= FULL_DEFINITIONS
+            extra["tolerance_mm"] = self.tolerance_mm
+            extra["mean_figures"] = _plain(self.mean_figures)
+        if self.calibration is not None:
+            definitions |= CALIBRATION
+            extra["calibration"] = _plain(vars(self.calibration))
         return {
             "attnseg": attnseg.__version__,
-            "definitions": DEFINITIONS,
+            "definitions": definitions,
             "mean_dice": _plain(self.mean_dice),
             "sd": _plain(self.sd),
             "ci95": _plain(self.ci95),
-            "labels": [{k: _plain(v) for k, v in vars(label).items()} for label in self.labels],
+            **extra,
+            "labels": [_plain(_label_row(label)) for label in self.labels],
             "cases": [
                 {
                     "name": case.name,
@@ -152,7 +178,7 @@ class Evaluation:
                     "reference": str(case.reference),
                     "mean_dice": _plain(case.mean_dice),
                     "labels": {
-                        str(value): {k: _plain(v) for k, v in vars(score).items()}
+                        str(value): _plain(_score_row(score))
                         for value, score in case.scores.items()
                     },
                 }
@@ -167,9 +193,25 @@ class Evaluation:
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         write_text(path, text + "\n")
 
+    def save_csv(self, path: Path) -> None:
+        """Write one row per case and label, a column for each figure; empty where JSON has null."""
+        names = {label.value: label.name for label in self.labels}
+        rows = [
+            {"case": case.name, "value": value, "label": names[value], **_score_row(score)}
+            for case in self.cases
+            for value, score in case.scores.items()
+        ]
+        stream = io.StringIO()
+        columns = [*rows[0]] if rows else ["case", "value", "label", "dice"]
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _plain(cell) for key, cell in row.items()} for row in rows)
+        write_text(path, stream.getvalue())
 
-def summarise(value: int, name: str, dices: Sequence[float]) -> LabelResult:
-    """Statistics of one label; `dices` holds at least one number that is not NaN."""
+
+def summarise(value: int, name: str, scores: Sequence[Score]) -> LabelResult:
+    """Statistics of one label; at least one of the scores has a Dice that is not NaN."""
+    dices = [score.dice for score in scores]
     found = np.array([dice for dice in dices if not math.isnan(dice)])
     return LabelResult(
         value=value,
@@ -181,7 +223,21 @@ def summarise(value: int, name: str, dices: Sequence[float]) -> LabelResult:
         min=float(found.min()),
         cases=len(found),
         both_empty=len(dices) - len(found),
+        missed=sum(not each.predicted_voxels and each.reference_voxels > 0 for each in scores),
+        false_alarm=sum(not each.reference_voxels and each.predicted_voxels > 0 for each in scores),
+        figures=_summaries([score.figures for score in scores]),
     )
+
+
+def _summaries(rows: Sequence[Mapping[str, float]]) -> dict[str, Summary]:
+    """Every figure over the cases; infinite distances are in no mean."""
+    names = [*rows[0]]
+    table = np.array([[row[name] for name in names] for row in rows], dtype=np.float64)
+    table = np.where(np.isfinite(table), table, np.nan).reshape(len(rows), len(names))
+    return {
+        name: Summary(mean(column.tolist()), interval, int(np.isfinite(column).sum()))
+        for name, column, interval in zip(names, table.T, bootstrap_intervals(table), strict=True)
+    }
 
 
 def mean(numbers: Sequence[float]) -> float:
@@ -196,7 +252,21 @@ def sample_sd(numbers: Sequence[float]) -> float:
     return float(np.std(found, ddof=1)) if len(found) > 1 else math.nan
 
 
+def _score_row(score: Score) -> dict[str, Any]:
+    plain = {key: value for key, value in vars(score).items() if key != "figures"}
+    return plain | dict(score.figures)
+
+
+def _label_row(label: LabelResult) -> dict[str, Any]:
+    figures = {name: vars(summary) for name, summary in label.figures.items()}
+    plain = {key: value for key, value in vars(label).items() if key != "figures"}
+    return plain | ({"figures": figures} if figures else {})
+
+
 def _plain(value: Any) -> Any:
+    """Numbers that are not finite become None, inside mappings too; so do intervals of them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, tuple):
-        return None if any(map(math.isnan, value)) else list(value)
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return list(value) if all(map(math.isfinite, value)) else None
+    return None if isinstance(value, float) and not math.isfinite(value) else value

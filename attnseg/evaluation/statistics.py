@@ -58,6 +58,28 @@ def bootstrap_interval(
     return float(middle + low), float(middle + high)
 
 
+def bootstrap_intervals(table: np.ndarray) -> list[tuple[float, float]]:
+    """`bootstrap_interval` of every column of `[cases, columns]`, NaN left out of each.
+
+    The same numbers; columns with as many cases share the draws, which take the time.
+    """
+    known = ~np.isnan(table)
+    sizes = known.sum(axis=0)
+    intervals = [(float("nan"), float("nan"))] * table.shape[1]
+    for size in sorted(set(sizes[sizes > 1].tolist())):
+        columns = np.flatnonzero(sizes == size)
+        values = np.stack([table[known[:, column], column] for column in columns], axis=1)
+        middle = values.mean(axis=0)
+        rng = np.random.default_rng(0)
+        means = [
+            _draws(rng, rows, size) @ (values - middle) / size for rows in _blocks(10_000, size)
+        ]
+        for column, center, each in zip(columns, middle, np.concatenate(means).T, strict=True):
+            low, high = _percentiles(each, 0.95)
+            intervals[column] = (float(center + low), float(center + high))
+    return intervals
+
+
 def paired_difference(
     a: np.ndarray,
     b: np.ndarray,

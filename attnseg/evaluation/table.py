@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from attnseg.evaluation.results import CaseResult, Evaluation, Interval
@@ -25,6 +26,8 @@ def print_table(evaluation: Evaluation, console: "Console") -> None:
     else:
         console.print(_case_table(evaluation, list(evaluation.cases), "Dice per case"))
     console.print(_label_table(evaluation))
+    for note in _notes(evaluation):
+        console.print(note, markup=False, highlight=False)
     if evaluation.not_predicted:
         console.print(f"not predicted: {_some(evaluation.not_predicted)}", markup=False)
     for name, reason in evaluation.failed.items():
@@ -59,18 +62,29 @@ def _case_table(evaluation: Evaluation, cases: list[CaseResult], title: str) -> 
 
 
 def _label_table(evaluation: Evaluation) -> "Table":
-    table = _table(f"Dice per label, {len(evaluation.cases)} case(s)", "label")
+    full = evaluation.tolerance_mm is not None
+    heading = "Dice and surface distances" if full else "Dice"
+    table = _table(f"{heading} per label, {len(evaluation.cases)} case(s)", "label")
     # Eighty columns: what is rarely other than zero is shown only then.
     empty = any(label.both_empty for label in evaluation.labels)
-    columns = ["mean", "95 % interval", "sd", "median", "min", "cases", *["empty"] * empty]
-    for column in columns:
+    spread = [] if full else ["sd", "median", "min"]
+    surface = ["NSD", "HD95", "ASSD"] * full
+    for column in [
+        "Dice" if full else "mean",
+        "95 % interval",
+        *spread,
+        *surface,
+        "cases",
+        *["empty"] * empty,
+    ]:
         table.add_column(column, justify="right", no_wrap=True)
     for label in evaluation.labels:
         table.add_row(
             _safe(label.name),
             _number(label.mean),
             _interval(label.ci95),
-            *map(_number, (label.sd, label.median, label.min)),
+            *(_number(getattr(label, name)) for name in spread),
+            *_surface_cells({name: each.mean for name, each in label.figures.items()}),
             *map(str, (label.cases, *[label.both_empty] * empty)),
         )
     table.add_section()
@@ -78,10 +92,41 @@ def _label_table(evaluation: Evaluation) -> "Table":
         "mean over labels",
         _number(evaluation.mean_dice),
         _interval(evaluation.ci95),
-        _number(evaluation.sd),
+        *[_number(evaluation.sd)] * (not full),
+        *_surface_cells(evaluation.mean_figures),
         style="bold",
     )
     return table
+
+
+def _surface_cells(means: Mapping[str, float]) -> list[str]:
+    if not means:
+        return []
+    return [_number(means["nsd"]), _distance(means["hd95_mm"]), _distance(means["assd_mm"])]
+
+
+def _notes(evaluation: Evaluation) -> list[str]:
+    """What the label table's figures mean and leave out, and the calibration."""
+    notes = []
+    if evaluation.tolerance_mm is not None and evaluation.labels:
+        notes.append(
+            f"NSD at {evaluation.tolerance_mm:g} mm; HD95 and ASSD in mm (of pictures, in pixels)"
+        )
+        missed = sum(label.missed for label in evaluation.labels)
+        alarms = sum(label.false_alarm for label in evaluation.labels)
+        if missed or alarms:
+            notes.append(
+                f"labels missed: {missed}, false alarms: {alarms}; "
+                "these have no HD95 and ASSD and are in no mean of them"
+            )
+    if evaluation.calibration is not None:
+        found = evaluation.calibration
+        notes.append(
+            f"calibration of {len(found.cases)} case(s): ECE {_number(found.ece)}, "
+            f"Brier {_number(found.brier)}"
+        )
+        notes += [f"no calibration: {name}: {why}" for name, why in found.failed.items()]
+    return notes
 
 
 def _table(title: str, first_column: str) -> "Table":
@@ -115,6 +160,10 @@ def _badness(case: CaseResult) -> float:
 
 def _number(dice: float) -> str:
     return "–" if math.isnan(dice) else f"{dice:.4f}"
+
+
+def _distance(mm: float) -> str:
+    return "–" if math.isnan(mm) else f"{mm:.2f}"
 
 
 def _interval(interval: Interval) -> str:

@@ -11,7 +11,7 @@ from attnseg.images.formats import (
 )
 from attnseg.images.geometry import MAX_SHEAR_DEGREES, Geometry
 from attnseg.images.image import Image, Outline, smallest_integer_type
-from attnseg.images.nifti import write_volumes
+from attnseg.images.nifti import open_volumes, write_volumes
 from attnseg.images.paths import (
     MASK_SUFFIXES,
     SCAN_SUFFIXES,
@@ -47,6 +47,7 @@ __all__ = [
     "is_picture",
     "is_scan",
     "location",
+    "open_volumes",
     "picture_channels",
     "read_case",
     "read_image",

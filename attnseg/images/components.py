@@ -42,10 +42,19 @@ def bounding_box(labels: np.ndarray, value: int) -> Box | None:
     return box[0], box[1], box[2]
 
 
+def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Connected components of `[I, J, K]`, bool.
+
+    Returns:
+        number of the component at each voxel, 0 outside; `[n]` voxels of components 1 to n.
+    """
+    found, count = _label(mask, connectivity=26)
+    return found, _sizes(found, count)[1:]
+
+
 def component_voxels(mask: np.ndarray) -> np.ndarray:
     """`[n]` voxels of each connected component of `[I, J, K]`, bool."""
-    components, count = _label(mask, connectivity=26)
-    return _sizes(components, count)[1:]
+    return components(mask)[1]
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
@@ -53,21 +62,21 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 
     Of several of one size the one that comes first in memory is kept.
     """
-    components, count = _label(mask, connectivity=26)
-    if count < 2:
+    found, voxels = components(mask)
+    if len(voxels) < 2:
         return mask
-    return components == 1 + int(_sizes(components, count)[1:].argmax())
+    return found == 1 + int(voxels.argmax())
 
 
 def large_components(
     mask: np.ndarray, *, min_volume_mm3: float, voxel_volume_mm3: float
 ) -> np.ndarray:
     """The connected components of at least that volume, `[I, J, K]`, bool in and out."""
-    components, count = _label(mask, connectivity=26)
-    volumes_mm3 = _sizes(components, count) * voxel_volume_mm3
+    found, count = _label(mask, connectivity=26)
+    volumes_mm3 = _sizes(found, count) * voxel_volume_mm3
     large = volumes_mm3 >= min_volume_mm3 * (1 - _ROUNDING)
     large[0] = False
-    return large[components]
+    return large[found]
 
 
 def holes(labels: np.ndarray, value: int, *, axes: Sequence[int]) -> np.ndarray:
@@ -82,27 +91,27 @@ def holes(labels: np.ndarray, value: int, *, axes: Sequence[int]) -> np.ndarray:
         axes: along which the whole mask has more than one voxel: a picture is open along 0 and 1
             only.
     """
-    components, count = _label(labels != value, connectivity=6)
+    found, count = _label(labels != value, connectivity=6)
     enclosed = np.ones(count + 1, dtype=bool)
     enclosed[0] = False
     for axis in axes:
         for edge in (0, -1):
-            enclosed[components.take(edge, axis=axis)] = False
-    enclosed[components[(labels != value) & (labels != 0)]] = False
-    return enclosed[components]
+            enclosed[found.take(edge, axis=axis)] = False
+    enclosed[found[(labels != value) & (labels != 0)]] = False
+    return enclosed[found]
 
 
 def _label(mask: np.ndarray, *, connectivity: Literal[6, 26]) -> tuple[np.ndarray, int]:
     """Number of the component at each voxel, 0 outside, and how many there are."""
     if not mask.size:
         return np.zeros(mask.shape, dtype=np.uint16), 0
-    components, count = cc3d.connected_components(mask, connectivity=connectivity, return_N=True)
-    return components, int(count)
+    found, count = cc3d.connected_components(mask, connectivity=connectivity, return_N=True)
+    return found, int(count)
 
 
-def _sizes(components: np.ndarray, count: int) -> np.ndarray:
+def _sizes(found: np.ndarray, count: int) -> np.ndarray:
     """`[1 + count]` voxels of each component, the outside first."""
-    flat = components.ravel(order="K")
+    flat = found.ravel(order="K")
     sizes = np.zeros(count + 1, dtype=np.int64)
     for start in range(0, flat.size, _BLOCK):
         sizes += np.bincount(flat[start : start + _BLOCK], minlength=count + 1)

@@ -97,7 +97,7 @@ def channels_last(
     Args:
         path: named in the error.
         shape: three axes or more.
-        num_channels: how many channels the layout or the model expects.
+        num_channels: how many channels the layout or the model expects; 0 takes any number.
 
     Raises:
         DataError: a 4D file of another number of channels.
@@ -106,7 +106,7 @@ def channels_last(
     while len(axes) > 4 and axes[-1] == 1:
         axes.pop()
     expected = 1 if num_channels is None else num_channels
-    if len(axes) == 3 or (len(axes) == 4 and axes[3] in {1, expected}):
+    if len(axes) == 3 or (len(axes) == 4 and (axes[3] in {1, expected} or num_channels == 0)):
         return (axes[3] if len(axes) == 4 else 1), (axes[0], axes[1], axes[2])
     raise DataError(
         f"{path}: shape {shape} where a 3D image or a 4D one of {expected} channel(s) is "

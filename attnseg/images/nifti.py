@@ -16,6 +16,7 @@ import numpy as np
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images import nifti_header as headers
+from attnseg.images.geometry import Geometry
 from attnseg.images.image import Image, Outline, channel_first, channels_last, whole_numbers
 from attnseg.images.paths import NIFTI_SUFFIXES
 from attnseg.images.streams import (
@@ -85,6 +86,33 @@ def read_labels(path: Path) -> Image:
     data = whole_numbers(data, source=str(path))
     geometry, notes = headers.geometry_of(path, header, data.shape[1:])
     return Image(data, geometry, headers.to_bytes(header), path, notes)
+
+
+@contextmanager
+def open_volumes(path: Path) -> Iterator[tuple[Geometry, int, Iterator[np.ndarray]]]:
+    """The volumes of a 4D file, one in memory at a time.
+
+    Yields:
+        geometry of the first three axes; length of the fourth; volumes `[I, J, K]`, float32.
+
+    Raises:
+        DataError: not a NIfTI file, not 4D, cut short.
+    """
+    with _opened(path) as file:
+        if len(file.shape) != 4:
+            raise DataError(f"{path}: {len(file.shape)}D; probabilities are 4D, a class a volume")
+        geometry, _ = headers.geometry_of(path, file.header, file.shape[:3])
+        yield geometry, file.shape[3], _volumes(path, file)
+
+
+def _volumes(path: Path, file: "_Opened") -> Iterator[np.ndarray]:
+    begun, size = file.begun, math.prod(file.shape[:3]) * file.dtype.itemsize
+    for _ in range(file.shape[3]):
+        data = read_voxels(
+            file.holder, file.stream, shape=file.shape[:3], dtype=file.dtype, begun=begun
+        )
+        begun = begun[size:]
+        yield _float32(path, file.header, data[..., None])[..., 0]
 
 
 def write_labels(path: Path, labels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:

@@ -81,6 +81,7 @@ def plan_scan(
     max_vram: int | None = None,
     source: str = "scan",
     probabilities: bool = False,
+    outputs: int | None = None,
 ) -> ScanPlan:
     """The fewest windows with which a scan stays within the bounds.
 
@@ -95,18 +96,20 @@ def plan_scan(
         max_vram: the bound of a GPU's memory, likewise.
         source: the scan, named in errors.
         probabilities: whether these are kept on the way to their file.
+        outputs: of a window; None: the classes or regions of the model.
 
     Raises:
         DataError: not even the smallest tiles fit, or the scan itself does not.
     """
     grid = Grid.of(outline.geometry, spec.preprocessing)
     blocks = Blocks.of(grid)
+    outputs = spec.architecture.out_channels if outputs is None else outputs
     bounded = max_ram is not None or max_vram is not None
     options = []
     for a, s in product(range(1, len(blocks.a) + 1), range(1, len(blocks.s) + 1)):
         if bounded or a == s == 1:
             windows, sums = _windows_and_sums(
-                grid, blocks.tiles(a, s), spec, overlap, probabilities
+                grid, blocks.tiles(a, s), spec.patch, outputs, overlap, probabilities
             )
             needs = _needs(outline, grid, spec, sums + window_bytes, on_gpu)
             options.append(ScanPlan((a, s), windows, base_bytes, **needs))
@@ -125,10 +128,14 @@ def plan_scan(
 
 
 def _windows_and_sums(
-    grid: Grid, tiles: Sequence[Blocks], spec: ModelSpec, overlap: float, probabilities: bool
+    grid: Grid,
+    tiles: Sequence[Blocks],
+    patch: tuple[int, int, int],
+    outputs: int,
+    overlap: float,
+    probabilities: bool,
 ) -> tuple[int, int]:
     """Passes through the network over all tiles, and bytes of the sums of the largest one."""
-    patch, classes = spec.patch, spec.architecture.out_channels
     padding = padding_of(grid.shape, patch)
     size = [n + sum(pair) for n, pair in zip(grid.shape, padding, strict=True)]
     first, *others = (window_starts(n, p, overlap) for n, p in zip(size, patch, strict=True))
@@ -142,11 +149,11 @@ def _windows_and_sums(
         cross = (a.stop - a.start) * (s.stop - s.start)
         needed = max(part.source.stop - part.source.start for part in tile.rows)
         # Sums; rows that leave, that wait, and both joined; the weights of the sums; a block.
-        numbers = cross * (classes * (patch[0] + 2 * (ROWS + needed)) + 3 * patch[0])
-        numbers += 3 * classes * math.prod(BLOCK)
+        numbers = cross * (outputs * (patch[0] + 2 * (ROWS + needed)) + 3 * patch[0])
+        numbers += 3 * outputs * math.prod(BLOCK)
         if probabilities:  # a row of blocks on the scan's grid, its softmax, and that stored
             a, s = tile.out
-            numbers += 3 * classes * BLOCK[0] * (a.stop - a.start) * (s.stop - s.start)
+            numbers += 3 * outputs * BLOCK[0] * (a.stop - a.start) * (s.stop - s.start)
         sums = max(sums, _FLOAT * numbers)
     return windows, sums
 

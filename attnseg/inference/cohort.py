@@ -18,8 +18,9 @@ from torch import Tensor
 
 from attnseg.errors import AttnsegError, UsageError
 from attnseg.files import remove_leftovers
-from attnseg.images import Image, Outline, location
+from attnseg.images import Image, Outline, is_picture, location
 from attnseg.inference.after import volumes_ml
+from attnseg.inference.attention import attention_file, attention_names
 from attnseg.inference.budget import ScanPlan
 from attnseg.inference.expectations import surprises
 from attnseg.inference.manifest import Manifest, Outcome, versions
@@ -49,6 +50,24 @@ class Work:
     scan: Scan
     plan: ScanPlan | None
     reason: str = ""
+    gates: ScanPlan | None = None
+    """For its α, read after its labels; where asked for."""
+
+    @property
+    def predicting_bytes(self) -> int:
+        """Of the stage between reading and writing that takes most."""
+        plans = [plan for plan in (self.plan, self.gates) if plan is not None]
+        return max((plan.base_bytes + plan.predicting_bytes for plan in plans), default=0)
+
+    @property
+    def windows(self) -> int:
+        """Passes through the network, or through its gates."""
+        return sum(plan.windows for plan in (self.plan, self.gates) if plan is not None)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Of the whole process, in the stage that needs most."""
+        return max(self.plan.peak_bytes if self.plan else 0, self.predicting_bytes)
 
 
 @dataclass(frozen=True)
@@ -59,6 +78,7 @@ class Job:
         masks: how masks are written.
         probabilities: write `NAME_probabilities.nii.gz`.
         statistics: note the volume of each label.
+        attention: write every gate's α, `NAME_attention.nii.gz`; nothing for a network without.
         on_window: called after every window, from the thread that predicts; what it raises ends
             the cohort, files left whole.
         on_wait: called several times a second while other machines predict; as `on_window`.
@@ -67,6 +87,7 @@ class Job:
     masks: MaskFormat = field(default_factory=MaskFormat)
     probabilities: bool = False
     statistics: bool = False
+    attention: bool = False
     on_window: Callable[[Scan], None] = lambda scan: None
     on_wait: Callable[[], None] = lambda: None
 
@@ -83,7 +104,7 @@ def plan_cohort(scans: Sequence[Scan], predictor: Predictor, job: Job) -> list[W
     ]
     windows = sum(predictor.windows_of(each) for each in outlines if isinstance(each, Outline))
     predictor.runner.start(windows)
-    work = _planned(scans, outlines, predictor, job.probabilities)
+    work = _planned(scans, outlines, predictor, job)
     too_large = [
         o for w, o in zip(work, outlines, strict=True) if not (w.plan or isinstance(o, str))
     ]
@@ -91,8 +112,17 @@ def plan_cohort(scans: Sequence[Scan], predictor: Predictor, job: Job) -> list[W
         predictor.runner.start(
             windows, backend="torch"
         )  # slower, and less of the memory is its own
-        work = _planned(scans, outlines, predictor, job.probabilities)
+        work = _planned(scans, outlines, predictor, job)
     return work
+
+
+def _all_there(scan: Scan, predictor: Predictor, output: Path, job: Job) -> bool:
+    """Whether the mask lies in `output`, and the α that were asked for."""
+    names = [job.masks.target(scan)]
+    if job.attention and predictor.gates.gates:
+        picture = is_picture(scan.paths[0])
+        names += attention_names(scan.name, predictor.gates.gates, picture=picture)
+    return all((output / name).exists() for name in names)
 
 
 def _outline(scan: Scan, predictor: Predictor) -> Outline | str:
@@ -107,7 +137,7 @@ def _planned(
     scans: Sequence[Scan],
     outlines: Sequence[Outline | str],
     predictor: Predictor,
-    probabilities: bool,
+    job: Job,
 ) -> list[Work]:
     work = []
     for scan, outline in zip(scans, outlines, strict=True):
@@ -116,8 +146,10 @@ def _planned(
             continue
         try:
             source = str(scan.paths[0])
-            plan = predictor.plan(outline, source=source, probabilities=probabilities)
-            work.append(Work(scan, plan))
+            plan = predictor.plan(outline, source=source, probabilities=job.probabilities)
+            reads = job.attention and predictor.gates.gates
+            gates = predictor.gates.plan(outline, source=source) if reads else None
+            work.append(Work(scan, plan, gates=gates))
         except AttnsegError as error:
             work.append(Work(scan, None, str(error)))
     return work
@@ -165,7 +197,7 @@ def predict_cohort(
     skipped = {
         scan.name
         for scan in scans
-        if scan.name in finished and (output / job.masks.target(scan)).exists() and not overwrite
+        if scan.name in finished and not overwrite and _all_there(scan, predictor, output, job)
     }
     outcomes: list[Outcome] = []
 
@@ -250,7 +282,7 @@ def _fit_together(
     """Whether one mask may be written and one scan read while this one is predicted."""
     if max_ram is None or this.plan is None:
         return max_ram is None
-    needed = this.plan.base_bytes + this.plan.predicting_bytes
+    needed = this.predicting_bytes
     needed += previous.plan.writing_bytes if previous and previous.plan else 0
     needed += following.plan.reading_bytes if following and following.plan else 0
     return needed <= max_ram
@@ -293,6 +325,7 @@ def _segment(
             take=take,
             on_window=lambda: job.on_window(scan),
         )
+    maps = _save_attention(work, ready, predictor, output, job)
     volumes = {}
     if job.statistics:
         names = predictor.spec.output_names
@@ -303,12 +336,31 @@ def _segment(
     return labels, replace(
         outcome,
         probabilities=kept,
+        attention=maps,
         windows=plan.windows,
         tiles=plan.tiles,
         warnings=ready.warnings,
         volumes_ml=volumes,
         seconds={"reading": ready.seconds, "network": network, "export": export},
     )
+
+
+def _save_attention(
+    work: Work, ready: Prepared, predictor: Predictor, output: Path, job: Job
+) -> tuple[str, ...]:
+    """Names of the files that were written."""
+    if work.gates is None:
+        return ()
+    name, gates = work.scan.name, predictor.gates.gates
+    with attention_file(output, name, gates, ready.grid, like=ready.frame) as file:
+        predictor.gates.read(
+            ready.volume,
+            ready.grid,
+            work.gates,
+            take=file.put,
+            on_window=lambda: job.on_window(work.scan),
+        )
+    return tuple(attention_names(name, gates, picture=is_picture(work.scan.paths[0])))
 
 
 def _write(write: Callable[[], None], outcome: Outcome) -> Outcome:

@@ -45,10 +45,10 @@ class Display:
                 continue
             a, s = each.plan.tiles
             tiles = f" in {a} × {s} tiles" if a * s > 1 else ""
-            seconds = each.plan.windows * seconds_per_window
+            seconds = each.windows * seconds_per_window
             self.say(
-                f"{each.scan.name:<{width}}  {each.plan.windows} windows{tiles}, "
-                f"at most {each.plan.peak_bytes / 2**30:.2f} GiB, about {seconds:.1f} s of network"
+                f"{each.scan.name:<{width}}  {each.windows} windows{tiles}, "
+                f"at most {each.peak_bytes / 2**30:.2f} GiB, about {seconds:.1f} s of network"
             )
         plans = [each.plan for each in work if each.plan]
         windows = sum(plan.windows for plan in plans)
@@ -83,7 +83,7 @@ class Bars:
 
     def plan(self, work: Sequence[Work]) -> None:
         """What is to come."""
-        self._windows = {each.scan.name: each.plan.windows for each in work if each.plan}
+        self._windows = {each.scan.name: each.windows for each in work if each.plan}
         self._progress.update(self._all, total=sum(self._windows.values()))
 
     def window(self, scan: Scan) -> None:

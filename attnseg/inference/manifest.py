@@ -20,6 +20,7 @@ class Outcome:
     reason: str = ""
     mask: str = ""
     probabilities: str = ""
+    attention: tuple[str, ...] = ()
     model: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     """What changes the labels: overlap and mirroring."""

@@ -23,11 +23,8 @@ from attnseg.images import (
     smallest_integer_type,
 )
 from attnseg.inference.after import apply, shared_rules
-from attnseg.inference.backends import (
-    attention_backend,
-    ensemble,
-    resolve_device,
-)
+from attnseg.inference.attention import GateReader
+from attnseg.inference.backends import resolve_device
 from attnseg.inference.budget import ScanPlan, plan_scan
 from attnseg.inference.export import Blocks, Classes, Regions, label_rows, resample_rows, to_host
 from attnseg.inference.runner import Runner
@@ -138,6 +135,7 @@ class Predictor:
             compiled=compiled,
             bounded=max_ram is not None or max_vram is not None,
         )
+        self.gates = GateReader(self.networks, spec, self.device, overlap=overlap, max_ram=max_ram)
         values = tuple(each.value for each in spec.regions) or spec.label_values[1:]
         self._written = np.asarray((0, *values), dtype=smallest_integer_type((0, *values)))
 
@@ -304,7 +302,6 @@ class Predictor:
         labels = np.ascontiguousarray(grid.axes.undo(labels))
         return apply(labels, self.spec.after_processing, geometry=geometry)
 
-    @torch.inference_mode()
     def attention(self, scan: Image | Path | str) -> dict[str, np.ndarray]:
         """Every gate's α on the scan's grid, stitched with the weights of the logits.
 
@@ -312,28 +309,11 @@ class Predictor:
         given.
 
         Returns:
-            level of the gate ("1" is the second finest) → α `[I, J, K]`, float32, 0 to 1; empty for
-            a network without gates.
+            level of the gate ("1" is the second finest) → α `[I, J, K]`, float32, 0 to 1, the
+            finest gate first; empty for a network without gates.
         """
         image = scan if isinstance(scan, Image) else self.read(scan)
-        gates = sorted(self.networks[0].gates, reverse=True)
-        if not gates:
-            return {}
-        volume, grid = preprocess(image, self.spec.preprocessing)
-        maps = np.empty((len(gates), *grid.source_shape), dtype=np.float32)
-        same = all(set(network.gates) == set(gates) for network in self.networks)
-        chosen = self.networks if same else self.networks[:1]
-        backend = ensemble(
-            [
-                attention_backend(each, self.device, slice_axis=self.spec.slice_axis)
-                for each in chosen
-            ]
-        )
-        rows = stream_windows(volume, backend, patch=self.spec.patch, overlap=self.overlap)
-        for start, alpha in resample_rows(rows, grid):
-            maps[:, start : start + alpha.shape[1]] = alpha.cpu().numpy()
-        back = np.ascontiguousarray(grid.axes.undo(maps))
-        return dict(zip(gates, back, strict=True))
+        return self.gates.maps(image).alpha
 
     def _sources(self, given: Sequence[Source | str]) -> tuple[Source, ...]:
         sources = tuple(

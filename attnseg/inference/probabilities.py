@@ -31,6 +31,10 @@ class ProbabilityFile:
         stored = np.memmap(self._path, np.uint16, "r+", shape=self._shape)
         stored[:, start : start + values.shape[1], *plane] = np.rint(values * STEPS)
 
+    def stored(self) -> np.ndarray:
+        """What was put in so far, `[K, R, A, S]` uint16, read from the file as it is looked at."""
+        return np.memmap(self._path, np.uint16, "r", shape=self._shape)
+
     def volumes(self) -> Iterator[np.ndarray]:
         """One class after the other, `[R, A, S]`."""
         for index in range(self._shape[0]):
@@ -39,7 +43,7 @@ class ProbabilityFile:
 
 @contextmanager
 def probability_file(
-    path: Path, grid: Grid, classes: int, *, like: Image
+    path: Path, grid: Grid, classes: int, *, like: Image, write: bool = True
 ) -> Iterator[ProbabilityFile]:
     """A 4D NIfTI of probabilities, `[I, J, K, classes]`, that is there when the block has ended.
 
@@ -48,6 +52,7 @@ def probability_file(
         grid: of the scan.
         classes: outputs of the model.
         like: the scan whose geometry it takes.
+        write: leave out to write what was put in by other means, within the block.
     """
     shape = (classes, *grid.source_shape)
     with temporary_path(path.with_name(f"{path.name}.rows")) as rows:
@@ -55,6 +60,8 @@ def probability_file(
             stream.truncate(int(np.prod(shape)) * 2)
         file = ProbabilityFile(rows, shape)
         yield file
+        if not write:
+            return
         volumes = (grid.axes.undo(volume) for volume in file.volumes())
         write_volumes(
             path, volumes, count=classes, like=like, dtype=np.dtype(np.uint16), slope=1 / STEPS

@@ -33,6 +33,7 @@ def stream_windows(
     patch: tuple[int, ...],
     overlap: float,
     plane: Plane | None = None,
+    floor: float = 1e-3,
 ) -> Iterator[Rows]:
     """Predict `volume` `[C, *S]` window by window.
 
@@ -47,6 +48,7 @@ def stream_windows(
         overlap: share of a window that the next covers again.
         plane: the part of the second and the third axis to predict; only windows that reach into it
             are run. None: all of it.
+        floor: of the weights; see `gaussian_weights`.
 
     Yields:
         (first row, values `[K, rows, *plane]`): weighted means over all windows, in order along the
@@ -62,7 +64,7 @@ def stream_windows(
     a, s = plane or (slice(0, shape[1]), slice(0, shape[2]))
     a, s = (slice(p.start + low, p.stop + low) for p, low in zip((a, s), before, strict=True))
     windows = windows_in_plane(others, patch[1:], (a, s))
-    weights = gaussian_weights(patch)
+    weights = gaussian_weights(patch, floor=floor)
     normalizer = weights.new_zeros((patch[0], a.stop - a.start, s.stop - s.start))
     for window in windows:
         normalizer[:, *window.target] += weights[:, *window.within]

@@ -79,13 +79,16 @@ def padding_of(shape: tuple[int, ...], patch: tuple[int, ...]) -> list[tuple[int
     return [(amount // 2, amount - amount // 2) for amount in missing]
 
 
-def gaussian_weights(patch: tuple[int, ...]) -> Tensor:
+def gaussian_weights(patch: tuple[int, ...], *, floor: float = 1e-3) -> Tensor:
     """Weight of each voxel of a window `[*patch]`: a Gaussian with σ = an eighth of the patch.
 
-    Never below 10⁻³, so that a voxel seen only by a window's corner keeps a usable weight.
+    Args:
+        patch: size of the window.
+        floor: never below this. MONAI's 10⁻³ is a tenth of what others weigh where windows meet in
+            a corner, and a voxel seen by one window alone needs none: its weight cancels.
     """
     weights = torch.ones(())
     for size in patch:
         distance = torch.arange(size) - (size - 1) / 2
         weights = weights[..., None] * torch.exp(distance**2 / (-2 * (0.125 * size) ** 2))
-    return weights.clamp(min=1e-3)
+    return weights.clamp(min=floor)

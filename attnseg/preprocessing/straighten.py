@@ -12,6 +12,8 @@ from attnseg.images import Geometry, Image
 
 # Of a voxel: how far a corner may lie outside the straight grid, which rounding makes it do.
 _ROUNDING = 1e-3
+# Weight that a label must have: rounding gives 1e-16 to voxels a whole step outside its grid.
+_LEAST_WEIGHT = 1e-6
 
 
 def straighten(image: Image, *, labels: bool) -> Image:
@@ -63,7 +65,7 @@ def onto_grid(image: Image, geometry: Geometry, *, labels: bool) -> Image:
 
     if labels:
         array = np.zeros((1, *geometry.shape), dtype=image.array.dtype)
-        most = np.zeros(geometry.shape, dtype=np.float32)
+        most = np.full(geometry.shape, _LEAST_WEIGHT, dtype=np.float32)
         for value in np.unique(image.array):  # in order: of equal weights the smaller value wins
             weight = resampled(image.array[0] == value, 0.0)
             array[0][weight > most] = value

@@ -71,9 +71,9 @@ def curves_svg(curves: Sequence[Curve], *, what: str) -> str:
     shown = [curve for curve in curves if curve.points]
     steps = [step for curve in shown for step, _ in curve.points]
     values = [value for curve in shown for _, value in curve.points]
-    first, last = (min(0.0, *steps, 0.0), max(*steps, 1.0))
+    first, last = 0.0, max([1.0, *steps])
     ticks = round_ticks(min(values), max(values))
-    low, high = min(ticks[0], *values, ticks[0]), max(ticks[-1], *values, ticks[-1])
+    low, high = ticks[0], ticks[-1]
 
     def x(step: float) -> float:
         return _LEFT + (step - first) / (last - first) * (_RIGHT - _LEFT)

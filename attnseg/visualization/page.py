@@ -27,7 +27,7 @@ p { margin: .25rem 0; }
   border: 1px solid var(--line); border-radius: .5rem; }
 .counts b { display: block; font-size: 1.5rem; line-height: 1.2; }
 .understood { margin: 0; padding: 0; list-style: none; font-size: .95rem; }
-table { width: 100%; border-collapse: collapse; font-size: .95rem; }
+table { width: 100%; margin: 0 0 1.25rem; border-collapse: collapse; font-size: .95rem; }
 th { text-align: left; font-weight: 600; color: var(--muted); }
 th, td { padding: .5rem .75rem .5rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }

@@ -59,6 +59,7 @@ class RunReport:
         held_out: cases that each fold of `splits.json` holds out.
         cross_validation: `crossvalidation.json`, or None.
         worst: pictures of the cases with the lowest mean Dice.
+        unseen: why they show no scan; empty where they do.
     """
 
     folder: str
@@ -69,6 +70,7 @@ class RunReport:
     held_out: Sequence[Sequence[str]] = ()
     cross_validation: Scores | None = None
     worst: Sequence[Shot] = field(default=())
+    unseen: str = ""
 
     @property
     def scores(self) -> dict[str, Scores]:
@@ -99,12 +101,18 @@ def run_page(run: RunReport) -> str:
             )
         )
     body += [
-        section("Cases with the lowest Dice", shots_grid(run.worst, colours, names)),
+        section("Cases with the lowest Dice", _worst(run, colours)),
         *(section(f"Attention, {f.name}", _attention(f.attention)) for f in run.folds),
         section("Training settings", facts(_flat(run.config.training.model_dump(mode="json")))),
         section("Models", _models(run)),
     ]
     return html_page(f"Run: {run.folder}", "".join(body))
+
+
+def _worst(run: RunReport, colours: Mapping[int, Colour]) -> str:
+    grid = shots_grid(run.worst, colours, run.spec.output_names)
+    told = f'<p class="muted">{escape(run.unseen)}</p>' if grid and run.unseen else ""
+    return told + grid
 
 
 def learning_curves(run: RunReport) -> dict[str, list[Curve]]:
@@ -193,12 +201,12 @@ def _plan(run: RunReport) -> str:
         values[f"normalization of {name}"] = each.scheme + (f" ({told})" if told else "")
     reasons = dict(run.plan.get("reasons", {}))
     rows = [(key, values.pop(key, ""), reason) for key, reason in reasons.items()]
-    rows += [(key, value, "given by the configuration or plan") for key, value in values.items()]
+    rows += [(key, value, "as configured or planned") for key, value in values.items()]
     rows.append(("strides", "; ".join(map(_times, net.strides)), "between neighbouring levels"))
     kernels = "; ".join(map(_times, net.kernel_sizes))
     rows.append(("kernel sizes", kernels, "of each level, finest first"))
     for key in _ARCHITECTURE:
-        rows.append((key, str(getattr(net, key)), "configuration (model)"))
+        rows.append((key, str(getattr(net, key)), "as configured"))
     axes = ", ".join("RAS"[axis] for axis in run.spec.mirror_axes) or "none"
     rows.append(("mirror axes", axes, "along which training mirrored, so that prediction may"))
     if run.plan.get("epochs"):

@@ -142,7 +142,9 @@ def learning_curves_figure(plots: Mapping[str, Sequence[Curve]], *, title: str =
         write(page, x, top - LINE_HEIGHT / 2, what, color=MUTED)
         for curve in curves:
             if curve.points:
-                axes.plot(*zip(*curve.points, strict=True), color=curve.colour, lw=1.4)
+                axes.plot(
+                    *zip(*curve.points, strict=True), color=curve.colour, lw=1.4, marker="o", ms=3
+                )
         axes.tick_params(colors=MUTED, labelsize=_SMALL)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.grid(color=MUTED, alpha=0.25, lw=0.6)

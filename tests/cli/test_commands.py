@@ -25,15 +25,34 @@ def test_train_predict_evaluate(attnseg, dataset, model, tmp_path):
         assert mask.affine.tobytes() == source.affine.tobytes()
         assert mask.get_data_dtype() == np.uint8
 
-    result = attnseg("evaluate", "predictions", dataset / "labels", "--json", "scores.json")
+    files = ("--json", "scores.json", "--csv", "scores.csv")
+    result = attnseg("evaluate", "predictions", dataset / "labels", *files, "--tolerance-mm", "2")
     assert result.code == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert len(scores["cases"]) == 3
+    assert scores["tolerance_mm"] == 2
+    assert all(name in result.out for name in ("NSD at 2 mm", "HD95", "ASSD"))
+    rows = (tmp_path / "scores.csv").read_text().splitlines()
+    assert len(rows) == 1 + sum(len(case["labels"]) for case in scores["cases"])
     prediction = nib.load(tmp_path / "predictions" / "c0.nii.gz").get_fdata() > 0
     reference = nib.load(dataset / "labels" / "c0.nii.gz").get_fdata() > 0
     expected = 2 * (prediction & reference).sum() / (prediction.sum() + reference.sum())
     found = next(case for case in scores["cases"] if case["name"] == "c0")
     assert abs(found["labels"]["1"]["dice"] - expected) < 1e-12
+
+
+def test_saved_probabilities_are_scored(attnseg, dataset, model, tmp_path):
+    scans = dataset / "images"
+    assert attnseg("predict", scans, "-m", model, "-o", "sure", "--save-probabilities").code == 0
+    result = attnseg("evaluate", "sure", dataset / "labels", "--json", "scores.json")
+    assert result.code == 0
+    assert "calibration of 3 case(s): ECE" in result.out
+    found = json.loads((tmp_path / "scores.json").read_text())["calibration"]
+    volumes = nib.load(tmp_path / "sure" / "c0_probabilities.nii.gz").get_fdata()
+    reference = nib.load(dataset / "labels" / "c0.nii.gz").get_fdata()
+    true = np.stack([reference == value for value in range(volumes.shape[-1])], axis=-1)
+    brier = ((volumes - true) ** 2).sum(axis=-1).mean()
+    assert abs(found["cases"]["c0"]["brier"] - brier) < 1e-6
 
 
 def test_the_run_folder_can_stand_for_the_model(attnseg, dataset, model):

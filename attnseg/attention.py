@@ -1,0 +1,205 @@
+"""`attnseg attention`: α of every gate as images, judged by figures, verdicts and a page."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from attnseg.errors import AttnsegError, DataError
+from attnseg.evaluation import Judgement, judge_gates, save_judgements
+from attnseg.evaluation.matching import find_label_scheme, match_reference
+from attnseg.files import write_bytes, write_text
+from attnseg.images import Image, Outline, read_labels
+from attnseg.inference import Predictor, Scan, find_models, find_scans
+from attnseg.inference.attention import attention_file
+from attnseg.inference.predictor import Settings
+from attnseg.preprocessing import preprocess
+from attnseg.spec import ModelSpec
+from attnseg.visualization import figure_to_array, overlay_figure
+from attnseg.visualization.attention_page import attention_page
+
+JSON, CSV, PAGE = "attention.json", "attention.csv", "attention.html"
+_PICTURES = 1  # scans whose pictures stand in the page; all have theirs beside it
+_PASSES = 20  # of a gate that is replaced, about
+
+
+def attend(
+    inputs: Sequence[str | Path],
+    output: Path,
+    *,
+    model: Path | Sequence[Path] | None = None,
+    reference: Path | None = None,
+    replaced_scans: int = 3,
+    seed: int = 0,
+    **settings: Unpack[Settings],
+) -> tuple[list[Judgement], dict[str, str]]:
+    """Write every gate's α of each scan into `output`, and judge them.
+
+    Args:
+        inputs: files, folders and globs, as of `predict`.
+        output: folder for `NAME_attention.nii.gz` (PNG for pictures), `NAME_attention_overlay.png`,
+            `attention.json`, `attention.csv` and `attention.html`.
+        model: as of `predict`.
+        reference: a mask, or a folder with one for each scan, that Dice and figures are taken with;
+            None: the model's own prediction.
+        replaced_scans: on how many scans, from the first on, gates are replaced one by one; that
+            takes some twenty predictions a gate.
+        seed: of what is random in that.
+        settings: of the `Predictor`.
+
+    Returns:
+        What was found in each scan, and why scans failed, by name.
+
+    Raises:
+        AttnsegError: no scan or model; a network without gates; every scan failed.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    models = find_models(model)
+    predictor = Predictor.load(models, **settings)
+    if not predictor.gates.gates:
+        raise DataError(
+            f"{models[0]}: this network has no gates; train one with --gates grid or skip"
+        )
+    names = predictor.spec.channel_names
+    scans = find_scans(inputs, num_channels=len(names), channel_names=names)
+    judged: list[Judgement] = []
+    pictures: dict[str, dict[str, bytes]] = {}
+    failed: dict[str, str] = {}
+    for number, scan in enumerate(scans):
+        try:
+            if scan.reason:
+                raise DataError(scan.reason)
+            with _bar(scan.name, predictor, number < replaced_scans) as on_pass:
+                found, drawn = _one(
+                    scan,
+                    predictor,
+                    output,
+                    reference=reference,
+                    replace_gates=number < replaced_scans,
+                    seed=seed,
+                    on_pass=on_pass,
+                )
+        except (AttnsegError, OSError) as error:
+            failed[scan.name] = " ".join(str(error).split())
+            console.print(f"✗ {scan.name}: {failed[scan.name]}", markup=False)
+            continue
+        judged.append(found)
+        if len(pictures) < _PICTURES:
+            pictures[found.name] = drawn
+        console.print(f"✓ {scan.name}", markup=False)
+        for gate in found.gates:
+            console.print(f"  {gate.verdict}", markup=False)
+    if not judged:
+        raise DataError(next(iter(failed.values())))
+    save_judgements(judged, output / JSON, output / CSV)
+    write_text(output / PAGE, attention_page(judged, pictures, model=", ".join(map(str, models))))
+    console.print(f"maps, {JSON}, {CSV} and {PAGE} → {output}/", markup=False)
+    return judged, failed
+
+
+def _one(
+    scan: Scan,
+    predictor: Predictor,
+    output: Path,
+    *,
+    reference: Path | None,
+    replace_gates: bool,
+    seed: int,
+    on_pass: Callable[[], None],
+) -> tuple[Judgement, dict[str, bytes]]:
+    """A scan's maps written and judged; PNG of each gate."""
+    image = predictor.read(*scan.paths)
+    truth = None
+    if reference is not None:
+        truth = _truth(match_reference(scan.name, reference), reference, image, predictor.spec)
+    labels = predictor.predict(image).labels
+    gates = predictor.gates
+    outline = Outline(image.geometry, image.array.shape[0], stored_bytes=0)
+    plan = gates.plan(outline, source=str(scan.paths[0]), held_bytes=image.array.nbytes)
+    volume, grid = preprocess(image, predictor.spec.preprocessing)
+    with attention_file(output, scan.name, gates.gates, grid, like=image) as file:
+        agreement = gates.read(volume, grid, plan, take=file.put)
+        stored = grid.axes.undo(file.stored())
+        alpha = dict(zip(gates.gates, stored, strict=True))
+        found = judge_gates(
+            predictor,
+            image,
+            reference=truth,
+            seed=seed,
+            replace_gates=replace_gates,
+            alpha=alpha,
+            agreement=agreement,
+            labels=labels,
+            on_pass=on_pass,
+        )
+        drawn = {
+            gate: _picture(image, labels, values, truth, predictor.spec.output_names, gate)
+            for gate, values in alpha.items()
+        }
+    for gate, png in drawn.items():
+        write_bytes(output / f"{scan.name}_attention_overlay_gate{gate}.png", png)
+    return found, drawn
+
+
+def _picture(
+    image: Image,
+    labels: np.ndarray,
+    alpha: np.ndarray,
+    reference: np.ndarray | None,
+    names: dict[int, str],
+    gate: str,
+) -> bytes:
+    from attnseg.visualization.figures import png_of
+
+    figure = overlay_figure(
+        image,
+        labels,
+        names=names,
+        attention=(alpha / np.float32(65535)).astype(np.float32),
+        reference=reference,
+        title=f"Gate {gate}",
+    )
+    return png_of(figure_to_array(figure))
+
+
+def _truth(path: Path, folder: Path, image: Image, spec: ModelSpec) -> np.ndarray:
+    """The reference as predictions are written: of regions, the last one that has the voxel."""
+    found = read_labels(path, label_values=spec.label_values)
+    if not found.geometry.matches(image.geometry):
+        raise DataError(
+            f"{path}: lies on another grid than {image.path} (shape {found.geometry.shape} and "
+            f"{image.geometry.shape}); resample one of them"
+        )
+    labels = found.array[0]
+    ignored = find_label_scheme(folder).ignore
+    if ignored is not None:
+        labels = np.where(labels == ignored, 0, labels)
+    if not spec.regions:
+        return labels
+    written = np.zeros_like(labels)
+    for region in spec.regions:
+        written[np.isin(labels, region.members)] = region.value
+    return written
+
+
+class _bar:
+    """Passes of the gates that are replaced, on a terminal."""
+
+    def __init__(self, name: str, predictor: Predictor, shown: bool) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn(name), BarColumn(), MofNCompleteColumn())
+        disable = not (shown and console.is_terminal)
+        self._progress = Progress(*columns, console=console, transient=True, disable=disable)
+        self._task = self._progress.add_task(
+            "", total=1 + (_PASSES - 1) * len(predictor.gates.gates)
+        )
+
+    def __enter__(self) -> Callable[[], None]:
+        self._progress.start()
+        return lambda: self._progress.advance(self._task)
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()

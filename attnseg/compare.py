@@ -1,0 +1,109 @@
+"""`attnseg compare`: two methods' masks against the same references, told, written and drawn."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from attnseg.errors import DataError, UsageError
+from attnseg.evaluation import Evaluation, evaluate
+from attnseg.evaluation.compare import compare as compare_evaluations
+from attnseg.evaluation.compare_report import save_csv, save_json
+from attnseg.evaluation.compare_table import print_comparison
+from attnseg.evaluation.comparison import Comparison, find_metric
+from attnseg.images import Image, is_picture, is_scan, read_image, read_labels, strip_suffix
+from attnseg.visualization.side_by_side import SideBySide, side_by_side
+
+
+def compare(
+    a: Path,
+    b: Path,
+    reference: Path,
+    *,
+    metric: str = "dice",
+    images: Path | None = None,
+    json: Path | None = None,
+    csv: Path | None = None,
+    html: Path | None = None,
+) -> Comparison:
+    """Score both methods' masks and compare the scores, case by case.
+
+    Args:
+        a, b: folders of masks, or a mask each.
+        reference: folder of the references, or the one reference.
+        metric: a field of `Score`.
+        images: folder of the scans, for the pictures of the page.
+        json: file for all numbers.
+        csv: file for a line per case and label.
+        html: file for a page with pictures.
+
+    Raises:
+        DataError: masks that do not pair with references, no case that both have.
+        UsageError: an unknown metric; scans without a page.
+    """
+    find_metric(metric)
+    if images is not None and html is None:
+        raise UsageError("--images is for the pictures of a page; add --html FILE")
+    evaluations = [_evaluate(masks, reference, full=metric != "dice") for masks in (a, b)]
+    found = compare_evaluations(*evaluations, metric=metric)
+    print_comparison(found, Console(highlight=False))
+    if json is not None:
+        save_json(found, json)
+    if csv is not None:
+        save_csv(found, csv)
+    if html is not None:
+        from attnseg.visualization.compare_page import save_compare_page
+
+        pictures = _pictures(found, evaluations[0], evaluations[1], images)
+        sources = {"A": str(a), "B": str(b), "reference": str(reference)}
+        save_compare_page(found, pictures, sources, html)
+    return found
+
+
+def _pictures(
+    found: Comparison, a: Evaluation, b: Evaluation, images: Path | None
+) -> dict[str, SideBySide]:
+    """Of the worst and the most changed cases, one case in memory at a time."""
+    scans = {} if images is None else _scans(images)
+    ours, theirs = ({case.name: case for case in each.cases} for each in (a, b))
+    values = [label.value for label in found.labels if label.value is not None]
+    pictures = {}
+    for name in dict.fromkeys((*found.most_changed(), *found.worst())):
+        case, other = ours[name], theirs[name]
+        pictures[name] = side_by_side(
+            _mask(case.reference, values),
+            _mask(case.prediction, values),
+            _mask(other.prediction, values),
+            read_image(scans[name]) if name in scans else None,
+        )
+    return pictures
+
+
+def _mask(path: Path, values: Sequence[int]) -> Image:
+    """Pictures of a single label may spell it 255."""
+    white = is_picture(path) and list(values) == [1]
+    try:
+        return read_labels(path, label_values=(0, 1) if white else None)
+    except DataError:
+        return read_labels(path)  # voxels to be ignored have a value of their own
+
+
+def _scans(folder: Path) -> dict[str, Path]:
+    """Scans by case name; of several channels the first."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of scans; check --images")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if is_scan(path):
+            found.setdefault(strip_suffix(path.name).removesuffix("_0000"), path)
+    return found
+
+
+def _evaluate(masks: Path, reference: Path, *, full: bool) -> Evaluation:
+    """Single masks go by the name of their reference: the files may be called anything."""
+    evaluation = evaluate(masks, reference, full=full)
+    if not reference.is_file():
+        return evaluation
+    name = strip_suffix(reference.name)
+    return replace(evaluation, cases=tuple(replace(case, name=name) for case in evaluation.cases))

@@ -1,0 +1,146 @@
+"""A comparison as tables in the terminal, at most 100 columns wide."""
+
+import math
+from typing import TYPE_CHECKING
+
+from attnseg.evaluation.compare_report import verdict
+from attnseg.evaluation.comparison import Comparison, Paired
+from attnseg.evaluation.statistics import Difference
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_WIDTH = 100
+_SOME = 5
+
+
+def print_comparison(comparison: Comparison, console: "Console") -> None:
+    """Print means and differences per label and by size, the cases of note, and the verdict."""
+    width = min(console.width, _WIDTH)
+    for table in (_labels(comparison), _sizes(comparison), _cases(comparison)):
+        if table.row_count:
+            console.print(table, width=width)
+    for line in verdict(comparison):
+        console.print(line, markup=False, width=width)
+    for title, names in (
+        ("only in A", comparison.only_a),
+        ("only in B", comparison.only_b),
+        ("in neither", comparison.in_neither),
+    ):
+        if names:
+            more = ", …" if len(names) > _SOME else ""
+            told = f"{title}: {len(names)} ({', '.join(names[:_SOME])}{more})"
+            console.print(told, markup=False, width=width)
+    for name, reason in comparison.failed.items():
+        console.print(f"failed: {name}: {reason}", markup=False, soft_wrap=True)
+
+
+def direction(comparison: Comparison) -> str:
+    """Which way the differences point."""
+    better = "A" if comparison.metric.lower_is_better else "B"
+    return f"B - A; positive: {better} is better"
+
+
+def signed(number: float) -> str:
+    """As +0.0123; a dash for NaN."""
+    return "–" if math.isnan(number) else f"{number:+.4f}"
+
+
+def signed_interval(difference: Difference) -> str:
+    """As +0.0040 to +0.0200; a dash where there is none."""
+    if math.isnan(difference.low):
+        return "–"
+    return f"{signed(difference.low)} to {signed(difference.high)}"
+
+
+def plain(number: float) -> str:
+    """As 0.9123; a dash for NaN."""
+    return "–" if math.isnan(number) else f"{number:.4f}"
+
+
+def p_value(number: float) -> str:
+    """As 0.032 or <0.001; a dash for NaN."""
+    if math.isnan(number):
+        return "–"
+    return "<0.001" if number < 0.001 else f"{number:.3f}"
+
+
+def _labels(comparison: Comparison) -> "Table":
+    metric = comparison.metric
+    title = (
+        f"{metric.title} of {len(comparison.cases)} case(s) that both have ({direction(comparison)}"
+        f"; W/T/L of B, ties within {metric.margin:g}{metric.unit}; p of labels after Holm)"
+    )
+    columns = ("A", "B", "B - A", "95 % interval", "p", "W/T/L", "cases")
+    table = _table(title, "label", columns)
+    for label in comparison.labels:
+        table.add_row(*_row(label))
+    if len(comparison.labels) > 1:
+        table.add_section()
+        table.add_row(*_row(comparison.overall), style="bold")
+    return table
+
+
+def _row(paired: Paired) -> list[str]:
+    return [
+        _safe(paired.name),
+        plain(paired.mean_a),
+        plain(paired.mean_b),
+        signed(paired.difference.mean),
+        signed_interval(paired.difference),
+        p_value(paired.p if paired.value is None else paired.p_holm),
+        f"{paired.wins}/{paired.ties}/{paired.losses}",
+        str(len(paired.cases)),
+    ]
+
+
+def _sizes(comparison: Comparison) -> "Table":
+    title = "By volume in the reference, thirds of the cases"
+    columns = ("size", comparison.volume_unit, "B - A", "95 % interval", "cases")
+    table = _table(title, "label", columns)
+    for label in comparison.labels:
+        for number, group in enumerate(label.sizes):
+            table.add_row(
+                "" if number else _safe(label.name),
+                group.name,
+                f"{group.low:.4g} to {group.high:.4g}",
+                signed(group.difference.mean),
+                signed_interval(group.difference),
+                str(group.cases),
+            )
+    return table
+
+
+def _cases(comparison: Comparison) -> "Table":
+    """Means over labels, and the label that makes the case one of these."""
+    title = "Most changed cases (means over labels)"
+    table = _table(title, "case", ("A", "B", "B - A", "most on label"))
+    by_case = comparison.by_case()
+    overall = comparison.overall
+    means = {name: (a, b) for name, a, b in zip(overall.cases, overall.a, overall.b, strict=True)}
+    for name in comparison.most_changed():
+        a, b = means[name]
+        changes = {label: theirs - ours for label, (ours, theirs) in by_case[name].items()}
+        label = max(changes, key=lambda each: abs(changes[each]))
+        most = f"{_safe(label)} {signed(changes[label])}"
+        table.add_row(_safe(name), plain(a), plain(b), signed(b - a), most)
+    return table
+
+
+def _table(title: str, first: str, columns: tuple[str, ...]) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(first, overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=column != "most on label")
+    return table
+
+
+def _safe(text: str) -> str:
+    """File and label names may hold brackets, which Rich would read as markup."""
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,82 @@
+"""`attnseg view`: a scan, its masks and its attention as one page that opens in a browser."""
+
+import webbrowser
+from pathlib import Path
+
+from attnseg.datasets.bids import label_names_beside
+from attnseg.errors import UsageError
+from attnseg.evaluation import find_label_names
+from attnseg.files import write_text
+from attnseg.images import Image, find_source, read_image, read_labels, scan_suffix
+from attnseg.visualization.view_page import view_page
+
+
+def view(
+    scan: Path,
+    mask: Path | None = None,
+    *,
+    attention: Path | None = None,
+    compare: Path | None = None,
+    output: Path | None = None,
+    series: str | None = None,
+) -> Path:
+    """Write the page of a scan.
+
+    Args:
+        scan: a file of any format that attnseg reads, or a DICOM folder.
+        mask: on the scan's grid; its labels are named as a dataset.json or a table beside it says.
+        attention: α of the gates, one a volume of a 4D file, on the scan's grid.
+        compare: a second mask, compared with the first.
+        output: the page; None: NAME_view.html in the current folder. One that is there is replaced.
+        series: which one of a DICOM folder.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        UsageError: another suffix than .html; `compare` without `mask`.
+        DataError: a file that cannot be read, or that lies on another grid.
+    """
+    if output is not None and output.suffix.lower() not in {".html", ".htm"}:
+        raise UsageError(f"-o {output}: the page is HTML; give a name that ends in .html")
+    if compare is not None and mask is None:
+        raise UsageError(f"--compare {compare}: nothing to compare it with; give a MASK too")
+    image = _read_volumes(scan, series)
+    names = {}
+    if mask is not None:
+        names = find_label_names(mask) or label_names_beside(mask)
+    page = view_page(
+        image,
+        _read_mask(mask, names),
+        names=names,
+        attention=_read_volumes(attention) if attention else None,
+        compare=_read_mask(compare, names),
+    )
+    path = output or Path(f"{image.name}_view.html")
+    write_text(path, page)
+    return path
+
+
+def open_in_browser(page: Path) -> bool:
+    """Show the page in a graphical browser, if there is one; says whether it was asked to."""
+    try:
+        # Text browsers, which are found where there is no display, are of the bare generic class.
+        if type(webbrowser.get()) is webbrowser.GenericBrowser:
+            return False
+    except webbrowser.Error:
+        return False
+    return webbrowser.open(page.resolve().as_uri())
+
+
+def _read_volumes(path: Path, series: str | None = None) -> Image:
+    """A scan with all its channels, or all maps of a 4D file."""
+    source, _ = find_source(path, series=series)
+    nifti = isinstance(source, Path) and scan_suffix(source.name).lower().startswith(".nii")
+    return read_image(source, num_channels=0 if nifti else None)
+
+
+def _read_mask(path: Path | None, names: dict[int, str]) -> Image | None:
+    if path is None:
+        return None
+    source, _ = find_source(path)
+    return read_labels(source, label_values=names or {1})
