@@ -253,8 +253,15 @@ def _attention(found: Mapping[str, Any] | None) -> str:
     words = [key for key in ("gate", "verdict") if any(key in gate for gate in gates)]
     others = dict.fromkeys(key for gate in gates for key, value in gate.items() if _short(value))
     keys = [*words, *(key for key in others if key not in words)]
-    rows = [[escape(_told(gate.get(key, ""))) for key in keys] for gate in gates]
+    rows = [[_figure(gate.get(key, "")) for key in keys] for gate in gates]
     return table([key.replace("_", " ") for key in keys], rows, numbers=False)
+
+
+def _figure(value: Any) -> str:
+    """A text as it is; a number with three digits, on one line."""
+    if isinstance(value, float):
+        return f'<span class="number">{value:.3g}</span>'
+    return escape(str(value))
 
 
 def _models(run: RunReport) -> str:
