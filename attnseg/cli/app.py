@@ -16,6 +16,7 @@ from attnseg.cli.evaluate import evaluate
 from attnseg.cli.model import model_app
 from attnseg.cli.plan import plan
 from attnseg.cli.predict import predict
+from attnseg.cli.report import report
 from attnseg.cli.train import train
 from attnseg.cli.view import view
 from attnseg.errors import AttnsegError
@@ -60,6 +61,7 @@ for command in (
     compare,
     attention,
     view,
+    report,
     convert,
     doctor,
 ):

@@ -13,7 +13,7 @@ from attnseg.files import write_text
 from attnseg.visualization.histogram import histogram_svg
 from attnseg.visualization.page import colour_code, colour_key, html_page, section
 from attnseg.visualization.palette import Colour, label_colours
-from attnseg.visualization.thumbnails import Thumbnail, data_uri
+from attnseg.visualization.thumbnails import Thumbnail, image_html
 
 _MAX_THUMBNAILS = 50
 _MAX_HISTOGRAMS = 40
@@ -103,7 +103,6 @@ def _figure(
     colours: Mapping[int, Colour],
     names: Mapping[int, str],
 ) -> str:
-    height, width = thumbnail.size_mm
     problems = "".join(
         f'<li><span class="severity {each.severity}">{each.severity}</span> '
         f"{escape(each.problem)}</li>"
@@ -113,11 +112,9 @@ def _figure(
     labels = ", ".join(
         _name(int(value), names) for value in np.unique(thumbnail.labels) if value != 0
     )
-    seen = escape(f"{slice_} of {name} with {labels or 'no label'}")
+    seen = f"{slice_} of {name} with {labels or 'no label'}"
     return (
-        f'<figure><img alt="{seen}" src="{data_uri(thumbnail, colours)}" '
-        f'style="aspect-ratio: {width:.4g} / {height:.4g}; '
-        f'width: min(100%, {15 * width / height:.4g}rem)">'
+        f"<figure>{image_html(thumbnail, colours, seen=seen)}"
         f"<figcaption><b>{escape(name)}</b><ul>{problems}</ul></figcaption></figure>"
     )
 

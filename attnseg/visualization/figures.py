@@ -31,10 +31,10 @@ from attnseg.visualization.slices import Plane, crop, display_planes, labelled_r
 
 Entry = tuple[Colour | None, str, float, int]  # colour (None: dashes), text, left edge, line
 
-_DPI = 100
-_TITLE_HEIGHT = 32
+DPI = 100
+TITLE_HEIGHT = 32
 _CAPTION_HEIGHT = 24
-_LINE_HEIGHT = 26
+LINE_HEIGHT = 26
 _SWATCH = 13
 _DASH = 22
 _SYMBOL_GAP = 7
@@ -44,8 +44,8 @@ _MAX_CHARACTERS = 32
 _TEXT_SIZE = 9.5  # points
 
 _BACKGROUND = "#0d1117"
-_TEXT = "#e6edf3"
-_MUTED = "#8b949e"
+TEXT = "#e6edf3"
+MUTED = "#8b949e"
 _HEAT = "magma"  # perceptually uniform, and not to be taken for the grey of the scan
 _SHADES = 128  # no step is visible, and PNG files are a quarter smaller than with 256
 _DASHES = (0, (3, 2))
@@ -60,7 +60,7 @@ class Drawing(Figure):
 
     def _repr_png_(self) -> bytes:
         stream = BytesIO()
-        self.savefig(stream, format="png", dpi=_DPI, facecolor=self.get_facecolor())
+        self.savefig(stream, format="png", dpi=DPI, facecolor=self.get_facecolor())
         return stream.getvalue()
 
 
@@ -100,17 +100,17 @@ def overlay_figure(
     values = {int(v) for plane in planes for mask in masks for v in np.unique(plane.cut(mask))}
     colours: dict[int, Colour] = label_colours(values - {0}, names)
     free = WIDTH - 2 * MARGIN - (0 if attention is None else _COLOUR_BAR_WIDTH + 4 * MARGIN)
-    legend = _legend(colours, names, with_reference=reference is not None, free=free)
+    legend = legend_entries(colours, names, with_reference=reference is not None, free=free)
 
-    top = MARGIN / 2 + (_TITLE_HEIGHT if title else 0) + _CAPTION_HEIGHT
+    top = MARGIN / 2 + (TITLE_HEIGHT if title else 0) + _CAPTION_HEIGHT
     second = top + panels[0].height + GAP
     bottom = second + (0 if attention is None else panels[0].height + GAP)
-    figure, page = _new_page(bottom + (1 + legend[-1][-1]) * _LINE_HEIGHT + MARGIN / 2)
+    figure, page = new_page(bottom + (1 + legend[-1][-1]) * LINE_HEIGHT + MARGIN / 2)
     if title:
-        _write(page, MARGIN, MARGIN / 2 + _TITLE_HEIGHT / 2, title, fontsize=13, weight="bold")
+        write(page, MARGIN, MARGIN / 2 + TITLE_HEIGHT / 2, title, fontsize=13, weight="bold")
     for panel in panels:
         plane = panel.plane
-        _write(page, panel.left, top - _CAPTION_HEIGHT / 2, plane.name, color=_MUTED)
+        write(page, panel.left, top - _CAPTION_HEIGHT / 2, plane.name, color=MUTED)
         axes = _show(figure, panel, top, scan, colour_map="gray", low=low, high=high)
         _outline(axes, plane, labels, colours=colours, fill=0.3)
         if reference is not None:
@@ -120,7 +120,7 @@ def overlay_figure(
             part = attention[region]
             axes = _show(figure, panel, second, part, colour_map=_HEAT, low=0.0, high=1.0)
             _outline(axes, plane, labels, colours=dict.fromkeys(colours, "white"))
-    _draw_legend(page, legend, bottom)
+    draw_legend(page, legend, bottom)
     if attention is not None:
         _draw_colour_bar(figure, page, bottom)
     return figure
@@ -139,7 +139,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         {"pil_kwargs": {"compress_level": 9}} if path.suffix == ".png" else {}
     )
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=_DPI, facecolor=_BACKGROUND, **smallest)
+        figure.savefig(temporary, dpi=DPI, facecolor=_BACKGROUND, **smallest)
 
 
 def figure_to_array(figure: Figure) -> np.ndarray:
@@ -149,10 +149,10 @@ def figure_to_array(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _new_page(height: float) -> tuple[Drawing, Axes]:
+def new_page(height: float) -> tuple[Drawing, Axes]:
     """A figure, and axes all over it with pixels as coordinates for everything but slices."""
     height = round(height)
-    figure = Drawing(figsize=(WIDTH / _DPI, height / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
+    figure = Drawing(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor=_BACKGROUND)
     FigureCanvasAgg(figure)
     page = figure.add_axes((0, 0, 1, 1), zorder=1)
     page.set(xlim=(0, WIDTH), ylim=(height, 0))
@@ -160,9 +160,9 @@ def _new_page(height: float) -> tuple[Drawing, Axes]:
     return figure, page
 
 
-def _write(page: Axes, x: float, y: float, text: str, **style: Any) -> None:
+def write(page: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Write text as it is; names with a dollar sign are no formulas."""
-    defaults: dict[str, Any] = {"color": _TEXT, "fontsize": _TEXT_SIZE, "va": "center_baseline"}
+    defaults: dict[str, Any] = {"color": TEXT, "fontsize": _TEXT_SIZE, "va": "center_baseline"}
     page.text(x, y, text, parse_math=False, **(defaults | style))
 
 
@@ -177,7 +177,7 @@ def _show(
     high: float,
 ) -> Axes:
     """Show the panel's slice of the volume in millimetres, so that voxels have their true shape."""
-    height = figure.get_figheight() * _DPI
+    height = figure.get_figheight() * DPI
     left, bottom = panel.left / WIDTH, 1 - (top + panel.height) / height
     axes = figure.add_axes((left, bottom, panel.width / WIDTH, panel.height / height))
     axes.set_axis_off()
@@ -233,15 +233,15 @@ def _annotate(page: Axes, panel: Panel, top: float) -> None:
         strict=True,
     )
     for letter, x, y, ha, va in letters:
-        _write(page, x, y, letter, ha=ha, va=va, **_LETTER)
+        write(page, x, y, letter, ha=ha, va=va, **_LETTER)
     length_mm = round_length(panel.width_mm / 4)
     length = length_mm * panel.width / panel.width_mm
     x, y = right - inset - 4, bottom - inset - 2
-    bar = Line2D((x - length, x), (y, y), color=_TEXT, lw=2.5, solid_capstyle="butt")
+    bar = Line2D((x - length, x), (y, y), color=TEXT, lw=2.5, solid_capstyle="butt")
     bar.set_path_effects([withStroke(linewidth=5, foreground=_SHADE)])
     page.add_line(bar)
     text = f"{length_mm:g} {panel.plane.unit}"
-    _write(page, x - length / 2, y - 6, text, ha="center", va="bottom", path_effects=_HALO)
+    write(page, x - length / 2, y - 6, text, ha="center", va="bottom", path_effects=_HALO)
 
 
 def png_of(pixels: np.ndarray) -> bytes:
@@ -251,7 +251,7 @@ def png_of(pixels: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def _legend(
+def legend_entries(
     colours: dict[int, Colour], names: dict[int, str], *, with_reference: bool, free: float
 ) -> list[Entry]:
     """Legend entries, in as many lines as `free` pixels of width ask for."""
@@ -279,25 +279,25 @@ def _symbol_width(colour: Colour | None) -> float:
 
 def _text_width(text: str) -> float:
     path = TextPath((0, 0), text.replace("$", r"\$"), size=_TEXT_SIZE)
-    return float(path.get_extents().width) * _DPI / 72
+    return float(path.get_extents().width) * DPI / 72
 
 
-def _draw_legend(page: Axes, legend: list[Entry], top: float) -> None:
+def draw_legend(page: Axes, legend: list[Entry], top: float) -> None:
     for colour, text, left, line in legend:
-        x, y = MARGIN + left, top + (line + 0.5) * _LINE_HEIGHT
+        x, y = MARGIN + left, top + (line + 0.5) * LINE_HEIGHT
         if colour is None:
             dashes = Line2D((x, x + _DASH), (y, y), color="white", ls=_DASHES, lw=1.3)
             page.add_line(dashes)
         else:
             corner = (x, y - _SWATCH / 2)
             page.add_patch(Rectangle(corner, _SWATCH, _SWATCH, color=colour, lw=0))
-        _write(page, x + _symbol_width(colour), y, text)
+        write(page, x + _symbol_width(colour), y, text)
 
 
 def _draw_colour_bar(figure: Figure, page: Axes, top: float) -> None:
     """The scale of α from 0 to 1, at the right of the legend's first line."""
-    height = figure.get_figheight() * _DPI
-    y = top + _LINE_HEIGHT / 2
+    height = figure.get_figheight() * DPI
+    y = top + LINE_HEIGHT / 2
     right = WIDTH - MARGIN - 12
     left = right - _COLOUR_BAR_WIDTH
     box = (left / WIDTH, 1 - (y + 5) / height, _COLOUR_BAR_WIDTH / WIDTH, 10 / height)
@@ -305,6 +305,6 @@ def _draw_colour_bar(figure: Figure, page: Axes, top: float) -> None:
         ScalarMappable(cmap=_HEAT), cax=figure.add_axes(box), ticks=[], orientation="horizontal"
     )
     bar.outline.set_visible(False)
-    _write(page, left - 8, y, "0", ha="right")
-    _write(page, right + 6, y, "1")
-    _write(page, left - 24, y, "α", ha="right", fontsize=12)
+    write(page, left - 8, y, "0", ha="right")
+    write(page, right + 6, y, "1")
+    write(page, left - 24, y, "α", ha="right", fontsize=12)

@@ -47,8 +47,16 @@ svg .axis { stroke: var(--line); } svg .median { stroke: var(--text); stroke-das
   border-radius: .15em; }
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1rem; margin: 0 0 .75rem; padding: 0;
   list-style: none; font-size: .9rem; }
+.scroll { overflow-x: auto; margin: 0 0 1rem; }
+.small { grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); }
+.pairs { grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: .75rem; text-align: center;
+  font-size: .85rem; }
+.plot { max-width: 34rem; } svg .middle { stroke: var(--text); stroke-width: 2.5; }
 footer { margin-top: 3rem; font-size: .85rem; }
-@media print { figure, tr { break-inside: avoid; } main { max-width: none; padding: 0; } }
+@media print { figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+  .key { print-color-adjust: exact; } .scroll { overflow: visible; }
+  main { max-width: none; padding: 0; } }
 @media (max-width: 40rem) {
   main { padding: 1.25rem 1rem 2rem; }
   .findings thead { display: none; }

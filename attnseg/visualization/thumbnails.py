@@ -1,14 +1,21 @@
 """A small picture of a case with its mask, cut while both are in memory."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 
 import numpy as np
 
 from attnseg.images import Geometry, Image, smallest_integer_type
 from attnseg.visualization.palette import Colour
-from attnseg.visualization.slices import Plane, display_planes, window_of
+from attnseg.visualization.slices import (
+    Plane,
+    crop,
+    display_planes,
+    labelled_region,
+    window_of,
+)
 
 _MAX_PIXELS = 192
 _OPACITY = 0.45
@@ -59,15 +66,67 @@ def thumbnail_of(image: Image, labels: Image | None) -> Thumbnail:
     )
 
 
-def data_uri(thumbnail: Thumbnail, colours: Mapping[int, Colour]) -> str:
-    """The slice as PNG in a `data:` address, its labels laid over it in their colours."""
-    from attnseg.visualization.figures import png_of
+def same_slice(image: Image, masks: Sequence[Image]) -> list[Thumbnail]:
+    """One slice of the labelled region, once with each mask: the one with the most of any label.
 
+    Args:
+        image: `[C, I, J, K]`; the first channel is shown.
+        masks: at least one, all on the image's grid, of values from 0.
+    """
+    # One number a combination of labels: what finds the slice and cuts it does so for all masks.
+    bases = [int(mask.array.max()) + 1 for mask in masks]
+    mixed = np.zeros(image.geometry.shape, np.int64)
+    for mask, base in zip(masks, bases, strict=True):
+        mixed = mixed * base + mask.array[0]
+    region = labelled_region(mixed, image.geometry.spacing_mm)
+    both = Image(mixed[None], image.geometry)
+    seen = thumbnail_of(crop(image, region), crop(both, region))
+    pictures, left = [], seen.labels.astype(np.int64)
+    for base in reversed(bases):
+        left, labels = np.divmod(left, base)
+        pictures.append(replace(seen, labels=labels))
+    return pictures[::-1]
+
+
+def labels_in(thumbnail: Thumbnail) -> list[int]:
+    """The label values that are seen, rising."""
+    return [int(value) for value in np.unique(thumbnail.labels) if value != 0]
+
+
+def painted(thumbnail: Thumbnail, colours: Mapping[int, Colour]) -> np.ndarray:
+    """`[rows, columns, 3]` in 0..1: the slice, its labels laid over it in their colours."""
     pixels = np.repeat(thumbnail.grey[..., None] / 255, 3, axis=2)
     for value, colour in colours.items():
         where = thumbnail.labels == value
         pixels[where] = (1 - _OPACITY) * pixels[where] + _OPACITY * np.array(colour)
-    return "data:image/png;base64," + base64.b64encode(png_of(pixels)).decode()
+    return pixels
+
+
+def data_uri(thumbnail: Thumbnail, colours: Mapping[int, Colour]) -> str:
+    """The painted slice as PNG in a `data:` address."""
+    from attnseg.visualization.figures import png_of
+
+    code = base64.b64encode(png_of(painted(thumbnail, colours))).decode()
+    return f"data:image/png;base64,{code}"
+
+
+def image_html(
+    thumbnail: Thumbnail, colours: Mapping[int, Colour], *, seen: str, height: float = 15
+) -> str:
+    """The painted slice as an `<img>` of its true shape.
+
+    Args:
+        thumbnail: the slice.
+        colours: by label value.
+        seen: what it shows, as plain text.
+        height: at most, in rem; narrower places shrink it.
+    """
+    high, wide = thumbnail.size_mm
+    return (
+        f'<img alt="{escape(seen)}" src="{data_uri(thumbnail, colours)}" '
+        f'style="aspect-ratio: {wide:.4g} / {high:.4g}; '
+        f'width: min(100%, {height * wide / high:.4g}rem)">'
+    )
 
 
 def _planes(image: Image, labels: np.ndarray) -> Plane:

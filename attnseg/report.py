@@ -1,0 +1,280 @@
+"""`attnseg report`: a run or a folder of masks as one page, and as a sheet of pictures."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attnseg.config import load_config
+from attnseg.datasets import find_dataset, load_splits
+from attnseg.errors import AttnsegError, DataError, RunError, UsageError
+from attnseg.evaluation import evaluate, find_label_scheme
+from attnseg.files import write_text
+from attnseg.images import Image, Source, read_case, read_labels
+from attnseg.inference import find_scans
+from attnseg.inference.manifest import Manifest
+from attnseg.models import describe_model
+from attnseg.spec import Region
+from attnseg.training import Run
+from attnseg.training.plan import load_plan
+from attnseg.visualization.prediction_page import PredictionReport, prediction_page
+from attnseg.visualization.report_page import FoldReport, RunReport, learning_curves, run_page
+from attnseg.visualization.report_parts import Scores, Shot, case_caption, worst_cases
+from attnseg.visualization.thumbnails import same_slice
+
+_PAGE = "report.html"
+_MAX_MASKS = 60
+_MAX_TILES = 120
+
+Scans = Mapping[str, tuple[Source, ...]]
+
+
+def report(
+    folder: Path,
+    *,
+    output: Path | None = None,
+    reference: Path | None = None,
+    images: Path | None = None,
+    sheet: Path | None = None,
+    curves: Path | None = None,
+) -> Path:
+    """Write the page of a run or of a folder of masks.
+
+    Args:
+        folder: what `attnseg train -o` or `attnseg predict -o` wrote.
+        output: the page; None: `report.html` in the folder.
+        reference: masks to score a prediction against.
+        images: folder of the scans; None: of a run those of its data set.
+        sheet: PNG or SVG file for one slice of every case, 120 at most.
+        curves: PNG or SVG file for the learning curves of a run.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        RunError: a folder of neither kind.
+        DataError: a plan, references or scans that cannot be used, nothing to draw.
+        UsageError: `reference` of a run, or `curves` of a prediction.
+    """
+    is_run = (folder / "plan.json").is_file() and (folder / "config.yaml").is_file()
+    lines = Manifest(folder).last_lines() if folder.is_dir() else {}
+    if not is_run and not lines:
+        raise RunError(
+            f"{folder}: neither a run (plan.json, config.yaml) nor a prediction (manifest.jsonl); "
+            "give a folder that `attnseg train -o` or `attnseg predict -o` has written"
+        )
+    if is_run and reference is not None:
+        raise UsageError("--ref: a run is scored on its own held-out cases; leave --ref out")
+    if not is_run and curves is not None:
+        raise UsageError(f"--curves: {folder} is a prediction and has none; give a run folder")
+    if is_run:
+        html, tiles, names = _of_run(folder, images, curves, with_tiles=sheet is not None)
+    else:
+        html, tiles, names = _of_prediction(
+            folder, list(lines.values()), images, reference, with_tiles=sheet is not None
+        )
+    if sheet is not None:
+        _save_sheet(tiles, names, sheet, title=folder.resolve().name)
+    path = output or folder / _PAGE
+    write_text(path, html)
+    return path
+
+
+def _of_run(
+    folder: Path, images: Path | None, curves: Path | None, *, with_tiles: bool
+) -> tuple[str, list[Shot], dict[int, str]]:
+    shared = Run(folder, "0")
+    plan, config = load_plan(shared.plan), load_config(shared.config)
+    folds = [
+        _fold(Run(folder, name.removeprefix("fold").removeprefix("_"))) for name in shared.all_folds
+    ]
+    splits = load_splits(shared.splits) if shared.splits.exists() else ()
+    found = RunReport(
+        folder=str(folder),
+        spec=plan.spec,
+        plan=plan.model_dump(mode="json"),
+        config=config,
+        folds=folds,
+        held_out=splits,
+        cross_validation=_json(shared.cross_validation),
+    )
+    data, unseen = config.data, ""
+    if images is not None:
+        scans = _scans(images, len(plan.spec.channel_names))
+    else:
+        try:
+            if data.root is None:
+                raise DataError("data.root is not set")
+            dataset = find_dataset(
+                data.root, layout=data.layout, images=data.images, labels=data.labels
+            )
+            scans = {case.name: case.images for case in dataset.cases}
+        except AttnsegError as error:
+            # Moved, or on another machine: masks are shown on black, and the page says why.
+            scans, unseen = {}, f"no scans behind the masks: {error}; give them with --images"
+    scored = list(found.scores.values())
+    names = plan.spec.output_names
+    # Masks are where the run is now, whatever it was called when they were scored.
+    masks = {path.name: path for path in sorted(folder.glob("fold*/validation/*"))}
+    chosen = worst_cases(scored, most=_MAX_TILES if with_tiles else 8)
+    shots = {}
+    for case in chosen:
+        mask = masks.get(Path(case["prediction"]).name)
+        if mask is not None:
+            shots[case["name"]] = _shot(
+                case["name"], mask, Path(case["reference"]), scans, plan.spec.regions,
+                caption=case_caption(case, names),
+            )  # fmt: skip
+    drawn = {name: shot for name, shot in shots.items() if shot is not None}
+    worst = [drawn[case["name"]] for case in chosen[:8] if case["name"] in drawn]
+    page = RunReport(**{**vars(found), "worst": worst, "unseen": unseen})
+    if curves is not None:
+        from attnseg.visualization import save_figure
+        from attnseg.visualization.sheets import learning_curves_figure
+
+        title = folder.resolve().name
+        save_figure(learning_curves_figure(learning_curves(page), title=title), curves)
+    tiles = [drawn[name] for name in sorted(drawn)]
+    return run_page(page), tiles, names
+
+
+def _of_prediction(
+    folder: Path,
+    lines: Sequence[Mapping[str, Any]],
+    images: Path | None,
+    reference: Path | None,
+    *,
+    with_tiles: bool,
+) -> tuple[str, list[Shot], dict[int, str]]:
+    scans = _scans(images, 0) if images is not None else {}
+    scores: Scores | None = None
+    names: dict[int, str] = {}
+    regions: Sequence[Region] = ()
+    cases: dict[str, Mapping[str, Any]] = {}
+    if reference is not None:
+        scores = evaluate(folder, reference).to_json()
+        names = {label["value"]: label["name"] for label in scores["labels"]}
+        regions = find_label_scheme(reference).regions
+        cases = {case["name"]: case for case in scores["cases"]}
+    made = sorted((line for line in lines if line.get("mask")), key=lambda line: line["name"])
+    shots = []
+    for line in made[: _MAX_TILES if with_tiles else _MAX_MASKS]:
+        case = cases.get(line["name"])
+        caption = case_caption(case, names) if case else ""
+        shots.append(_shot(line["name"], folder / line["mask"], None, scans, (), caption=caption))
+    drawn = [shot for shot in shots if shot is not None]
+    worst = [
+        _shot(
+            case["name"], Path(case["prediction"]), Path(case["reference"]), scans, regions,
+            caption=case_caption(case, names),
+        )
+        for case in worst_cases([scores] if scores else [])
+    ]  # fmt: skip
+    found = PredictionReport(
+        folder=str(folder),
+        lines=sorted(lines, key=lambda line: line["name"]),
+        names=names,
+        shots=drawn[:_MAX_MASKS],
+        unseen=len(made) - min(len(drawn), _MAX_MASKS),
+        scores=scores,
+        worst=[shot for shot in worst if shot is not None],
+    )
+    return prediction_page(found), drawn, names
+
+
+def _fold(run: Run) -> FoldReport:
+    model = None
+    if run.model.is_file():
+        try:
+            model = describe_model(run.model)
+        except AttnsegError:
+            model = None  # an unreadable model is told by `attnseg model verify`
+    return FoldReport(
+        name=run.fold_folder.name.replace("fold", "fold ").replace("_", ""),
+        metrics=_metrics(run.metrics),
+        scores=_json(run.validation),
+        model=model,
+        attention=_json(run.fold_folder / "attention.json"),
+    )
+
+
+def _shot(
+    name: str,
+    mask: Path,
+    reference: Path | None,
+    scans: Scans,
+    regions: Sequence[Region],
+    *,
+    caption: str,
+) -> Shot | None:
+    """The case as a picture; None where its mask cannot be read or lies on another grid."""
+    try:
+        predicted = read_labels(mask)
+        drawn = read_labels(reference) if reference is not None and reference.is_file() else None
+        image = read_case(scans[name]) if name in scans else None
+    except DataError:
+        return None
+    if predicted.array.min() < 0 or (drawn is not None and drawn.array.min() < 0):
+        return None  # pictures paint labels from 1 on
+    geometry = predicted.geometry
+    if image is None or not image.geometry.matches(geometry):
+        # The labels alone, on black.
+        image = Image(np.zeros(predicted.array.shape, np.float32), geometry, path=predicted.path)
+    masks = [predicted]
+    if drawn is not None and drawn.geometry.matches(geometry):
+        masks.append(_as_predicted(drawn, regions))
+    slices = same_slice(image, masks)
+    return Shot(name, slices[0], slices[1] if len(slices) > 1 else None, caption)
+
+
+def _as_predicted(drawn: Image, regions: Sequence[Region]) -> Image:
+    """A reference of labels, in the values of the regions that a prediction holds."""
+    if not regions:
+        return drawn
+    values = np.zeros_like(drawn.array)
+    for region in regions:
+        values[np.isin(drawn.array, region.members)] = region.value
+    return Image(values, drawn.geometry)
+
+
+def _scans(folder: Path, num_channels: int) -> Scans:
+    return {scan.name: scan.paths for scan in find_scans([folder], num_channels=num_channels)}
+
+
+def _save_sheet(tiles: Iterable[Shot], names: dict[int, str], path: Path, *, title: str) -> None:
+    from attnseg.visualization import save_figure
+    from attnseg.visualization.sheets import Tile, contact_sheet
+
+    # The mean of a case fits under its slice, that of each label does not.
+    shown = [Tile(s.name, s.predicted, s.caption.partition(" (")[0]) for s in tiles]
+    save_figure(contact_sheet(shown, names=names, title=title), path)
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics; one that was cut short is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict) and "step" in line:
+            lines.append(line)
+    return lines
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    """What a file of the run holds; None where it is not there yet.
+
+    Raises:
+        DataError: it is there and is no JSON.
+    """
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error}); make it again or remove it") from None
+    return found if isinstance(found, dict) else None

@@ -1,0 +1,108 @@
+"""`attnseg report` of a run and of a prediction."""
+
+import json
+import re
+
+import numpy as np
+import PIL.Image
+import pytest
+from typer.testing import CliRunner
+
+from attnseg.cli.app import app
+from attnseg.config import load_config
+from attnseg.datasets import make_phantoms
+from attnseg.errors import RunError, UsageError
+from attnseg.inference import predict
+from attnseg.training import train
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A run of a few steps and its predictions."""
+    folder = tmp_path_factory.mktemp("report")
+    data = folder / "data"
+    make_phantoms(data, num_train=5, num_test=2, shape=(40, 36, 28))
+    settings = {"data.root": str(data), "training.epochs": 2, "training.steps_per_epoch": 3}
+    train(load_config(None, settings), folder / "run", fold="0")
+    gates = [{"gate": "1", "verdict": "Gate 1 follows <nothing>.", "mean": 0.25}]
+    (folder / "run" / "fold0" / "attention.json").write_text(json.dumps({"gates": gates}))
+    predict([data / "imagesTs"], folder / "masks", model=folder / "run", overwrite=True)
+    return folder
+
+
+def report(*arguments):
+    return CliRunner().invoke(app, ["report", *map(str, arguments)])
+
+
+def fetched(page):
+    return re.findall(r"(?:src|href)=[\"'](?!data:)[^\"']*", page)
+
+
+@pytest.mark.slow
+def test_a_run_as_a_page(place):
+    sheet, curves = place / "sheet.png", place / "curves.svg"
+    done = report(place / "run", "--sheet", sheet, "--curves", curves)
+    assert done.exit_code == 0, done.output
+    page = (place / "run" / "report.html").read_text()
+    scores = json.loads((place / "run" / "fold0" / "validation.json").read_text())
+    plan = json.loads((place / "run" / "plan.json").read_text())
+    for case in scores["cases"]:
+        assert case["name"] in page
+    for label in scores["labels"]:
+        assert label["name"] in page
+        assert f"{label['mean']:.4f}" in page
+    for reason in plan["reasons"].values():
+        assert reason.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in page or (
+            "'" in reason or '"' in reason
+        )
+    assert "Gate 1 follows &lt;nothing&gt;." in page
+    assert page.count("<polyline") >= 3
+    assert not fetched(page)
+    with PIL.Image.open(sheet) as picture:
+        assert picture.width == 1100
+        assert np.asarray(picture.convert("RGB")).std() > 5
+    assert curves.read_text().lstrip().startswith("<?xml")
+
+
+@pytest.mark.slow
+def test_a_run_whose_data_have_moved_says_so(place):
+    (place / "data").rename(place / "moved")
+    try:
+        assert report(place / "run", "-o", place / "moved.html").exit_code == 0
+    finally:
+        (place / "moved").rename(place / "data")
+    page = (place / "moved.html").read_text()
+    assert "no scans behind the masks" in page
+    assert "--images" in page
+
+
+@pytest.mark.slow
+def test_a_prediction_as_a_page(place):
+    masks = place / "masks"
+    done = report(
+        masks, "--ref", place / "data" / "labelsTs", "--images", place / "data" / "imagesTs"
+    )
+    assert done.exit_code == 0, done.output
+    page = (masks / "report.html").read_text()
+    lines = [json.loads(line) for line in (masks / "manifest.jsonl").read_text().splitlines()]
+    assert len(lines) == 2
+    for line in lines:
+        assert line["name"] in page
+        assert line["model"] in page
+    assert page.count("<img") >= 2
+    assert "mean over labels" in page
+    assert not fetched(page)
+
+
+def test_a_folder_of_neither_kind_is_refused(tmp_path):
+    done = report(tmp_path)
+    assert isinstance(done.exception, RunError)
+    assert "neither a run" in str(done.exception)
+
+
+@pytest.mark.slow
+def test_options_of_the_other_kind_are_refused(place):
+    done = report(place / "run", "--ref", place)
+    assert isinstance(done.exception, UsageError)
+    done = report(place / "masks", "--curves", place / "x.png")
+    assert isinstance(done.exception, UsageError)
