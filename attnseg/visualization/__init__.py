@@ -9,8 +9,8 @@ from attnseg.visualization.palette import colour_of
 from attnseg.visualization.slices import Plane, display_planes, window_of
 
 if TYPE_CHECKING:
-    from attnseg.visualization.gate_curves import faithfulness_figure
     from attnseg.visualization.figures import figure_to_array, overlay_figure, save_figure
+    from attnseg.visualization.gate_curves import faithfulness_figure
 
 __all__ = [
     "Plane",

@@ -1,4 +1,4 @@
-"""Pictures of a scan with its labels and its attention: the only file that knows matplotlib.
+"""Pictures of a scan with its labels and its attention, and what other figures are made of.
 
 Figures are made with matplotlib's objects, never pyplot: no display is needed, no global state is
 touched, and a figure is freed with its last reference. Everything is placed in pixels from the
