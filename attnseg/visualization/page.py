@@ -48,6 +48,7 @@ svg .axis { stroke: var(--line); } svg .median { stroke: var(--text); stroke-das
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1rem; margin: 0 0 .75rem; padding: 0;
   list-style: none; font-size: .9rem; }
 .scroll { overflow-x: auto; margin: 0 0 1rem; }
+.scroll td:first-child { min-width: 8rem; overflow-wrap: normal; }
 .small { grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); }
 .pairs { grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .75rem; text-align: center;
