@@ -6,15 +6,17 @@ from typing import Unpack
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from attnseg.errors import AttnsegError, DataError
 from attnseg.evaluation import Judgement, judge_gates, save_judgements
+from attnseg.evaluation.faithfulness import num_passes
 from attnseg.evaluation.matching import find_label_scheme, match_reference
+from attnseg.evaluation.metrics import as_predicted
 from attnseg.files import write_bytes, write_text
 from attnseg.images import Image, Outline, read_labels
 from attnseg.inference import Predictor, Scan, find_models, find_scans
 from attnseg.inference.attention import attention_file
+from attnseg.inference.display import progress_bar
 from attnseg.inference.predictor import Settings
 from attnseg.preprocessing import preprocess
 from attnseg.spec import ModelSpec
@@ -23,7 +25,6 @@ from attnseg.visualization.attention_page import attention_page
 
 JSON, CSV, PAGE = "attention.json", "attention.csv", "attention.html"
 _PICTURES = 1  # scans whose pictures stand in the page; all have theirs beside it
-_PASSES = 20  # of a gate that is replaced, about
 
 
 def attend(
@@ -65,6 +66,7 @@ def attend(
         )
     names = predictor.spec.channel_names
     scans = find_scans(inputs, num_channels=len(names), channel_names=names)
+    passes = num_passes(len(predictor.gates.gates))
     judged: list[Judgement] = []
     pictures: dict[str, dict[str, bytes]] = {}
     failed: dict[str, str] = {}
@@ -72,7 +74,7 @@ def attend(
         try:
             if scan.reason:
                 raise DataError(scan.reason)
-            with _bar(scan.name, predictor, number < replaced_scans) as on_pass:
+            with progress_bar(scan.name, passes, shown=number < replaced_scans) as on_pass:
                 found, drawn = _one(
                     scan,
                     predictor,
@@ -177,29 +179,4 @@ def _truth(path: Path, folder: Path, image: Image, spec: ModelSpec) -> np.ndarra
     ignored = find_label_scheme(folder).ignore
     if ignored is not None:
         labels = np.where(labels == ignored, 0, labels)
-    if not spec.regions:
-        return labels
-    written = np.zeros_like(labels)
-    for region in spec.regions:
-        written[np.isin(labels, region.members)] = region.value
-    return written
-
-
-class _bar:
-    """Passes of the gates that are replaced, on a terminal."""
-
-    def __init__(self, name: str, predictor: Predictor, shown: bool) -> None:
-        console = Console(stderr=True)
-        columns = (TextColumn(name), BarColumn(), MofNCompleteColumn())
-        disable = not (shown and console.is_terminal)
-        self._progress = Progress(*columns, console=console, transient=True, disable=disable)
-        self._task = self._progress.add_task(
-            "", total=1 + (_PASSES - 1) * len(predictor.gates.gates)
-        )
-
-    def __enter__(self) -> Callable[[], None]:
-        self._progress.start()
-        return lambda: self._progress.advance(self._task)
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
+    return as_predicted(labels, spec.regions)

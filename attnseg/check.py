@@ -1,12 +1,10 @@
 """`attnseg check`: what is wrong with a data set or with single scans, told, shown and mended."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +23,7 @@ from attnseg.datasets.report import Check, save_json
 from attnseg.errors import DataError, UsageError
 from attnseg.images import Image
 from attnseg.inference import find_scans
+from attnseg.inference.display import progress_bar
 from attnseg.visualization.thumbnails import Thumbnail, thumbnail_of
 
 _COLOURS = {"fatal": "bold red", "fixable": "yellow", "harmless": "cyan"}
@@ -77,7 +76,7 @@ def check(
         console.print(_table(found))
     mended = None
     if fix is not None and dataset is not None:
-        with _bar("mending", None) as advance:
+        with progress_bar("mending", None) as advance:
             mended = mend_dataset(dataset, found.findings, fix, on_case=advance)
         _tell(mended, fix, console)
     if json is not None:
@@ -109,7 +108,7 @@ def _dataset(
 
 def _check(dataset: Dataset, console: Console, look: Look | None) -> Check:
     console.print(dataset.describe(), markup=False, soft_wrap=True)
-    with _bar("checking", len(dataset.cases)) as advance:
+    with progress_bar("checking", len(dataset.cases)) as advance:
         facts = inspect_dataset(dataset, on_progress=lambda done, total: advance(), look=look)
     return Check(
         str(dataset.root),
@@ -128,7 +127,7 @@ def _check_scans(
     understood = f"{len(scans)} scan(s), no data set: readability, geometry, copies"
     console.print(understood, markup=False)
     facts = []
-    with _bar("checking", len(scans)) as advance:
+    with progress_bar("checking", len(scans)) as advance:
         for scan in scans:
             each = (
                 unreadable_case(scan.name, scan.reason)
@@ -187,13 +186,3 @@ def _raise_if_stopped(found: Check, mended: Mended | None) -> None:
     if stopping:
         mendable = f"; --fix OUT mends {counts['fixable']} of them" if counts["fixable"] else ""
         raise DataError(f"{found.data}: {stopping} problem(s) stop training{mendable}")
-
-
-@contextmanager
-def _bar(name: str, total: int | None) -> Iterator[Callable[[], None]]:
-    console = Console(stderr=True)
-    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn())
-    live = console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=not live) as progress:
-        task = progress.add_task(name, total=total)
-        yield lambda: progress.advance(task)

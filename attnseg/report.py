@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from attnseg.config import load_config
 from attnseg.datasets import find_dataset, load_splits
 from attnseg.errors import AttnsegError, DataError, RunError, UsageError
 from attnseg.evaluation import evaluate, find_label_scheme
+from attnseg.evaluation.metrics import as_predicted
 from attnseg.files import write_text
 from attnseg.images import Image, Source, read_case, read_labels
 from attnseg.inference import find_scans
@@ -129,7 +131,7 @@ def _of_run(
             )  # fmt: skip
     drawn = {name: shot for name, shot in shots.items() if shot is not None}
     worst = [drawn[case["name"]] for case in chosen[:8] if case["name"] in drawn]
-    page = RunReport(**{**vars(found), "worst": worst, "unseen": unseen})
+    page = replace(found, worst=worst, unseen=unseen)
     if curves is not None:
         from attnseg.visualization import save_figure
         from attnseg.visualization.sheets import learning_curves_figure
@@ -224,19 +226,9 @@ def _shot(
         image = Image(np.zeros(predicted.array.shape, np.float32), geometry, path=predicted.path)
     masks = [predicted]
     if drawn is not None and drawn.geometry.matches(geometry):
-        masks.append(_as_predicted(drawn, regions))
+        masks.append(replace(drawn, array=as_predicted(drawn.array, regions)))
     slices = same_slice(image, masks)
     return Shot(name, slices[0], slices[1] if len(slices) > 1 else None, caption)
-
-
-def _as_predicted(drawn: Image, regions: Sequence[Region]) -> Image:
-    """A reference of labels, in the values of the regions that a prediction holds."""
-    if not regions:
-        return drawn
-    values = np.zeros_like(drawn.array)
-    for region in regions:
-        values[np.isin(drawn.array, region.members)] = region.value
-    return Image(values, drawn.geometry)
 
 
 def _scans(folder: Path, num_channels: int) -> Scans:

@@ -3,6 +3,7 @@
 from attnseg.evaluation.calibration import Calibration, Tally, calibrate, tally
 from attnseg.evaluation.evaluate import compare_files, evaluate
 from attnseg.evaluation.figures import FIGURES
+from attnseg.evaluation.judgement import GateJudgement, Judgement
 from attnseg.evaluation.lesions import Lesions, count_lesions
 from attnseg.evaluation.matching import find_label_names, find_label_scheme, match_files
 from attnseg.evaluation.metrics import (
@@ -17,13 +18,7 @@ from attnseg.evaluation.results import CaseResult, Evaluation, LabelResult, Scor
 from attnseg.evaluation.statistics import Difference, bootstrap_interval, paired_difference
 from attnseg.evaluation.surface import Surface, surface_figures
 from attnseg.evaluation.table import print_table, table_lines
-from attnseg.evaluation.verdicts import (
-    GateJudgement,
-    Judgement,
-    judge_gates,
-    mean_judgement,
-    save_judgements,
-)
+from attnseg.evaluation.verdicts import judge_gates, mean_judgement, save_judgements
 
 __all__ = [
     "FIGURES",

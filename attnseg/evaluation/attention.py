@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnseg.evaluation.metrics import label_index
+
 _BINS = 4096  # of α from 0 to 1: an AUC is exact but for voxels that share a bin
 _OPEN, _CLOSED = 0.99, 0.01
 
@@ -75,7 +77,7 @@ def gate_figures(alpha: np.ndarray, labels: np.ndarray, values: Sequence[int]) -
     saturated = 0
     for a, mask in zip(alpha, labels, strict=True):
         a = a / 65535.0 if a.dtype == np.uint16 else a.astype(np.float64)
-        index = _index(mask, wanted)
+        index = label_index(mask, wanted)
         bins = np.minimum((a * _BINS).astype(np.int64), _BINS - 1)
         code = (index * _BINS + bins).ravel()
         histogram += np.bincount(code, minlength=histogram.size).reshape(histogram.shape)
@@ -124,13 +126,6 @@ def nan_mean(numbers: Sequence[float]) -> float:
     """Mean of those that are numbers; NaN where none is."""
     found = [each for each in numbers if not math.isnan(each)]
     return sum(found) / len(found) if found else math.nan
-
-
-def _index(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Position of each label in `wanted`, its length where it is not in there."""
-    position = np.searchsorted(wanted, labels)
-    found = np.append(wanted, 0)[position] == labels
-    return np.where(found & (position < len(wanted)), position, len(wanted))
 
 
 def _relative_entropy(minus_a_log_a: float, total: float, size: int) -> float:

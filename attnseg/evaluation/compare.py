@@ -20,7 +20,7 @@ def values(evaluation: Evaluation, metric: str) -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float]] = {}
     for case in evaluation.cases:
         for value, score in case.scores.items():
-            number = getattr(score, metric, getattr(score, "figures", {}).get(metric))
+            number = getattr(score, metric, score.figures.get(metric))
             if number is None or not math.isfinite(number):
                 number = math.nan
             found.setdefault(value, {})[case.name] = float(number)

@@ -3,11 +3,11 @@
 import csv
 import io
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from attnseg.evaluation.comparison import Comparison, Metric, Paired
+from attnseg.evaluation.results import plain
 from attnseg.files import write_text
 
 FEW_CASES = 10
@@ -166,16 +166,16 @@ def _all(count: int) -> str:
 
 def _entry(paired: Paired) -> dict[str, Any]:
     mean, *interval = paired.difference
-    plain = ("p", "p_holm", "wins", "ties", "losses", "missed_a", "missed_b", "left_out")
+    counts = ("p", "p_holm", "wins", "ties", "losses", "missed_a", "missed_b", "left_out")
     return {
         "value": paired.value,
         "name": paired.name,
         "cases": len(paired.cases),
-        "mean_a": _plain(paired.mean_a),
-        "mean_b": _plain(paired.mean_b),
-        "difference": _plain(mean),
-        "ci95": _interval(interval),
-        **{key: _plain(getattr(paired, key)) for key in plain},
+        "mean_a": plain(paired.mean_a),
+        "mean_b": plain(paired.mean_b),
+        "difference": plain(mean),
+        "ci95": plain(tuple(interval)),
+        **{key: plain(getattr(paired, key)) for key in counts},
         "alarms_a": paired.alarms_a,
         "alarms_b": paired.alarms_b,
         "sizes": [
@@ -184,17 +184,9 @@ def _entry(paired: Paired) -> dict[str, Any]:
                 "low": group.low,
                 "high": group.high,
                 "cases": group.cases,
-                "difference": _plain(group.difference.mean),
-                "ci95": _interval(list(group.difference[1:])),
+                "difference": plain(group.difference.mean),
+                "ci95": plain(tuple(group.difference[1:])),
             }
             for group in paired.sizes
         ],
     }
-
-
-def _interval(ends: list[float]) -> list[float] | None:
-    return None if any(map(math.isnan, ends)) else ends
-
-
-def _plain(number: float) -> float | None:
-    return None if math.isnan(number) else number

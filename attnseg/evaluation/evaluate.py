@@ -174,11 +174,9 @@ def _compare(
     tolerance_mm: float | None,
 ) -> dict[int, Score]:
     """Scores of the labels that either file holds, or of all regions."""
-    written, drawn = label_values, label_values
+    written, drawn = label_values, _drawn_values(label_values, ignore_label)
     if label_values is not None and regions:
         written = (0, *(region.value for region in regions))
-    if label_values is not None and ignore_label is not None:
-        drawn = (*label_values, ignore_label)
     ours = read_labels(prediction, label_values=written)
     theirs = read_labels(reference, label_values=drawn)
     if ours.geometry.shape != theirs.geometry.shape:
@@ -216,6 +214,15 @@ def _compare(
     return {value: replace(score, figures=figures[value]) for value, score in scores.items()}
 
 
+def _drawn_values(
+    label_values: Collection[int] | None, ignore_label: int | None
+) -> Collection[int] | None:
+    """Values that references may hold, where they are known."""
+    if label_values is None or ignore_label is None:
+        return label_values
+    return (*label_values, ignore_label)
+
+
 def _score(counts: Counts, spacing_mm: tuple[float, float, float] | None) -> Score:
     volumes = (
         (None, None)
@@ -238,9 +245,7 @@ def _calibration(
     ignore_label: int | None,
 ) -> Calibration | None:
     """Of the cases with probabilities beside their masks; None where no case has any."""
-    drawn = label_values
-    if label_values is not None and ignore_label is not None:
-        drawn = (*label_values, ignore_label)
+    drawn = _drawn_values(label_values, ignore_label)
     found = [(case, path) for case in cases if (path := probability_path(case.prediction))]
     if not found:
         return None

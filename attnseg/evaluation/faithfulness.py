@@ -6,7 +6,6 @@ those (insertion), and as many at random (Petsiuk et al., RISE, BMVC 2018, with 
 input's pixels). Where the highest matter no more than random ones, the map explains nothing.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from attnseg.inference import Predictor
 from attnseg.models import replaced_attention
 from attnseg.preprocessing import preprocess
 
+# Each has its rest among them.
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _BINS = 1 << 16
 _TIES = 1e-3  # α that differ by less are ranked at random: a constant gate has no highest voxels
@@ -80,7 +80,7 @@ def faithfulness(
     seed: int = 0,
     on_pass: Callable[[], None] = lambda: None,
 ) -> dict[str, Faithfulness]:
-    """Predict a scan again and again with its gates replaced: 20 passes a gate and one more.
+    """Predict a scan again and again with its gates replaced: 19 passes a gate and one more.
 
     Args:
         predictor: the model; several networks are changed alike. Runs as PyTorch.
@@ -123,14 +123,18 @@ def faithfulness(
         at_random = [run(_masked_at_random(share)) for share in SHARES]
         ends = as_it_is, switched["closed"]
         shares = (0.0, *SHARES, 1.0)
-        # Keeping a random share is closing a random rest.
-        kept = [at_random[_nearest(1 - share)] for share in SHARES]
+        kept = at_random[::-1]  # keeping a random share is closing a random rest
         found[gate] = Faithfulness(
             switched,
             Curve(shares, (ends[0], *without, ends[1]), (ends[0], *at_random, ends[1])),
             Curve(shares, (ends[1], *only, ends[0]), (ends[1], *kept, ends[0])),
         )
     return found
+
+
+def num_passes(gates: int) -> int:
+    """Predictions that `faithfulness` makes: four replacements a gate, three curves, and one."""
+    return 1 + gates * (4 + 3 * len(SHARES))
 
 
 def mean_faithfulness(each: Sequence[Faithfulness]) -> Faithfulness:
@@ -260,7 +264,3 @@ def _masked_at_random(share: float) -> Change:
 def _shuffled(alpha: Tensor, draws: torch.Generator) -> Tensor:
     order = torch.randperm(alpha[0].numel(), generator=draws).to(alpha.device)
     return alpha.flatten(1)[:, order].reshape(alpha.shape)
-
-
-def _nearest(share: float) -> int:
-    return min(range(len(SHARES)), key=lambda n: math.fabs(SHARES[n] - share))

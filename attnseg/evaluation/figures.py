@@ -7,7 +7,7 @@ import numpy as np
 
 from attnseg.evaluation.boxes import label_boxes
 from attnseg.evaluation.lesions import count_lesions
-from attnseg.evaluation.metrics import Counts, volume_ml
+from attnseg.evaluation.metrics import Counts, Sources, region_sources, volume_ml
 from attnseg.evaluation.surface import surface_figures
 from attnseg.images.components import Box
 from attnseg.spec import Region
@@ -40,20 +40,10 @@ FIGURES = {
     "panoptic_quality": "segmentation_quality × recognition_quality; 0 where nothing matches",
 }
 
-Sources = tuple[Collection[int], Collection[int]]
-
 
 def label_sources(values: Collection[int], regions: Sequence[Region]) -> dict[int, Sources]:
     """Which values of prediction and reference belong to each label, or to each region."""
-    if not regions:
-        return {value: ((value,), (value,)) for value in values}
-    return {
-        region.value: (
-            [other.value for other in regions if set(region.members).issuperset(other.members)],
-            region.members,
-        )
-        for region in regions
-    }
+    return region_sources(regions) or {value: ((value,), (value,)) for value in values}
 
 
 def case_figures(

@@ -8,6 +8,9 @@ import numpy as np
 
 from attnseg.spec import Region
 
+Sources = tuple[Sequence[int], Sequence[int]]
+"""Values that belong to a label or region: in predictions, in references."""
+
 
 class Counts(NamedTuple):
     """Voxels of one label: where both masks have it, in the prediction, in the reference."""
@@ -66,7 +69,7 @@ def overlap_counts(
         if 0 not in wanted:
             foreground = (ours != 0) | (theirs != 0)
             ours, theirs = ours[foreground], theirs[foreground]
-        code = _index(ours, wanted) * size + _index(theirs, wanted)
+        code = label_index(ours, wanted) * size + label_index(theirs, wanted)
         table += np.bincount(code.ravel(), minlength=size * size).reshape(size, size)
     both, predicted, in_reference = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
     return {
@@ -91,13 +94,39 @@ def region_counts(
     """
     assert prediction.shape == reference.shape, (prediction.shape, reference.shape)
     found = {}
-    for region in regions:
-        members = set(region.members)
-        inside = [other.value for other in regions if members.issuperset(other.members)]
-        ours, theirs = np.isin(prediction, inside), np.isin(reference, region.members)
+    for value, (inside, members) in region_sources(regions).items():
+        ours, theirs = np.isin(prediction, inside), np.isin(reference, members)
         sizes = (int(np.count_nonzero(mask)) for mask in (ours & theirs, ours, theirs))
-        found[region.value] = Counts(*sizes)
+        found[value] = Counts(*sizes)
     return found
+
+
+def region_sources(regions: Sequence[Region]) -> dict[int, Sources]:
+    """By the region's value: the values in predictions that belong to it, its own and those of
+    regions that it contains, and the values in references, its members.
+    """
+    return {
+        region.value: (
+            [other.value for other in regions if set(region.members).issuperset(other.members)],
+            region.members,
+        )
+        for region in regions
+    }
+
+
+def as_predicted(reference: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
+    """A reference in the values that predictions hold: of regions, the last one that has the voxel.
+
+    Args:
+        reference: label values.
+        regions: of the model; without any the reference is given back as it is.
+    """
+    if not regions:
+        return reference
+    values = np.zeros_like(reference)
+    for region in regions:
+        values[np.isin(reference, region.members)] = region.value
+    return values
 
 
 def volume_ml(voxels: int, spacing_mm: tuple[float, float, float]) -> float:
@@ -105,7 +134,7 @@ def volume_ml(voxels: int, spacing_mm: tuple[float, float, float]) -> float:
     return voxels * math.prod(spacing_mm) / 1000.0
 
 
-def _index(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def label_index(labels: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Position of each label in the sorted `wanted`; `len(wanted)` where it is not in there."""
     position = np.searchsorted(wanted, labels)
     found = np.append(wanted, 0)[position] == labels

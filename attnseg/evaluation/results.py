@@ -159,27 +159,26 @@ class Evaluation:
         if self.tolerance_mm is not None:
             definitions |= FULL_DEFINITIONS
             extra["tolerance_mm"] = self.tolerance_mm
-            extra["mean_figures"] = _plain(self.mean_figures)
+            extra["mean_figures"] = plain(self.mean_figures)
         if self.calibration is not None:
             definitions |= CALIBRATION
-            extra["calibration"] = _plain(vars(self.calibration))
+            extra["calibration"] = plain(vars(self.calibration))
         return {
             "attnseg": attnseg.__version__,
             "definitions": definitions,
-            "mean_dice": _plain(self.mean_dice),
-            "sd": _plain(self.sd),
-            "ci95": _plain(self.ci95),
+            "mean_dice": plain(self.mean_dice),
+            "sd": plain(self.sd),
+            "ci95": plain(self.ci95),
             **extra,
-            "labels": [_plain(_label_row(label)) for label in self.labels],
+            "labels": [plain(_label_row(label)) for label in self.labels],
             "cases": [
                 {
                     "name": case.name,
                     "prediction": str(case.prediction),
                     "reference": str(case.reference),
-                    "mean_dice": _plain(case.mean_dice),
+                    "mean_dice": plain(case.mean_dice),
                     "labels": {
-                        str(value): _plain(_score_row(score))
-                        for value, score in case.scores.items()
+                        str(value): plain(_score_row(score)) for value, score in case.scores.items()
                     },
                 }
                 for case in self.cases
@@ -205,7 +204,7 @@ class Evaluation:
         columns = [*rows[0]] if rows else ["case", "value", "label", "dice"]
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: _plain(cell) for key, cell in row.items()} for row in rows)
+        writer.writerows({key: plain(cell) for key, cell in row.items()} for row in rows)
         write_text(path, stream.getvalue())
 
 
@@ -263,10 +262,10 @@ def _label_row(label: LabelResult) -> dict[str, Any]:
     return plain | ({"figures": figures} if figures else {})
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Numbers that are not finite become None, inside mappings too; so do intervals of them."""
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     if isinstance(value, tuple):
         return list(value) if all(map(math.isfinite, value)) else None
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -18,7 +18,7 @@ from attnseg.images import Image, Outline, is_picture, write_labels
 from attnseg.inference.backends import attention_backend, ensemble
 from attnseg.inference.budget import ScanPlan, plan_scan
 from attnseg.inference.export import Blocks, resample_rows
-from attnseg.inference.probabilities import ProbabilityFile, probability_file
+from attnseg.inference.probabilities import ProbabilityFile, probability_file, row_file
 from attnseg.inference.stream import Network, Rows, stream_windows
 from attnseg.inference.windows import Plane, padding_of, window_starts
 from attnseg.memory import peak_during, resident_bytes
@@ -201,7 +201,7 @@ def attention_file(
         with probability_file(paths[0], grid, len(gates), like=like) as file:
             yield file
         return
-    with probability_file(paths[0], grid, len(gates), like=like, write=False) as file:
+    with row_file(paths[0], grid, len(gates)) as file:
         yield file
         for path, alpha in zip(paths, file.volumes(), strict=True):
             grey = np.rint(grid.axes.undo(alpha) / 257).astype(np.uint8)

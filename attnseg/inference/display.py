@@ -1,7 +1,7 @@
 """What `attnseg predict` says on the screen; Rich is loaded when something is to be said."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,6 +69,30 @@ class Display:
         states = [state for state in ("done", "skipped", "failed") if counts[state]]
         listed = ", ".join(f"{counts[state]} {state}" for state in states)
         self.say(f"{listed}; {manifest} tells the rest")
+
+
+@contextmanager
+def progress_bar(
+    name: str, total: int | None, *, shown: bool = True
+) -> Iterator[Callable[[], None]]:
+    """A bar on the terminal, gone when the block has ended; nothing where there is no terminal.
+
+    Args:
+        name: before the bar.
+        total: steps; None where that is not known.
+        shown: leave out to show none.
+
+    Yields:
+        What is called after every step.
+    """
+    console = Console(stderr=True)
+    # Names of scans may hold what Rich would read as markup.
+    text = TextColumn("{task.description}", markup=False)
+    columns = (text, BarColumn(), MofNCompleteColumn())
+    live = shown and console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not live) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda: progress.advance(task)
 
 
 class Bars:

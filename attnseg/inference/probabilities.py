@@ -20,7 +20,7 @@ STEPS = 65535
 
 
 class ProbabilityFile:
-    """Takes rows in any order; made by `probability_file`."""
+    """Takes rows in any order; made by `row_file`."""
 
     def __init__(self, path: Path, shape: tuple[int, int, int, int]) -> None:
         self._path, self._shape = path, shape
@@ -42,8 +42,24 @@ class ProbabilityFile:
 
 
 @contextmanager
+def row_file(path: Path, grid: Grid, count: int) -> Iterator[ProbabilityFile]:
+    """Room for rows beside `path`, on the disk; gone when the block has ended.
+
+    Args:
+        path: of the result.
+        grid: of the scan.
+        count: volumes.
+    """
+    shape = (count, *grid.source_shape)
+    with temporary_path(path.with_name(f"{path.name}.rows")) as rows:
+        with rows.open("wb") as stream:
+            stream.truncate(int(np.prod(shape)) * 2)
+        yield ProbabilityFile(rows, shape)
+
+
+@contextmanager
 def probability_file(
-    path: Path, grid: Grid, classes: int, *, like: Image, write: bool = True
+    path: Path, grid: Grid, classes: int, *, like: Image
 ) -> Iterator[ProbabilityFile]:
     """A 4D NIfTI of probabilities, `[I, J, K, classes]`, that is there when the block has ended.
 
@@ -52,16 +68,9 @@ def probability_file(
         grid: of the scan.
         classes: outputs of the model.
         like: the scan whose geometry it takes.
-        write: leave out to write what was put in by other means, within the block.
     """
-    shape = (classes, *grid.source_shape)
-    with temporary_path(path.with_name(f"{path.name}.rows")) as rows:
-        with rows.open("wb") as stream:
-            stream.truncate(int(np.prod(shape)) * 2)
-        file = ProbabilityFile(rows, shape)
+    with row_file(path, grid, classes) as file:
         yield file
-        if not write:
-            return
         volumes = (grid.axes.undo(volume) for volume in file.volumes())
         write_volumes(
             path, volumes, count=classes, like=like, dtype=np.dtype(np.uint16), slope=1 / STEPS

@@ -24,13 +24,17 @@ __all__ = [
 ]
 
 
+_DRAWS = {
+    "faithfulness_figure": "gate_curves",
+    "figure_to_array": "figures",
+    "overlay_figure": "figures",
+    "save_figure": "figures",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name in {"figure_to_array", "overlay_figure", "save_figure"}:
-        from attnseg.visualization import figures
+    from importlib import import_module
 
-        return getattr(figures, name)
-    if name == "faithfulness_figure":
-        from attnseg.visualization.gate_curves import faithfulness_figure
-
-        return faithfulness_figure
+    if name in _DRAWS:
+        return getattr(import_module(f"attnseg.visualization.{_DRAWS[name]}"), name)
     raise AttributeError(f"module 'attnseg.visualization' has no attribute {name!r}")

@@ -11,7 +11,7 @@ from attnseg.datasets.findings import Finding, count_severities
 from attnseg.datasets.report import Check
 from attnseg.files import write_text
 from attnseg.visualization.histogram import histogram_svg
-from attnseg.visualization.page import colour_code, colour_key, html_page, section
+from attnseg.visualization.page import colour_code, colour_key, html_page, legend, section
 from attnseg.visualization.palette import Colour, label_colours
 from attnseg.visualization.thumbnails import Thumbnail, image_html
 
@@ -87,13 +87,12 @@ def _pictures(
     if not figures:
         return ""
     used = {int(v) for name in shown for v in np.unique(thumbnails[name].labels)} - {0}
-    legend = "".join(
-        f"<li>{colour_key(colours[value])}{escape(_name(value, check.label_names))}</li>"
-        for value in sorted(used & colours.keys())
+    key = legend(
+        (colours[value], _name(value, check.label_names)) for value in sorted(used & colours.keys())
     )
     rest = len(of_case) - len(shown)
     more = f'<p class="muted">and {rest} more case(s)</p>' if rest else ""
-    return f'<ul class="legend">{legend}</ul><div class="grid">{figures}</div>{more}'
+    return f'{key}<div class="grid">{figures}</div>{more}'
 
 
 def _figure(

@@ -1,6 +1,6 @@
 """A comparison of two methods as one page: no network, no script, light and dark, on a phone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from attnseg.evaluation.compare_table import direction, p_value, plain, signed, 
 from attnseg.evaluation.comparison import Comparison, Paired
 from attnseg.files import write_text
 from attnseg.visualization.differences import differences_svg
-from attnseg.visualization.page import colour_code, colour_key, html_page, section
+from attnseg.visualization.page import colour_code, colour_key, counts, html_page, legend, section
 from attnseg.visualization.palette import Colour, label_colours
 from attnseg.visualization.side_by_side import SideBySide, data_uri
 
@@ -44,7 +44,7 @@ def compare_page(
     )
     body = [
         f"<h1>Comparison by {escape(comparison.metric.title)}</h1>{told}",
-        _counts(comparison),
+        counts(_headline(comparison)),
         section("Verdict", "".join(f"<p>{escape(line)}</p>" for line in verdict(comparison))),
         section("Per label", _table(comparison)),
         section("Difference of each case", _figures(comparison, colours)),
@@ -70,16 +70,12 @@ def save_compare_page(
     write_text(path, compare_page(comparison, pictures, sources))
 
 
-def _counts(comparison: Comparison) -> str:
+def _headline(comparison: Comparison) -> Iterator[tuple[str, str]]:
     overall = comparison.overall
-    items = (
-        (len(comparison.cases), "case(s) that both have"),
-        (overall.wins, "better with B"),
-        (overall.ties, f"within {comparison.metric.margin:g}{comparison.metric.unit}"),
-        (overall.losses, "better with A"),
-    )
-    told = "".join(f"<li><b>{count}</b>{escape(what)}</li>" for count, what in items)
-    return f'<ul class="counts">{told}</ul>'
+    yield str(len(comparison.cases)), "case(s) that both have"
+    yield str(overall.wins), "better with B"
+    yield str(overall.ties), f"within {comparison.metric.margin:g}{comparison.metric.unit}"
+    yield str(overall.losses), "better with A"
 
 
 def _table(comparison: Comparison) -> str:
@@ -164,13 +160,12 @@ def _pictures(
     above = [name for name in cases if name in (shown or ())]
     drawn = [name for name in cases if name in pictures and name not in above]
     figures = "".join(_figure(comparison, name, pictures[name], colours) for name in drawn)
-    legend = "".join(
-        f"<li>{colour_key(colour)}{escape(names.get(value, f'label {value}'))}</li>"
-        for value, colour in colours.items()
-    )
     html = ""
     if figures:
-        html = f'<ul class="legend">{legend}<li>white line: reference</li></ul>{_grid(figures)}'
+        entries = [
+            (colour, names.get(value, f"label {value}")) for value, colour in colours.items()
+        ]
+        html = legend(entries, more="white line: reference") + _grid(figures)
     if above:
         html += f'<p class="muted data">Shown above: {escape(", ".join(above))}</p>'
     return html

@@ -7,7 +7,7 @@ from attnseg.evaluation.faithfulness import Curve
 
 _WIDTH, _HEIGHT = 320, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 18, 10, 34
-HIGHEST = "#d55e00"
+HIGHEST = "#d55e00"  # against grey told apart with any colour vision, and by the dashes
 
 
 def curve_svg(curve: Curve, *, axis: str, limits: tuple[float, float]) -> str:

@@ -6,9 +6,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from attnseg.errors import UsageError
 from attnseg.evaluation import Judgement
 from attnseg.evaluation.faithfulness import Curve
+from attnseg.visualization.faithfulness_svg import HIGHEST
 from attnseg.visualization.figures import Drawing
 
-_HIGHEST, _RANDOM = "#d55e00", "#57606a"  # told apart with any colour vision, and by their dashes
+_RANDOM = "#57606a"  # told apart with any colour vision, and by their dashes
 _WIDTH, _ROW = 8.0, 3.0  # inches
 
 
@@ -37,7 +38,7 @@ def faithfulness_figure(judgement: Judgement) -> Drawing:
 
 def _draw(axes: Axes, curve: Curve, title: str, label: str) -> None:
     axes.plot(curve.shares, curve.random, "--", color=_RANDOM, label="voxels at random")
-    axes.plot(curve.shares, curve.dice, "o-", color=_HIGHEST, label="highest α first")
+    axes.plot(curve.shares, curve.dice, "o-", color=HIGHEST, label="highest α first")
     axes.set(title=title, xlabel=label, xlim=(-0.02, 1.02))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,5 +1,6 @@
 """What all pages share: no network, no script, light and dark, on a phone and on paper."""
 
+from collections.abc import Iterable
 from html import escape
 from importlib.metadata import version
 
@@ -86,6 +87,24 @@ def html_page(title: str, body: str) -> str:
 def section(title: str, content: str) -> str:
     """A part of the page under a heading (plain text); nothing where `content` is empty."""
     return f"\n<section><h2>{escape(title)}</h2>{content}</section>" if content else ""
+
+
+def counts(items: Iterable[tuple[str, str]]) -> str:
+    """The figures at the head of a page: (number, what it is), plain text."""
+    cells = "".join(f"<li><b>{escape(big)}</b>{escape(what)}</li>" for big, what in items)
+    return f'<ul class="counts">{cells}</ul>'
+
+
+def legend(entries: Iterable[tuple[Colour, str]], *, more: str = "") -> str:
+    """Colours and what they stand for, plain text.
+
+    Args:
+        entries: in the order shown.
+        more: a last entry without a colour.
+    """
+    items = "".join(f"<li>{colour_key(colour)}{escape(name)}</li>" for colour, name in entries)
+    last = f"<li>{escape(more)}</li>" if more else ""
+    return f'<ul class="legend">{items}{last}</ul>'
 
 
 def colour_key(colour: Colour) -> str:

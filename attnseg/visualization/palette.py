@@ -3,7 +3,7 @@
 import colorsys
 from collections.abc import Iterable
 
-Colour = tuple[float, float, float] | str  # red, green, blue in 0..1, or a name
+Colour = tuple[float, float, float] | str  # red, green, blue in 0..1, a name or a code
 
 # Okabe & Ito (2008), without black, which vanishes on a scan; the dark blue comes late for the
 # same reason. Neighbours in this order differ in lightness as well as in hue.
@@ -24,12 +24,20 @@ def colour_of(index: int) -> tuple[float, float, float]:
     """
     turn, hue = divmod(index, len(_OKABE_ITO))
     code = _OKABE_ITO[hue]
-    red, green, blue = (int(code[n : n + 2], 16) / 255 for n in (1, 3, 5))
+    red, green, blue = rgb_of(code)
     factor = _ROUNDS[turn % len(_ROUNDS)]
     if factor == 1.0:
         return red, green, blue
     h, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     return colorsys.hls_to_rgb(h, min(0.95, lightness * factor), saturation)
+
+
+def rgb_of(colour: Colour) -> tuple[float, float, float]:
+    """Red, green, blue in 0..1 of a colour or of a code, as `#e69f00`."""
+    if not isinstance(colour, str):
+        return colour
+    red, green, blue = (int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5))
+    return red, green, blue
 
 
 def label_colours(values: Iterable[int], names: Iterable[int]) -> dict[int, Colour]:

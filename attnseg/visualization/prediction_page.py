@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from attnseg.visualization.page import html_page, section
+from attnseg.visualization.page import counts, html_page, section
 from attnseg.visualization.palette import label_colours
 from attnseg.visualization.report_parts import (
     Scores,
     Shot,
-    counts,
     facts,
     interval,
     label_boxes,

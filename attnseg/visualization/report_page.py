@@ -9,12 +9,11 @@ from typing import Any
 from attnseg.config import Config
 from attnseg.spec import ModelSpec
 from attnseg.visualization.curves import Curve, curves_svg
-from attnseg.visualization.page import colour_code, colour_key, html_page, section
+from attnseg.visualization.page import colour_code, counts, html_page, legend, section
 from attnseg.visualization.palette import Colour, colour_of, label_colours
 from attnseg.visualization.report_parts import (
     Scores,
     Shot,
-    counts,
     facts,
     interval,
     label_boxes,
@@ -230,10 +229,9 @@ def _plan(run: RunReport) -> str:
 def _curves(run: RunReport, colours: Mapping[int, Colour]) -> str:
     figures = []
     for title, curves in learning_curves(run).items():
-        keys = "".join(f"<li>{colour_key(c.colour)}{escape(c.name)}</li>" for c in curves)
-        legend = f'<ul class="legend">{keys}</ul>' if len(curves) > 1 else ""
+        key = legend((c.colour, c.name) for c in curves) if len(curves) > 1 else ""
         figures.append(
-            f"<figure>{curves_svg(curves, what=title)}<figcaption><b>{escape(title)}</b>{legend}"
+            f"<figure>{curves_svg(curves, what=title)}<figcaption><b>{escape(title)}</b>{key}"
             "</figcaption></figure>"
         )
     return f'<div class="grid">{"".join(figures)}</div>' if figures else ""

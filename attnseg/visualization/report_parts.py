@@ -14,7 +14,7 @@ import numpy as np
 
 from attnseg.evaluation import bootstrap_interval
 from attnseg.visualization.curves import Box, box_plots_svg
-from attnseg.visualization.page import colour_code, colour_key
+from attnseg.visualization.page import colour_code, colour_key, legend
 from attnseg.visualization.palette import Colour
 from attnseg.visualization.thumbnails import Thumbnail, image_html, labels_in
 
@@ -52,12 +52,6 @@ def number(value: Any, digits: int = 4) -> str:
 def interval(pair: Any, digits: int = 4) -> str:
     """As 0.8712–0.9034; a dash for none."""
     return "–" if not pair else f"{number(pair[0], digits)}–{number(pair[1], digits)}"
-
-
-def counts(items: Iterable[tuple[str, str]]) -> str:
-    """The figures at the head of a page: (number, what it is)."""
-    cells = "".join(f"<li><b>{escape(big)}</b>{escape(what)}</li>" for big, what in items)
-    return f'<ul class="counts">{cells}</ul>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> str:
@@ -175,13 +169,10 @@ def shots_grid(
         return ""
     slices = [part for shot in shots for part in (shot.predicted, shot.reference) if part]
     used = sorted({value for part in slices for value in labels_in(part)} & colours.keys())
-    legend = "".join(
-        f"<li>{colour_key(colours[value])}{escape(names.get(value, f'label {value}'))}</li>"
-        for value in used
-    )
+    key = legend((colours[value], names.get(value, f"label {value}")) for value in used)
     kind = "grid pairs" if any(shot.reference for shot in shots) else "grid small"
     figures = "".join(_figure(shot, colours) for shot in shots)
-    return f'<ul class="legend">{legend}</ul><div class="{kind}">{figures}</div>'
+    return f'{key}<div class="{kind}">{figures}</div>'
 
 
 def _figure(shot: Shot, colours: Mapping[int, Colour]) -> str:

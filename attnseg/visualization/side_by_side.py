@@ -1,15 +1,14 @@
 """A slice of a case twice: one method's mask and the other's, both with the reference's outline."""
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from attnseg.images import Image
-from attnseg.visualization.page import colour_code
 from attnseg.visualization.palette import Colour
 from attnseg.visualization.slices import crop, display_planes, labelled_region, window_of
+from attnseg.visualization.thumbnails import lay_over, png_uri
 
 _PIXELS = 320  # of the longer side, about
 _LINE = 2  # pixels
@@ -88,22 +87,15 @@ def data_uri(
     grey: np.ndarray, labels: np.ndarray, reference: np.ndarray, colours: Mapping[int, Colour]
 ) -> str:
     """A PNG in a `data:` address: the labels in their colours, the reference outlined in white."""
-    from attnseg.visualization.figures import png_of
-
     step = -(-max(grey.shape) // (2 * _PIXELS))
     grey, labels, reference = (each[::step, ::step] for each in (grey, labels, reference))
     factor = max(1, round(_PIXELS / max(grey.shape)))
     grey, labels, reference = (
         each.repeat(factor, axis=0).repeat(factor, axis=1) for each in (grey, labels, reference)
     )
-    pixels = np.repeat(grey[..., None], 3, axis=2)
-    for value, colour in colours.items():
-        where = labels == value
-        code = colour_code(colour)
-        rgb = np.array([int(code[n : n + 2], 16) / 255 for n in (1, 3, 5)])
-        pixels[where] = (1 - _OPACITY) * pixels[where] + _OPACITY * rgb
+    pixels = lay_over(grey, labels, colours, opacity=_OPACITY)
     pixels[_outline(reference)] = 1.0
-    return "data:image/png;base64," + base64.b64encode(png_of(pixels)).decode()
+    return png_uri(pixels)
 
 
 def _outline(labels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from attnseg.images import Geometry, Image, smallest_integer_type
-from attnseg.visualization.palette import Colour
+from attnseg.visualization.palette import Colour, rgb_of
 from attnseg.visualization.slices import (
     Plane,
     crop,
@@ -95,19 +95,30 @@ def labels_in(thumbnail: Thumbnail) -> list[int]:
 
 def painted(thumbnail: Thumbnail, colours: Mapping[int, Colour]) -> np.ndarray:
     """`[rows, columns, 3]` in 0..1: the slice, its labels laid over it in their colours."""
-    pixels = np.repeat(thumbnail.grey[..., None] / 255, 3, axis=2)
+    return lay_over(thumbnail.grey / 255, thumbnail.labels, colours, opacity=_OPACITY)
+
+
+def lay_over(
+    grey: np.ndarray, labels: np.ndarray, colours: Mapping[int, Colour], *, opacity: float
+) -> np.ndarray:
+    """`[rows, columns, 3]` in 0..1: grey in 0..1 with labels in their colours over it."""
+    pixels = np.repeat(grey[..., None], 3, axis=2)
     for value, colour in colours.items():
-        where = thumbnail.labels == value
-        pixels[where] = (1 - _OPACITY) * pixels[where] + _OPACITY * np.array(colour)
+        where = labels == value
+        pixels[where] = (1 - opacity) * pixels[where] + opacity * np.array(rgb_of(colour))
     return pixels
+
+
+def png_uri(pixels: np.ndarray) -> str:
+    """`[rows, columns, 3]` in 0..1 as PNG in a `data:` address."""
+    from attnseg.visualization.figures import png_of
+
+    return f"data:image/png;base64,{base64.b64encode(png_of(pixels)).decode()}"
 
 
 def data_uri(thumbnail: Thumbnail, colours: Mapping[int, Colour]) -> str:
     """The painted slice as PNG in a `data:` address."""
-    from attnseg.visualization.figures import png_of
-
-    code = base64.b64encode(png_of(painted(thumbnail, colours))).decode()
-    return f"data:image/png;base64,{code}"
+    return png_uri(painted(thumbnail, colours))
 
 
 def image_html(

@@ -21,7 +21,8 @@ from attnseg.datasets.convert import fitting_type
 from attnseg.errors import DataError
 from attnseg.evaluation.metrics import Counts, label_values, overlap_counts
 from attnseg.images import Geometry, Image, is_picture, smallest_integer_type, write_volumes
-from attnseg.visualization.palette import Colour, label_colours
+from attnseg.visualization.page import colour_code
+from attnseg.visualization.palette import label_colours
 from attnseg.visualization.slices import display_planes, window_of
 
 NIIVUE_VERSION = "0.69.0"  # as in the Makefile
@@ -148,7 +149,7 @@ def _label_facts(
         {
             "value": value,
             "name": names.get(value, f"label {value}"),
-            "colour": _hex(colours[value]),
+            "colour": colour_code(colours[value]),
             "sizes": [_size(n, millilitres) for n in counts[value][1 : 1 + len(masks)]],
             "dice": "–" if math.isnan(counts[value].dice) else f"{counts[value].dice:.3f}",
             "counts": _in_words(counts[value]),
@@ -160,12 +161,6 @@ def _label_facts(
 def _in_words(count: Counts) -> str:
     first, second = count.predicted - count.both, count.reference - count.both
     return f"voxels: {count.both:,} both, {first:,} only first, {second:,} only second"
-
-
-def _hex(colour: Colour) -> str:
-    if isinstance(colour, str):
-        return colour
-    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
 def _size(voxels: int, millilitres: float | None) -> str:
