@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from attnseg.errors import AttnsegError, UsageError
+from attnseg.errors import UsageError
 from attnseg.files import remove_leftovers
-from attnseg.images import Image, Outline, is_picture, location
+from attnseg.images import Image, is_picture, location
 from attnseg.inference.after import volumes_ml
 from attnseg.inference.attention import attention_file, attention_names
-from attnseg.inference.budget import ScanPlan
 from attnseg.inference.expectations import surprises
 from attnseg.inference.manifest import Manifest, Outcome, versions
 from attnseg.inference.masks import MaskFormat
 from attnseg.inference.predictor import Predictor
 from attnseg.inference.probabilities import probability_file
 from attnseg.inference.sources import Scan
+from attnseg.inference.work import Job, Work, fit_together, plan_cohort, reason_of
 from attnseg.memory import peak_bytes, release_freed_memory
 from attnseg.preprocessing import Grid, preprocess
 
@@ -43,77 +43,9 @@ class Prepared:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Work:
-    """A scan and how it will be predicted, or why it will not."""
-
-    scan: Scan
-    plan: ScanPlan | None
-    reason: str = ""
-    gates: ScanPlan | None = None
-    """For its α, read after its labels; where asked for."""
-
-    @property
-    def predicting_bytes(self) -> int:
-        """Of the stage between reading and writing that takes most."""
-        plans = [plan for plan in (self.plan, self.gates) if plan is not None]
-        return max((plan.base_bytes + plan.predicting_bytes for plan in plans), default=0)
-
-    @property
-    def windows(self) -> int:
-        """Passes through the network, or through its gates."""
-        return sum(plan.windows for plan in (self.plan, self.gates) if plan is not None)
-
-    @property
-    def peak_bytes(self) -> int:
-        """Of the whole process, in the stage that needs most."""
-        return max(self.plan.peak_bytes if self.plan else 0, self.predicting_bytes)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is done with each scan.
-
-    Args:
-        masks: how masks are written.
-        probabilities: write `NAME_probabilities.nii.gz`.
-        statistics: note the volume of each label.
-        attention: write every gate's α, `NAME_attention.nii.gz`; nothing for a network without.
-        on_window: called after every window, from the thread that predicts; what it raises ends
-            the cohort, files left whole.
-        on_wait: called several times a second while other machines predict; as `on_window`.
-    """
-
-    masks: MaskFormat = field(default_factory=MaskFormat)
-    probabilities: bool = False
-    statistics: bool = False
-    attention: bool = False
-    on_window: Callable[[Scan], None] = lambda scan: None
-    on_wait: Callable[[], None] = lambda: None
-
-
 # Who predicts what was planned: gives what becomes of each scan as it ends. The outcome it is given
 # holds what all of them share.
 Engine = Callable[[Sequence[Work], Predictor, Path, Outcome, Job], Iterator[Outcome]]
-
-
-def plan_cohort(scans: Sequence[Scan], predictor: Predictor, job: Job) -> list[Work]:
-    """Settle the back end for all scans together and plan each of them, from their headers."""
-    outlines = [
-        scan.reason or job.masks.refusal(scan) or _outline(scan, predictor) for scan in scans
-    ]
-    windows = sum(predictor.windows_of(each) for each in outlines if isinstance(each, Outline))
-    predictor.runner.start(windows)
-    work = _planned(scans, outlines, predictor, job)
-    too_large = [
-        o for w, o in zip(work, outlines, strict=True) if not (w.plan or isinstance(o, str))
-    ]
-    if predictor.runner.may_change and too_large:
-        predictor.runner.start(
-            windows, backend="torch"
-        )  # slower, and less of the memory is its own
-        work = _planned(scans, outlines, predictor, job)
-    return work
 
 
 def _all_there(scan: Scan, predictor: Predictor, output: Path, job: Job) -> bool:
@@ -123,36 +55,6 @@ def _all_there(scan: Scan, predictor: Predictor, output: Path, job: Job) -> bool
         picture = is_picture(scan.paths[0])
         names += attention_names(scan.name, predictor.gates.gates, picture=picture)
     return all((output / name).exists() for name in names)
-
-
-def _outline(scan: Scan, predictor: Predictor) -> Outline | str:
-    """What its headers say, or why they do not."""
-    try:
-        return predictor.outline(*scan.paths)
-    except Exception as error:  # whatever is wrong with one scan is that scan's own matter
-        return _reason(error)
-
-
-def _planned(
-    scans: Sequence[Scan],
-    outlines: Sequence[Outline | str],
-    predictor: Predictor,
-    job: Job,
-) -> list[Work]:
-    work = []
-    for scan, outline in zip(scans, outlines, strict=True):
-        if isinstance(outline, str):
-            work.append(Work(scan, None, outline))
-            continue
-        try:
-            source = str(scan.paths[0])
-            plan = predictor.plan(outline, source=source, probabilities=job.probabilities)
-            reads = job.attention and predictor.gates.gates
-            gates = predictor.gates.plan(outline, source=source) if reads else None
-            work.append(Work(scan, plan, gates=gates))
-        except AttnsegError as error:
-            work.append(Work(scan, None, str(error)))
-    return work
 
 
 def predict_cohort(
@@ -238,7 +140,7 @@ def predict_here(
         ahead: Future[Prepared] | None = None
         behind: Future[Outcome] | None = None
         for previous, this, following in zip([None, *work], work, [*work[1:], None], strict=False):
-            together = _fit_together(previous, this, following, predictor.max_ram)
+            together = fit_together(previous, this, following, predictor.max_ram)
             if behind and not together:
                 yield behind.result()
                 behind = None
@@ -266,7 +168,7 @@ def predict_here(
                     writing = writer.submit(_write, write, done)
                     del ready, labels, write  # the writer alone holds the mask
                 except Exception as error:  # one bad scan is one line of the manifest
-                    outcome = replace(outcome, reason=_reason(error))
+                    outcome = replace(outcome, reason=reason_of(error))
             if behind:
                 yield behind.result()
             behind = writing
@@ -274,18 +176,6 @@ def predict_here(
                 yield outcome
         if behind:
             yield behind.result()
-
-
-def _fit_together(
-    previous: Work | None, this: Work, following: Work | None, max_ram: int | None
-) -> bool:
-    """Whether one mask may be written and one scan read while this one is predicted."""
-    if max_ram is None or this.plan is None:
-        return max_ram is None
-    needed = this.predicting_bytes
-    needed += previous.plan.writing_bytes if previous and previous.plan else 0
-    needed += following.plan.reading_bytes if following and following.plan else 0
-    return needed <= max_ram
 
 
 def _prepare(scan: Scan, predictor: Predictor) -> Prepared:
@@ -369,7 +259,7 @@ def _write(write: Callable[[], None], outcome: Outcome) -> Outcome:
     try:
         write()
     except Exception as error:
-        return replace(outcome, mask="", reason=_reason(error))
+        return replace(outcome, mask="", reason=reason_of(error))
     seconds = outcome.seconds | {"writing": time.perf_counter() - begin}
     return replace(
         outcome,
@@ -389,9 +279,3 @@ def _check_targets(scans: Sequence[Scan], output: Path, masks: MaskFormat) -> No
         raise UsageError(
             f"{clash[0]}: this mask would overwrite its scan; give another folder with -o"
         )
-
-
-def _reason(error: Exception) -> str:
-    """One line; what attnseg did not foresee is named by its kind."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, AttnsegError | OSError) else f"{type(error).__name__}: {text}"

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from attnseg.inference.cohort import Work
 from attnseg.inference.manifest import Outcome
 from attnseg.inference.sources import MODEL_NAME, Scan
+from attnseg.inference.work import Work
 
 
 class Display:

@@ -13,11 +13,12 @@ from typing import Unpack
 
 from attnseg.errors import UsageError
 from attnseg.files import write_text
-from attnseg.inference.cohort import Job, Work, plan_cohort, predict_cohort
+from attnseg.inference.cohort import predict_cohort
 from attnseg.inference.display import Display, named
 from attnseg.inference.manifest import Manifest, Outcome
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan, find_models, find_scans, refuse_twice
+from attnseg.inference.work import Job, Work, plan_cohort
 from attnseg.memory import keep_freed_memory
 from attnseg.models import model_id
 from attnseg.signals import stop_on_signals

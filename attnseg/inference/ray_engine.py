@@ -22,10 +22,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from attnseg.errors import RunError
 from attnseg.images import absolute, location
 from attnseg.inference.backends import choose_backend
-from attnseg.inference.cohort import Job, Work
 from attnseg.inference.manifest import Outcome
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan
+from attnseg.inference.work import Job, Work
 from attnseg.inference.workers import Node, Place, Worker, deal, uses_gpus
 
 # A scan that took down its worker so often is not tried again.

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 
 from attnseg.errors import UsageError
-from attnseg.inference.cohort import Job, plan_cohort, predict_here
+from attnseg.inference.cohort import predict_here
 from attnseg.inference.manifest import Outcome, versions
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan
+from attnseg.inference.work import Job, plan_cohort
 from attnseg.memory import keep_freed_memory
 
 
