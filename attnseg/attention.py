@@ -110,7 +110,7 @@ def _one(
     reference: Path | None,
     replace_gates: bool,
     seed: int,
-    on_pass: Callable[[], None],
+    on_pass: Callable[[float], None],
 ) -> tuple[Judgement, dict[str, bytes]]:
     """A scan's maps written and judged; PNG of each gate."""
     image = predictor.read(*scan.paths)

@@ -6,8 +6,7 @@ those (insertion), and as many at random (Petsiuk et al., RISE, BMVC 2018, with 
 input's pixels). Where the highest matter no more than random ones, the map explains nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,19 +15,24 @@ from torch import Tensor
 
 from attnseg.evaluation.attention import nan_mean
 from attnseg.evaluation.metrics import label_values, overlap_counts
-from attnseg.images import Image, Outline
+from attnseg.images import Image
 from attnseg.inference import Predictor
-from attnseg.models import replaced_attention
-from attnseg.preprocessing import preprocess
+from attnseg.inference.versions import Versions
+from attnseg.models import AttentionUNet
+from attnseg.models.attention_unet import Change
 
 # Each has its rest among them.
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
+# Of windows: half of it takes up to three times the windows, and versions are compared among
+# themselves.
+OVERLAP = 0.25
 _BINS = 1 << 16
 _TIES = 1e-3  # α that differ by less are ranked at random: a constant gate has no highest voxels
 
 DEFINITIONS = {
     "dice": "mean Dice over the labels, with the gate: as it is; open (α = 1); at its mean over "
-    "the scan; shuffled (its values at random places of each window); closed (α = 0)",
+    "the scan; shuffled (its values at random places of each window); closed (α = 0). Windows "
+    "overlap by a quarter at most, so that it may differ a little from a prediction's",
     "deletion": "Dice when the share of voxels with the highest α is closed, and the same share of "
     "voxels drawn at random",
     "insertion": "Dice when all voxels but the share with the highest α are closed, and all but as "
@@ -78,9 +82,11 @@ def faithfulness(
     *,
     reference: np.ndarray | None = None,
     seed: int = 0,
-    on_pass: Callable[[], None] = lambda: None,
+    on_pass: Callable[[float], None] = lambda passes: None,
 ) -> dict[str, Faithfulness]:
-    """Predict a scan again and again with its gates replaced: 19 passes a gate and one more.
+    """Predict a scan again and again with its gates replaced: 19 versions a gate and one more.
+
+    Windows overlap by a quarter at most, as it is and replaced alike: what is compared are these.
 
     Args:
         predictor: the model; several networks are changed alike. Runs as PyTorch.
@@ -88,14 +94,14 @@ def faithfulness(
         reference: `[I, J, K]` label values to compare with, as predictions write them; None: the
             model's own prediction.
         seed: of what is random.
-        on_pass: called after every pass.
+        on_pass: called with the passes done since it was called last; `num_passes` in all.
 
     Returns:
         Gate → what depends on it, the finest first.
     """
-    passes = _Passes(predictor, image, seed, on_pass)
+    versions = Versions(predictor, image, overlap=min(OVERLAP, predictor.overlap))
     gates = predictor.gates.gates
-    own, ranks, means = passes.recorded(gates)
+    own, ranks, means = _recorded(versions, gates, seed)
     truth = own if reference is None else reference
     values = label_values(truth)
 
@@ -104,23 +110,26 @@ def faithfulness(
         return nan_mean([each.dice for each in counts.values()])
 
     as_it_is = dice(own)
+    on_pass(1)
     found = {}
     for gate in gates:
-
-        def run(change: "Change", gate: str = gate) -> float:
-            return dice(passes.with_gate(gate, change))
-
-        switched = {
-            "as it is": as_it_is,
-            "open": run(_constant(1.0)),
-            "mean": run(_constant(means[gate])),
-            "shuffled": run(_shuffled),
-            "closed": run(_constant(0.0)),
+        highest = [_threshold(ranks[gate], share) for share in SHARES]
+        switches = {
+            "open": _constant(1.0),
+            "mean": _constant(means[gate]),
+            "shuffled": _shuffled,
+            "closed": _constant(0.0),
         }
-        highest = {share: _threshold(ranks[gate], share) for share in SHARES}
-        without = [run(_masked_by_rank(highest[share], keep=False)) for share in SHARES]
-        only = [run(_masked_by_rank(highest[share], keep=True)) for share in SHARES]
-        at_random = [run(_masked_at_random(share)) for share in SHARES]
+        changes = [
+            *switches.values(),
+            *[_masked_by_rank(threshold, keep=False) for threshold in highest],
+            *[_masked_by_rank(threshold, keep=True) for threshold in highest],
+            *[_masked_at_random(share) for share in SHARES],
+        ]
+        labels = versions.changed(gate, [_drawn(each, seed) for each in changes], on_window=on_pass)
+        scores = iter([dice(each) for each in labels])
+        switched = {"as it is": as_it_is} | {name: next(scores) for name in switches}
+        without, only, at_random = ([next(scores) for _ in SHARES] for _ in range(3))
         ends = as_it_is, switched["closed"]
         shares = (0.0, *SHARES, 1.0)
         kept = at_random[::-1]  # keeping a random share is closing a random rest
@@ -154,78 +163,38 @@ def mean_faithfulness(each: Sequence[Faithfulness]) -> Faithfulness:
     )
 
 
-Change = Callable[[Tensor, torch.Generator], Tensor]
+Drawn = Callable[[Tensor, torch.Generator], Tensor]
 """α of one window and this window's random numbers → another α."""
 
 
-class _Passes:
-    """One scan, predicted with its gates changed; windows come in the same order every time."""
+def _drawn(change: Drawn, seed: int) -> Callable[[], Change]:
+    """Makes the change with a stream of random numbers of its own, the same whenever it is made."""
 
-    def __init__(
-        self, predictor: Predictor, image: Image, seed: int, on_pass: Callable[[], None]
-    ) -> None:
-        self._seed, self._on_pass = seed, on_pass
-        self._predictor = Predictor(
-            predictor.networks,
-            predictor.spec,
-            device=str(predictor.device),
-            overlap=predictor.overlap,
-            backend="torch",  # what was compiled keeps its gates
-            max_ram=predictor.max_ram,
-        )
-        self._volume, self._grid = preprocess(image, predictor.spec.preprocessing)
-        self._geometry = image.geometry
-        outline = Outline(image.geometry, image.array.shape[0], stored_bytes=0)
-        self._predictor.runner.start(1)
-        self._plan = self._predictor.plan(
-            outline, source=str(image.path or "image"), held_bytes=image.array.nbytes
-        )
+    def make() -> Change:
+        draws = torch.Generator().manual_seed(seed)
+        return lambda alpha: change(alpha, draws)
 
-    def recorded(
-        self, gates: Sequence[str]
-    ) -> tuple[np.ndarray, dict[str, Tensor], dict[str, float]]:
-        """Labels as they are; per gate the histogram of ranks and the mean of α."""
-        ranks = {gate: torch.zeros(_BINS) for gate in gates}
-        sums = {gate: [0.0, 0] for gate in gates}
+    return make
 
-        def record(gate: str) -> Change:
-            def look(alpha: Tensor, draws: torch.Generator) -> Tensor:
-                ranks[gate] += torch.histc(_rank(alpha, draws).cpu(), _BINS, 0.0, 1.0 + _TIES)
-                sums[gate][0] += float(alpha.sum())
-                sums[gate][1] += alpha.numel()
-                return alpha
 
-            return look
+def _recorded(
+    versions: Versions, gates: Sequence[str], seed: int
+) -> tuple[np.ndarray, dict[str, Tensor], dict[str, float]]:
+    """Labels as they are; per gate the histogram of ranks and the mean of α."""
+    ranks = {gate: torch.zeros(_BINS) for gate in gates}
+    sums = {gate: [0.0, 0] for gate in gates}
+    draws: dict[tuple[AttentionUNet, str], torch.Generator] = {}
 
-        labels = self._run({gate: record(gate) for gate in gates})
-        return labels, ranks, {gate: total / max(1, n) for gate, (total, n) in sums.items()}
+    def look(network: AttentionUNet, maps: dict[str, Tensor]) -> None:
+        for gate in set(gates) & set(maps):
+            alpha = maps[gate]
+            own = draws.setdefault((network, gate), torch.Generator().manual_seed(seed))
+            ranks[gate] += torch.histc(_rank(alpha, own).cpu(), _BINS, 0.0, 1.0 + _TIES)
+            sums[gate][0] += float(alpha.sum())
+            sums[gate][1] += alpha.numel()
 
-    def with_gate(self, gate: str, change: Change) -> np.ndarray:
-        """Labels with one gate changed."""
-        return self._run({gate: change})
-
-    def _run(self, changes: dict[str, Change]) -> np.ndarray:
-        with ExitStack() as stack:
-            for gate, change in changes.items():
-                stack.enter_context(self._changed(gate, change))
-            labels = self._predictor.segment(
-                self._volume, self._grid, self._plan, geometry=self._geometry
-            )
-        self._on_pass()
-        return labels
-
-    @contextmanager
-    def _changed(self, gate: str, change: Change) -> Iterator[None]:
-        with ExitStack() as stack:
-            for network in self._predictor.networks:
-                # The same draws in every pass, a stream for each network and gate.
-                draws = torch.Generator().manual_seed(self._seed)
-
-                def apply(alpha: Tensor, draws: torch.Generator = draws) -> Tensor:
-                    return change(alpha, draws)
-
-                stack.enter_context(replaced_attention(network, gate, apply))
-            yield
+    labels = versions.as_it_is(look)
+    return labels, ranks, {gate: total / max(1, n) for gate, (total, n) in sums.items()}
 
 
 def _rank(alpha: Tensor, draws: torch.Generator) -> Tensor:
@@ -241,7 +210,7 @@ def _threshold(ranks: Tensor, share: float) -> float:
     return (1.0 + _TIES) * (1 - (bins + 1) / _BINS)
 
 
-def _masked_by_rank(threshold: float, *, keep: bool) -> Change:
+def _masked_by_rank(threshold: float, *, keep: bool) -> Drawn:
     def change(alpha: Tensor, draws: torch.Generator) -> Tensor:
         highest = _rank(alpha, draws) >= threshold
         return alpha * (highest if keep else ~highest)
@@ -249,11 +218,11 @@ def _masked_by_rank(threshold: float, *, keep: bool) -> Change:
     return change
 
 
-def _constant(value: float) -> Change:
+def _constant(value: float) -> Drawn:
     return lambda alpha, draws: torch.full_like(alpha, value)
 
 
-def _masked_at_random(share: float) -> Change:
+def _masked_at_random(share: float) -> Drawn:
     def change(alpha: Tensor, draws: torch.Generator) -> Tensor:
         chosen = torch.rand(alpha.shape, generator=draws).to(alpha.device) < share
         return alpha * ~chosen

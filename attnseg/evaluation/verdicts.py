@@ -36,7 +36,7 @@ def judge_gates(
     alpha: Mapping[str, np.ndarray] | None = None,
     agreement: Mapping[str, float] | None = None,
     labels: np.ndarray | None = None,
-    on_pass: Callable[[], None] = lambda: None,
+    on_pass: Callable[[float], None] = lambda passes: None,
 ) -> Judgement:
     """Judge every gate of a model on one scan.
 
@@ -50,7 +50,7 @@ def judge_gates(
         alpha: gate → α on the scan's grid, where it was read already, with `agreement`.
         agreement: of windows, of each gate.
         labels: the prediction, where it was made already.
-        on_pass: called after each pass with a gate replaced.
+        on_pass: as of `faithfulness`.
     """
     if alpha is None:
         maps = predictor.gates.maps(image)

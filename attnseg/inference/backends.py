@@ -98,6 +98,7 @@ def torch_backend(
     *,
     slice_axis: int | None = None,
     compiled: bool = False,
+    call: Network | None = None,
 ) -> Network:
     """Eager PyTorch: channels-last on a CPU, float16 autocast on CUDA.
 
@@ -106,22 +107,24 @@ def torch_backend(
         device: where it runs; the network is moved there.
         slice_axis: of a 2D network, the axis (0, 1, 2) across which it takes slices: the window is
             one voxel deep there.
-        compiled: by `torch.compile`, which takes its time at the first window.
+        compiled: by `torch.compile`, which takes its time at the first window. For the size of that
+            one: windows have one size, and shapes left open fail where a process compiles a second
+            network (PyTorch 2.13, 3D convolutions of strides of 2).
+        call: what to ask of the network; None: its logits.
     """
     on_cpu = device.type == "cpu"
     network = network.eval().to(device)
     if on_cpu:
         network = network.channels_last()
-    call = torch.compile(network) if compiled else network
+    ask: Network = call or (torch.compile(network, dynamic=False) if compiled else network)
 
     def run(patches: Tensor) -> Tensor:
         if on_cpu:
-            logits: Tensor = call(channels_last(patches))
-            return logits
+            return ask(channels_last(patches))
         # A window in pinned memory is copied while the GPU still computes the one before.
         patches = patches.contiguous().pin_memory().to(device, non_blocking=True)
         with torch.autocast(device.type, dtype=torch.float16):
-            return call(patches)
+            return ask(patches)
 
     return _of_slices(run, slice_axis)
 

@@ -74,7 +74,7 @@ class Display:
 @contextmanager
 def progress_bar(
     name: str, total: int | None, *, shown: bool = True
-) -> Iterator[Callable[[], None]]:
+) -> Iterator[Callable[..., None]]:
     """A bar on the terminal, gone when the block has ended; nothing where there is no terminal.
 
     Args:
@@ -83,7 +83,7 @@ def progress_bar(
         shown: leave out to show none.
 
     Yields:
-        What is called after every step.
+        What is called after every step, or with the number of steps done.
     """
     console = Console(stderr=True)
     # Names of scans may hold what Rich would read as markup.
@@ -92,7 +92,7 @@ def progress_bar(
     live = shown and console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=not live) as progress:
         task = progress.add_task(name, total=total)
-        yield lambda: progress.advance(task)
+        yield lambda steps=1: progress.advance(task, steps)
 
 
 class Bars:

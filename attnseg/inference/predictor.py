@@ -137,7 +137,10 @@ class Predictor:
         )
         self.gates = GateReader(self.networks, spec, self.device, overlap=overlap, max_ram=max_ram)
         values = tuple(each.value for each in spec.regions) or spec.label_values[1:]
-        self._written = np.asarray((0, *values), dtype=smallest_integer_type((0, *values)))
+        self.written = np.asarray((0, *values), dtype=smallest_integer_type((0, *values)))
+        """Label value of each index that is decided."""
+        self.decoder = Regions() if spec.regions else Classes()
+        """What the logits mean."""
 
     @classmethod
     def load(
@@ -168,7 +171,7 @@ class Predictor:
     @property
     def label_type(self) -> np.dtype:
         """Integer type of the masks."""
-        return self._written.dtype
+        return self.written.dtype
 
     def outline(self, *sources: Source | str) -> Outline:
         """What the headers of a case say, no voxel read. Raises as `read`."""
@@ -285,20 +288,19 @@ class Predictor:
             on_window: called after every window.
         """
         labels = np.empty(grid.source_shape, dtype=self.label_type)
-        decoder = Regions() if self.spec.regions else Classes()
         network = self.runner.for_scan(on_window)
         for tile in Blocks.of(grid).tiles(*plan.tiles):
             rows = stream_windows(
                 volume, network, patch=self.spec.patch, overlap=self.overlap, plane=tile.plane
             )
             if take is None:
-                parts = label_rows(rows, grid, decoder, blocks=tile)
+                parts = label_rows(rows, grid, self.decoder, blocks=tile)
             else:
                 logits = resample_rows(rows, grid, blocks=tile)
-                parts = _hand_over(logits, decoder, take, tile.out)
+                parts = _hand_over(logits, self.decoder, take, tile.out)
             for start, found in to_host(parts):
                 part = labels[start : start + len(found), *tile.out]
-                np.take(self._written, found.numpy(), out=part)
+                np.take(self.written, found.numpy(), out=part)
         labels = np.ascontiguousarray(grid.axes.undo(labels))
         return apply(labels, self.spec.after_processing, geometry=geometry)
 

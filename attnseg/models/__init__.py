@@ -4,7 +4,7 @@ from attnseg.models.attention_unet import AttentionUNet, build_network
 from attnseg.models.blocks import channels_last
 from attnseg.models.fuse import fuse_attention_gates
 from attnseg.models.gates import GridGate, SkipGate
-from attnseg.models.interventions import replaced_attention
+from attnseg.models.interventions import replaced_logits
 from attnseg.models.model_file import (
     describe_model,
     load_model,
@@ -25,7 +25,7 @@ __all__ = [
     "load_model",
     "load_spec",
     "model_id",
-    "replaced_attention",
+    "replaced_logits",
     "save_model",
     "verify_model",
 ]

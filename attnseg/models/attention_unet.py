@@ -1,6 +1,6 @@
 """The Attention U-Net, 2D and 3D. Shapes: N batch, C channels, S two or three spatial axes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -18,6 +18,8 @@ from attnseg.models.gates import GridGate, SkipGate
 from attnseg.spec import Architecture
 
 _GATES = {"grid": GridGate, "skip": SkipGate}
+Change = Callable[[Tensor], Tensor]
+"""α `[N, 1, *S]` → another of that shape."""
 
 
 class AttentionUNet(nn.Module):
@@ -136,13 +138,7 @@ class AttentionUNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C_in, *S]` → logits `[N, C_out, *S]`."""
-        features = self._decode(x, {})[0]
-        net = self.architecture
-        if net.out_channels > net.channels[0] and not torch.is_grad_enabled():
-            # Many classes: their maps one after the other are what is summed up and looked at, and
-            # turning the few features round is far less work than turning the classes.
-            features = features.contiguous()
-        return self.heads[0](features)
+        return self.logits(self._decode(self.encode(x), {})[0])
 
     def forward_all(self, x: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Everything the network computes, for training and for looking inside.
@@ -152,28 +148,68 @@ class AttentionUNet(nn.Module):
             and each gate's α `[N, 1, *S_level]` by the number of its level, "0" the finest.
         """
         maps: dict[str, Tensor] = {}
-        features = self._decode(x, maps)
+        features = self._decode(self.encode(x), maps)
         return [head(features[level]) for level, head in enumerate(self.heads)], maps
 
-    def _decode(self, x: Tensor, attention: dict[str, Tensor]) -> list[Tensor]:
-        """Decoder features of every level but the coarsest, finest first; fills `attention`."""
-        skips = []
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """Encoder features `[N, C_level, *S_level]` of every level, finest first."""
+        features = []
         for stage in self.encoder:
             x = stage(x)
-            skips.append(x)
+            features.append(x)
+        return features
+
+    def decode_level(
+        self, level: int, skip: Tensor, x: Tensor, *, change: Change | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """One step of the decoder.
+
+        Args:
+            level: 0 is the finest.
+            skip: encoder features of that level.
+            x: decoder features of the level below, which the gate takes as g.
+            change: what becomes of α before it is multiplied; None: nothing.
+
+        Returns:
+            Decoder features of the level; α `[N, 1, *S_level]`, None where the level has no gate.
+        """
+        up = self.upsamplings[level](x)
+        for axis, length in enumerate(skip.shape[2:]):
+            up = up.narrow(axis + 2, 0, length)
+        alpha = None
+        if str(level) in self.gates:
+            gated, alpha = self.gates[str(level)](skip, x)
+            if change is None:
+                skip = gated
+            else:
+                alpha = change(alpha)
+                skip = skip * alpha
+            del gated
+        joined = torch.cat([skip, up], dim=1)
+        del skip, up  # a sixth of the memory of a forward pass
+        return self.decoder[level](joined), alpha
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Finest decoder features `[N, C, *S]` → `[N, C_out, *S]`."""
+        net = self.architecture
+        if net.out_channels > net.channels[0] and not torch.is_grad_enabled():
+            # Many classes: their maps one after the other are what is summed up and looked at, and
+            # turning the few features round is far less work than turning the classes.
+            features = features.contiguous()
+        found: Tensor = self.heads[0](features)
+        return found
+
+    def _decode(self, skips: list[Tensor], attention: dict[str, Tensor]) -> list[Tensor]:
+        """Decoder features of every level but the coarsest, finest first; fills `attention`.
+
+        Empties `skips`, so that each is freed when it has been used.
+        """
         features = []
-        skips.pop()  # the coarsest is x itself
+        x = skips.pop()  # the coarsest
         for level in reversed(range(len(self.decoder))):
-            skip = skips.pop()
-            size = skip.shape[2:]
-            up = self.upsamplings[level](x)
-            for axis, length in enumerate(size):
-                up = up.narrow(axis + 2, 0, length)
-            if str(level) in self.gates:
-                skip, attention[str(level)] = self.gates[str(level)](skip, x)
-            joined = torch.cat([skip, up], dim=1)
-            del skip, up  # a sixth of the memory of a forward pass
-            x = self.decoder[level](joined)
+            x, alpha = self.decode_level(level, skips.pop(), x)
+            if alpha is not None:
+                attention[str(level)] = alpha
             features.append(x)
         return features[::-1]
 

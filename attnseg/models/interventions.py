@@ -1,41 +1,33 @@
-"""A network with the α of one gate replaced: to look at it, or to see what depends on it."""
+"""A network with the α of one gate replaced: to see what depends on it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from attnseg.models.attention_unet import AttentionUNet
-
-
-class _Replaced(nn.Module):
-    """A gate whose α passes through a function before it is multiplied."""
-
-    def __init__(self, gate: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.gate, self.change = gate, change
-
-    def forward(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-        """As of the gate."""
-        y, alpha = self.gate(x, g)
-        changed = self.change(alpha)
-        return (y, alpha) if changed is alpha else (x * changed, changed)
+from attnseg.models.attention_unet import AttentionUNet, Change
 
 
-@contextmanager
-def replaced_attention(
-    network: AttentionUNet, gate: str, change: Callable[[Tensor], Tensor]
-) -> Iterator[None]:
-    """Within the block, y = change(α) · x in one gate; afterwards the network is as before.
+def replaced_logits(
+    network: AttentionUNet, x: Tensor, gate: str, changes: Sequence[Change]
+) -> Iterator[Tensor]:
+    """Logits `[N, C_out, *S]` with y = change(α) · x in one gate, for each change in turn.
+
+    The encoder and the decoder below the gate see nothing of the change: they run once for all.
 
     Args:
-        network: changed in place; what was compiled or traced from it earlier is not.
-        gate: its level, a key of `network.gates`.
-        change: α `[N, 1, *S]` → another of that shape; α itself leaves the gate's own y.
+        network: not changed.
+        x: `[N, C_in, *S]`.
+        gate: its level, a key of `network.gates`; a network without it answers as it is.
+        changes: each α `[N, 1, *S_level]` → another of that shape.
     """
-    own = network.gates[gate]
-    network.gates[gate] = _Replaced(own, change)
-    try:
-        yield
-    finally:
-        network.gates[gate] = own
+    skips = network.encode(x)
+    features = skips.pop()
+    level = int(gate)
+    while len(skips) > level + 1:
+        below = len(skips) - 1
+        features, _ = network.decode_level(below, skips.pop(), features)
+    for change in changes:
+        found, _ = network.decode_level(level, skips[level], features, change=change)
+        for above in reversed(range(level)):
+            found, _ = network.decode_level(above, skips[above], found)
+        yield network.logits(found)

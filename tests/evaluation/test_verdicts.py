@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from attnseg.errors import DataError
 from attnseg.evaluation import GateJudgement, judge_gates, mean_judgement, save_judgements
 from attnseg.evaluation.attention import GateFigures, LabelFigures
-from attnseg.evaluation.faithfulness import SHARES, Curve, Faithfulness, faithfulness
+from attnseg.evaluation.faithfulness import SHARES, Curve, Faithfulness, faithfulness, num_passes
 from attnseg.images import Geometry, Image
 from attnseg.inference import Predictor
-from attnseg.models import AttentionUNet, replaced_attention
+from attnseg.inference.versions import Versions
+from attnseg.models import AttentionUNet, replaced_logits
 from attnseg.spec import ModelSpec
 
 
@@ -51,29 +53,59 @@ def force_open(network, gate):
         network.gates[gate].psi.bias.fill_(20.0)
 
 
-def test_replacing_by_itself_changes_nothing_and_is_undone(predictor):
+def test_a_gate_replaced_by_itself_changes_nothing(predictor):
     network = predictor.networks[0]
     x = torch.randn(1, 1, 13, 9, 11)
     with torch.no_grad():
-        before, maps = network.forward_all(x)
-        with replaced_attention(network, "0", lambda alpha: alpha * 1.0):
-            same, _ = network.forward_all(x)
-        with replaced_attention(network, "0", torch.zeros_like):
-            closed, zero = network.forward_all(x)
-        after, _ = network.forward_all(x)
-    torch.testing.assert_close(same[0], before[0], rtol=1e-5, atol=1e-5)
-    assert torch.equal(after[0], before[0])
-    assert float(zero["0"].abs().max()) == 0
-    assert float((closed[0] - before[0]).abs().max()) > 0.1
-    assert torch.equal(zero["1"], maps["1"]), "the coarser gate comes before"
+        before, _ = network.forward_all(x)
+        for gate in network.gates:
+            same, closed = replaced_logits(network, x, gate, [lambda a: a * 1.0, torch.zeros_like])
+            torch.testing.assert_close(same, before[0], rtol=1e-5, atol=1e-5)
+            assert float((closed - before[0]).abs().max()) > 0.1
 
 
-def test_the_network_is_whole_after_an_error(predictor):
+@pytest.mark.parametrize("gate", ["0", "1"])
+def test_a_replaced_gate_is_a_network_whose_gate_says_so(predictor, gate):
+    """Layers before the gate run once for all versions; the numbers are those of a whole pass."""
     network = predictor.networks[0]
-    own = network.gates["1"]
-    with pytest.raises(RuntimeError), replaced_attention(network, "1", torch.zeros_like):
-        raise RuntimeError
-    assert network.gates["1"] is own
+    x = torch.randn(1, 1, 13, 9, 11)
+
+    class Fixed(torch.nn.Module):
+        def forward(self, x, g):
+            return 0.25 * x, x.new_full((len(x), 1, *x.shape[2:]), 0.25)
+
+    whole = copy.deepcopy(network)
+    whole.gates[gate] = Fixed()
+    with torch.no_grad():
+        (found,) = replaced_logits(network, x, gate, [lambda a: torch.full_like(a, 0.25)])
+        torch.testing.assert_close(found, whole(x), rtol=1e-5, atol=1e-5)
+
+
+def test_versions_do_not_depend_on_which_run_together(predictor, image, monkeypatch):
+    """In groups, because of memory, or all at once; and as a prediction of a network so changed."""
+    from attnseg.inference import versions as module
+
+    def level(value):
+        return lambda: lambda alpha: torch.full_like(alpha, value)
+
+    changes = [level(value) for value in (0.0, 0.3, 1.0)]
+    versions = module.Versions(predictor, image, overlap=0.5)
+    shares = []
+    together = versions.changed("1", changes, on_window=shares.append)
+    assert sum(shares) == pytest.approx(3)
+    assert not np.array_equal(together[0], together[1])
+    opened = copy.deepcopy(predictor.networks[0])
+    force_open(opened, "1")
+    alone = Predictor(opened, predictor.spec, backend="torch", device="cpu").predict(image).labels
+    np.testing.assert_array_equal(together[2], alone)
+    monkeypatch.setattr(module, "_ROOM", 0)
+    bounded = Predictor(predictor.networks, predictor.spec, device="cpu", max_ram=1 << 40)
+    for each in (versions, module.Versions(bounded, image, overlap=0.5)):
+        for one, other in zip(each.changed("1", changes), together, strict=True):
+            np.testing.assert_array_equal(one, other)
+    tight = Predictor(predictor.networks, predictor.spec, device="cpu", max_ram=1 << 20)
+    with pytest.raises(DataError, match=r"needs .* even in the smallest tiles"):
+        module.Versions(tight, image, overlap=0.5).changed("1", changes)
 
 
 def test_an_open_gate_costs_what_opening_it_costs(predictor, image):
@@ -90,9 +122,9 @@ def test_an_open_gate_costs_what_opening_it_costs(predictor, image):
 
 def test_curves_begin_and_end_where_they_must(predictor, image):
     passes = []
-    found = faithfulness(predictor, image, on_pass=lambda: passes.append(1))
+    found = faithfulness(predictor, image, on_pass=passes.append)
     assert list(found) == ["0", "1"]
-    assert len(passes) == 1 + 19 * 2
+    assert sum(passes) == pytest.approx(num_passes(2)) == pytest.approx(1 + 19 * 2)
     for each in found.values():
         assert each.dice["as it is"] == 1.0, "the model's own prediction is what it is taken with"
         assert each.deletion.shares == (0.0, *SHARES, 1.0)
@@ -107,8 +139,8 @@ def test_closing_the_highest_takes_the_share_it_says(predictor, image):
     from attnseg.evaluation import faithfulness as module
 
     force_open(predictor.networks[0], "1")
-    passes = module._Passes(predictor, image, 0, lambda: None)
-    _, ranks, means = passes.recorded(["0", "1"])
+    versions = Versions(predictor, image, overlap=0.25)
+    _, ranks, means = module._recorded(versions, ["0", "1"], 0)
     assert means["1"] == pytest.approx(1.0)
     for gate in ("0", "1"):
         for share in SHARES:
@@ -121,7 +153,7 @@ def test_closing_the_highest_takes_the_share_it_says(predictor, image):
                 total.append(alpha.numel())
                 return found
 
-            passes.with_gate(gate, count)
+            versions.changed(gate, [module._drawn(count, 0)])
             assert sum(kept) / sum(total) == pytest.approx(share, abs=0.02)
 
 
