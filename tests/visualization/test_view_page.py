@@ -13,7 +13,8 @@ from chromium import chromium_tab, find_chromium
 from attnseg.errors import DataError, UsageError
 from attnseg.images import Geometry, Image, write_labels, write_volumes
 from attnseg.view import view
-from attnseg.visualization.view_page import ranks, view_page
+from attnseg.visualization.packed import ranks
+from attnseg.visualization.view_page import view_page
 
 SHAPE = (20, 24, 16)
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, 1.5, 0, -20], [0, 0, 3, 5], [0, 0, 0, 1]])
