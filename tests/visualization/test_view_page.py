@@ -108,6 +108,26 @@ def test_the_page_loads_nothing_and_shows_names_as_text() -> None:
     assert facts(page)["labels"][0]["name"] == "</script><b>"
 
 
+def test_what_no_browser_can_draw_is_thinned(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).integers(0, 99, (1, 4100, 5, 3)).astype(np.float32)
+    labels = np.zeros(values.shape, dtype=np.uint8)
+    labels[0, 301:900, :, 1:] = 4
+    page = view_page(image(values), image(labels), compare=image(labels))
+    stored = embedded(page, "scan", tmp_path)
+    np.testing.assert_array_equal(np.asarray(stored.dataobj), values[0, ::3])
+    np.testing.assert_allclose(
+        stored.affine @ [100, 2, 1, 1], AFFINE @ [300, 2, 1, 1], rtol=1e-6, atol=1e-6
+    )
+    shown = np.asarray(embedded(page, "mask", tmp_path).dataobj)
+    np.testing.assert_array_equal(shown, labels[0, ::3] > 0)
+    assert embedded(page, "difference", tmp_path).shape == (1367, 5, 3)
+    told = facts(page)
+    assert told["steps"] == [3, 1, 1]
+    assert "of 4100 × 5 × 3 voxels 1367 × 5 × 3 are shown" in told["thinned"]
+    assert told["labels"][0]["counts"].startswith("voxels: 5,990 both, 0 only first")
+    assert facts(view_page(scan()))["thinned"] == ""
+
+
 def test_other_grids_are_refused() -> None:
     small = image(np.zeros((1, 3, 4, 5), dtype=np.int16))
     with pytest.raises(DataError, match=r"\(3, 4, 5\).*\(20, 24, 16\); give the mask"):
@@ -173,3 +193,25 @@ def test_a_browser_draws_the_scan_and_hides_a_label(tmp_path: Path) -> None:
         assert tab.run("location.hash") == "#hide=2&view=multi"
         assert tab.errors == []
         assert all(each.startswith(("file:", "data:")) for each in tab.requested)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_chromium() is None, reason="needs chromium")
+def test_a_browser_says_what_its_graphics_cannot_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attnseg.visualization.packed.MAX_AXIS", 30_000)
+    page = tmp_path / "page.html"
+    with chromium_tab(tmp_path / "profile") as tab:
+        tab.open("data:text/html,<body data-ready=yes><canvas>", size=(900, 700))
+        most = tab.run(
+            "(gl => gl.getParameter(gl.MAX_3D_TEXTURE_SIZE))"
+            "(document.querySelector('canvas').getContext('webgl2'))"
+        )
+        long = image(np.ones((1, most + 1, 3, 2), dtype=np.float32))
+        page.write_text(view_page(long), encoding="utf-8")
+        tab.open(page.as_uri(), size=(900, 700))
+        assert tab.run("document.body.dataset.ready") == "no"
+        told = tab.run("document.getElementById('readout').textContent")
+        assert f"is {most + 1} voxels long" in told
+        assert f"hold {most}; open it on another computer" in told
