@@ -133,6 +133,7 @@ class Model {
   constructor(state) {
     this.state = state;
     this.called = {};
+    this._comm_live = true;
     this.widget_manager = { get_model: async (id) => models[id] };
     for (const [key, value] of Object.entries(state)) {
       if (value && value.base64) state[key] = bytes(value.base64);
@@ -146,6 +147,7 @@ class Model {
   on(event, call) { (this.called[event] ||= []).push(call); }
   off() {}
   save_changes() {}
+  send_sync_message() {}
   send(content) { sent.push(content); }
 }
 for (const [id, state] of Object.entries(states)) models[id] = new Model(state);
@@ -193,7 +195,11 @@ def test_a_browser_draws_the_widget_without_a_network(tmp_path: Path) -> None:
         labels = json.dumps(viewer.volumes[1].model_id)
         tab.run(f"models[{labels}].set('opacity', 0)")
         assert coloured(tab.picture()) == 0
-        told = tab.run("sent.filter((each) => each.event === 'location_change').length")
-        assert told > 0
+        for event in ("mousePressed", "mouseReleased"):  # on the liver, in the axial plane
+            tab.call(
+                "Input.dispatchMouseEvent", type=event, x=120, y=150, button="left", clickCount=1
+            )
+        told = tab.run("sent.findLast((each) => each.event === 'location_change').data.string")
+        assert told.split()[-1] == "liver"
         assert tab.errors == []
         assert all(each.startswith(("file:", "blob:", "data:")) for each in tab.requested)
