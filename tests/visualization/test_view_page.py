@@ -12,6 +12,7 @@ from chromium import chromium_tab, find_chromium
 
 from attnseg.errors import DataError, UsageError
 from attnseg.images import Geometry, Image, write_labels, write_volumes
+from attnseg.inference.manifest import Manifest, Outcome
 from attnseg.view import view
 from attnseg.visualization.packed import ranks
 from attnseg.visualization.view_page import view_page
@@ -167,6 +168,34 @@ def test_view_reads_files_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         view(Path("a.nii.gz"), output=Path("m.nii.gz"))
     with pytest.raises(UsageError, match="give a MASK too"):
         view(Path("a.nii.gz"), compare=Path("m.nii.gz"))
+
+
+def test_names_of_labels_given_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = np.dtype(np.int16)
+    write_volumes(tmp_path / "a.nii.gz", scan().array, count=1, like=scan(), dtype=kind)
+    for name in ("m.nii.gz", "other/m.nii.gz"):
+        write_labels(tmp_path / name, mask().array[0], like=scan(), dtype=kind)
+    monkeypatch.chdir(tmp_path)
+
+    def shown(**given: Path) -> list[str]:
+        path = view(Path("a.nii.gz"), Path("m.nii.gz"), **given)
+        return [label["name"] for label in facts(path.read_text(encoding="utf-8"))["labels"]]
+
+    assert shown() == ["label 2", "label 7"]
+    Path("other/dataset.json").write_text('{"labels": {"background": 0, "Leber": 2, "Milz": 7}}')
+    assert shown(compare=Path("other/m.nii.gz")) == ["Leber", "Milz"]
+    Manifest(tmp_path).add(Outcome("a", "done", mask="m.nii.gz", labels={2: "liver"}))
+    assert shown() == ["liver", "label 7"]
+    assert shown(compare=Path("other/m.nii.gz")) == ["liver", "Milz"]
+
+    Path("names.csv").write_text("index;name\n2;foie\n7;rate\n")
+    assert shown(names=Path("names.csv")) == ["foie", "rate"]
+    assert shown(names=Path("other/dataset.json")) == ["Leber", "Milz"]
+    with pytest.raises(UsageError, match=r"--names a\.txt: give a table \(\.csv, \.tsv\)"):
+        shown(names=Path("a.txt"))
+    Path("empty.json").write_text("{}")
+    with pytest.raises(DataError, match=r"empty\.json: names no label"):
+        shown(names=Path("empty.json"))
 
 
 @pytest.mark.slow
