@@ -272,7 +272,7 @@ async function start() {
   connect();
   paint();
   setView(state.view);
-  if (facts.focus) viewer.scene.crosshairPos = viewer.mm2frac(facts.focus);
+  viewer.scene.crosshairPos = viewer.mm2frac(facts.focus, 0, true); // true: in mm of the world
   viewer.createOnLocationChange();
   viewer.drawScene();
   document.body.dataset.ready = "yes";

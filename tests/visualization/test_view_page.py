@@ -226,6 +226,26 @@ def test_a_browser_draws_the_scan_and_hides_a_label(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_chromium() is None, reason="needs chromium")
+def test_an_oblique_scan_of_two_channels_opens_at_its_label(tmp_path: Path) -> None:
+    turned = np.eye(4)
+    turned[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    values = np.random.default_rng(4).integers(-99, 99, (2, *SHAPE)).astype(np.float32)
+    labels = np.zeros((1, *SHAPE), dtype=np.uint8)
+    labels[0, 14:17, 3, 2:9] = labels[0, 15, 2:6, 2:9] = labels[0, 14:17, 2:5, 8] = 1
+    page = tmp_path / "page.html"
+    html = view_page(image(values, AFFINE @ turned), image(labels, AFFINE @ turned))
+    page.write_text(html, encoding="utf-8")
+    with chromium_tab(tmp_path / "profile") as tab:
+        tab.open(page.as_uri(), size=(900, 700))
+        for channel in (0, 1):
+            tab.run(f"at('channel').value = {channel}; setChannel({channel})")
+            tab.run("viewer.createOnLocationChange()")
+            told = tab.run("[...at('readout').children].map((each) => each.textContent)")
+            assert told[1:] == ["voxel 15, 3, 8", f"value {values[channel, 15, 3, 8]:g}", "label 1"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_chromium() is None, reason="needs chromium")
 def test_a_browser_says_what_its_graphics_cannot_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
