@@ -9,7 +9,7 @@ from attnseg.datasets.tables import TABLE_SUFFIXES, is_table
 from attnseg.errors import DataError, UsageError
 from attnseg.evaluation import find_label_names
 from attnseg.files import write_text
-from attnseg.images import Image, find_source, read_image, read_labels, scan_suffix
+from attnseg.images import Image, find_source, is_picture, read_image, read_labels
 from attnseg.inference.manifest import names_in_manifest
 from attnseg.visualization.view_page import view_page
 
@@ -76,8 +76,8 @@ def open_in_browser(page: Path) -> bool:
 def _read_volumes(path: Path, series: str | None = None) -> Image:
     """A scan with all its channels, or all maps of a 4D file."""
     source, _ = find_source(path, series=series)
-    nifti = isinstance(source, Path) and scan_suffix(source.name).lower().startswith(".nii")
-    return read_image(source, num_channels=0 if nifti else None)
+    file = isinstance(source, Path) and not is_picture(source)
+    return read_image(source, num_channels=0 if file else None)
 
 
 def _names_beside(mask: Path | None) -> dict[int, str]:

@@ -170,6 +170,14 @@ def test_view_reads_files_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         view(Path("a.nii.gz"), compare=Path("m.nii.gz"))
 
 
+def test_channels_of_other_formats_than_nifti(tmp_path: Path) -> None:
+    values = np.random.default_rng(5).random((6, 5, 4, 3), dtype=np.float32)
+    nib.MGHImage(values, np.eye(4)).to_filename(tmp_path / "a.mgz")
+    page = view(tmp_path / "a.mgz", output=tmp_path / "a.html").read_text(encoding="utf-8")
+    assert len(facts(page)["windows"]) == 3
+    np.testing.assert_array_equal(np.asarray(embedded(page, "scan", tmp_path).dataobj), values)
+
+
 def test_names_of_labels_given_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = np.dtype(np.int16)
     write_volumes(tmp_path / "a.nii.gz", scan().array, count=1, like=scan(), dtype=kind)
