@@ -36,6 +36,17 @@ def thinned(image: Image) -> tuple[Image, tuple[int, int, int]]:
     return replace(image, array=array, geometry=Geometry(shape, affine)), (i, j, k)
 
 
+def note_of_thinning(scan: Image, small: Image) -> str:
+    """What is told of a scan that was `thinned`; "" of one that fits."""
+    if small is scan:
+        return ""
+    axes, unit = (2, "pixels") if of_picture(scan) else (3, "voxels")
+    whole, shown = (" × ".join(map(str, each.geometry.shape[:axes])) for each in (scan, small))
+    return (
+        f"Too large for a browser's graphics: of {whole} {unit}, {shown} are shown, evenly spaced."
+    )
+
+
 def refuse_other_grid(image: Image, scan: Image, what: str) -> None:
     """Check that an image lies on the scan's grid.
 

@@ -20,6 +20,7 @@ from attnseg.evaluation.metrics import Counts, label_values, overlap_counts
 from attnseg.images import Image
 from attnseg.visualization.packed import (
     is_colour,
+    note_of_thinning,
     of_picture,
     packed,
     packed_attention,
@@ -141,23 +142,13 @@ def _scan_facts(scan: Image, masks: Sequence[np.ndarray]) -> dict[str, object]:
 
 def _grid_facts(scan: Image, small: Image, steps: Sequence[int]) -> dict[str, object]:
     """The grid that is shown, and what is told where it is not the scan's own."""
+    told = note_of_thinning(scan, small)
     return {
         "shape": small.geometry.shape,
         "to_voxel": np.linalg.inv(small.geometry.affine)[:3].tolist(),
         "steps": steps,
-        "thinned": "" if small is scan else _told_of_thinning(scan, small),
+        "thinned": told and f"{told} Sizes, Dice and the window are those of the whole.",
     }
-
-
-def _told_of_thinning(scan: Image, small: Image) -> str:
-    axes = 2 if of_picture(scan) else 3
-    shown, whole = (
-        " × ".join(str(n) for n in each.geometry.shape[:axes]) for each in (small, scan)
-    )
-    return (
-        f"Too large for a browser's graphics: of {whole} {'pixels' if axes == 2 else 'voxels'} "
-        f"{shown} are shown, evenly spaced. Sizes, Dice and the window are those of the whole."
-    )
 
 
 def _label_facts(

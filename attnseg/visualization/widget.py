@@ -1,6 +1,7 @@
 """A scan that turns in a notebook's cell, drawn by Niivue; the only file with ipyniivue."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from html import escape
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -11,17 +12,18 @@ from attnseg.errors import DataError, UsageError
 from attnseg.evaluation.metrics import label_values
 from attnseg.images import Image
 from attnseg.visualization.packed import (
-    MAX_AXIS,
     is_colour,
+    note_of_thinning,
     of_picture,
     packed_attention,
     packed_labels,
     packed_scan,
     refuse_other_grid,
+    thinned,
 )
 from attnseg.visualization.page import colour_code
 from attnseg.visualization.palette import Colour, label_colours, rgb_of
-from attnseg.visualization.slices import window_of
+from attnseg.visualization.slices import display_planes, window_of
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -38,13 +40,15 @@ def show_volume(
     names: Mapping[int, str] | None = None,
     attention: np.ndarray | None = None,
 ) -> "VBox":
-    """A scan in a notebook, with its labels and α over it: click, scroll and turn it.
+    """A scan in a notebook, with its labels and α over it.
 
-    Needs `pip install 'attnseg[notebooks]'`; no network.
+    Click and scroll through the slices; the key V shows single planes and 3D in turn. Needs
+    `pip install 'attnseg[notebooks]'`, and no network.
 
     Args:
-        scan: its first channel is shown, of a colour picture all. Of a segmentation the labels and
-            names are taken too where none are given.
+        scan: its first channel is shown, of a colour picture all; thinned out where it is larger
+            than browsers draw. Of a segmentation the labels and names are taken too where none are
+            given.
         labels: `[I, J, K]` label values on the scan's grid, or a mask as read; 0 is background.
         names: label value → name; others are called "label N". The colour of a label is its rank
             among all of them, as in `overlay_figure`.
@@ -56,7 +60,7 @@ def show_volume(
 
     Raises:
         UsageError: ipyniivue is not installed.
-        DataError: another grid; α outside 0 to 1; more voxels along an axis than browsers draw.
+        DataError: another grid; α outside 0 to 1.
 
     Example:
         >>> show_volume(predictor.predict("scan.nii.gz"))  # doctest: +SKIP
@@ -72,20 +76,21 @@ def show_volume(
         labels = scan.labels if labels is None else labels
         names = scan.names if names is None else names
         scan = scan.image
-    _refuse_larger(scan)
     if not is_colour(scan):
-        scan = Image(scan.array[:1], scan.geometry, path=scan.path)
+        scan = replace(scan, array=scan.array[:1])
     low, high = (0.0, 255.0) if is_colour(scan) else window_of(scan.array)
+    small, _ = thinned(scan)
     volumes = [
         Volume(
             name=f"{scan.name}.nii.gz",
-            data=packed_scan(scan),
+            data=packed_scan(small),
             colormap="gray",
             cal_min=low,
             cal_max=high,
         )
     ]
     legend: list[tuple[Colour, str]] = []
+    mask = replace(scan, array=np.zeros((1, *scan.geometry.shape), dtype=np.uint8))
     if labels is not None:
         mask = _on_grid(labels, scan, "mask")
         values = sorted(label_values(mask.array[0]))
@@ -95,16 +100,19 @@ def show_volume(
         volumes.append(
             Volume(
                 name="labels.nii.gz",
-                data=packed_labels(mask, values),
+                data=packed_labels(thinned(mask)[0], values),
                 colormap_label=_colour_table(legend),
+                cal_min=0.0,
+                cal_max=255.0,
                 opacity=_OPACITY,
             )
         )
     if attention is not None:
+        alpha = _on_grid(attention, scan, "attention map")
         volumes.append(
             Volume(
                 name="attention.nii.gz",
-                data=packed_attention(_on_grid(attention, scan, "attention map")),
+                data=packed_attention(thinned(alpha)[0]),
                 colormap="inferno",
                 cal_min=0.0,
                 cal_max=1.0,
@@ -112,8 +120,9 @@ def show_volume(
             )
         )
     viewer = _viewer(picture=of_picture(scan))
+    viewer.scene.crosshair_pos = _focus(scan, mask.array[0])
     viewer.load_volumes(volumes)
-    return VBox([viewer, _text_below(viewer, legend)])
+    return VBox([viewer, _text_below(viewer, legend, note_of_thinning(scan, small))])
 
 
 def _viewer(*, picture: bool) -> Any:
@@ -138,6 +147,14 @@ def _viewer(*, picture: bool) -> Any:
     )
 
 
+def _focus(scan: Image, labels: np.ndarray) -> list[float]:
+    """Where the slices with the largest labelled area meet: parts of the way right, front, up."""
+    shape, place = scan.geometry.shape, [0.5, 0.5, 0.5]
+    for plane in display_planes(scan, labels):
+        place[plane.across] = (plane.index + 0.5) / shape[plane.across]
+    return [place[axis] if sign > 0 else 1 - place[axis] for axis, sign in scan.geometry.ras_axes]
+
+
 def _colour_table(legend: list[tuple[Colour, str]]) -> Any:
     """Colour and name by rank; the background is clear."""
     from ipyniivue import LUT
@@ -153,8 +170,8 @@ def _colour_table(legend: list[tuple[Colour, str]]) -> Any:
     )
 
 
-def _text_below(viewer: Any, legend: list[tuple[Colour, str]]) -> Any:
-    """What the colours mean, and what is under the crosshair, as Niivue words it."""
+def _text_below(viewer: Any, legend: list[tuple[Colour, str]], note: str) -> Any:
+    """What the colours mean, a note, and what is under the crosshair, as Niivue words it."""
     from ipywidgets import HTML
 
     key = " ".join(
@@ -162,10 +179,11 @@ def _text_below(viewer: Any, legend: list[tuple[Colour, str]]) -> Any:
         f'<span style="color:{colour_code(colour)}">■</span> {escape(name)}</span>'
         for colour, name in legend
     )
-    text = HTML(key)
+    above = f"{key}<div>{escape(note)}</div>" if note else key
+    text = HTML(above)
 
     def tell(place: dict[str, Any]) -> None:
-        text.value = f"{key}<div>{escape(place['string'])}</div>"
+        text.value = f"{above}<div>{escape(place['string'])}</div>"
 
     viewer.on_location_change(tell)
     return text
@@ -182,12 +200,3 @@ def _on_grid(given: np.ndarray | Image, scan: Image, what: str) -> Image:
             "an array on its grid"
         )
     return Image(given[None], scan.geometry)
-
-
-def _refuse_larger(scan: Image) -> None:
-    longest = max(scan.geometry.shape)
-    if longest > MAX_AXIS:
-        raise DataError(
-            f"{scan.name}: {longest} voxels along an axis, and browsers draw {MAX_AXIS}; give a "
-            "part of it, or use `attnseg view`, which thins it out"
-        )

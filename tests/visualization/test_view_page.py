@@ -124,7 +124,7 @@ def test_what_no_browser_can_draw_is_thinned(tmp_path: Path) -> None:
     assert embedded(page, "difference", tmp_path).shape == (1367, 5, 3)
     told = facts(page)
     assert told["steps"] == [3, 1, 1]
-    assert "of 4100 × 5 × 3 voxels 1367 × 5 × 3 are shown" in told["thinned"]
+    assert "of 4100 × 5 × 3 voxels, 1367 × 5 × 3 are shown" in told["thinned"]
     assert told["labels"][0]["counts"].startswith("voxels: 5,990 both, 0 only first")
     assert facts(view_page(scan()))["thinned"] == ""
 
