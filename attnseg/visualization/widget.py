@@ -138,7 +138,7 @@ def _viewer(*, picture: bool) -> Any:
         is_nearest_interpolation=picture,
         is_orientation_text_visible=not picture,
         crosshair_color=(0.35, 0.75, 1.0, 0.8),
-        crosshair_width=0.25,
+        crosshair_width=0.4,  # one pixel or more at the width of a cell
         crosshair_width_unit="percent",
         font_color=(0.9, 0.9, 0.9, 1.0),
         drag_and_drop_enabled=False,
