@@ -3,11 +3,14 @@
 import webbrowser
 from pathlib import Path
 
-from attnseg.datasets.bids import label_names_beside
-from attnseg.errors import UsageError
+from attnseg.datasets.bids import label_names_beside, read_label_table
+from attnseg.datasets.labels import parse_labels, read_json
+from attnseg.datasets.tables import TABLE_SUFFIXES, is_table
+from attnseg.errors import DataError, UsageError
 from attnseg.evaluation import find_label_names
 from attnseg.files import write_text
-from attnseg.images import Image, find_source, read_image, read_labels, scan_suffix
+from attnseg.images import Image, find_source, is_picture, read_image, read_labels
+from attnseg.inference.manifest import names_in_manifest
 from attnseg.visualization.view_page import view_page
 
 
@@ -15,6 +18,7 @@ def view(
     scan: Path,
     mask: Path | None = None,
     *,
+    names: Path | None = None,
     attention: Path | None = None,
     compare: Path | None = None,
     output: Path | None = None,
@@ -24,7 +28,10 @@ def view(
 
     Args:
         scan: a file of any format that attnseg reads, or a DICOM folder.
-        mask: on the scan's grid; its labels are named as a dataset.json or a table beside it says.
+        mask: on the scan's grid.
+        names: what its labels are called: a table of `index` and `name`, or a dataset.json. None:
+            as the manifest of the prediction that wrote it, or a dataset.json or a table beside it,
+            says of this mask or of the second.
         attention: α of the gates, one a volume of a 4D file, on the scan's grid.
         compare: a second mask, compared with the first.
         output: the page; None: NAME_view.html in the current folder. One that is there is replaced.
@@ -42,15 +49,13 @@ def view(
     if compare is not None and mask is None:
         raise UsageError(f"--compare {compare}: nothing to compare it with; give a MASK too")
     image = _read_volumes(scan, series)
-    names = {}
-    if mask is not None:
-        names = find_label_names(mask) or label_names_beside(mask)
+    found = _read_names(names) if names else _names_beside(compare) | _names_beside(mask)
     page = view_page(
         image,
-        _read_mask(mask, names),
-        names=names,
+        _read_mask(mask, found),
+        names=found,
         attention=_read_volumes(attention) if attention else None,
-        compare=_read_mask(compare, names),
+        compare=_read_mask(compare, found),
     )
     path = output or Path(f"{image.name}_view.html")
     write_text(path, page)
@@ -71,8 +76,35 @@ def open_in_browser(page: Path) -> bool:
 def _read_volumes(path: Path, series: str | None = None) -> Image:
     """A scan with all its channels, or all maps of a 4D file."""
     source, _ = find_source(path, series=series)
-    nifti = isinstance(source, Path) and scan_suffix(source.name).lower().startswith(".nii")
-    return read_image(source, num_channels=0 if nifti else None)
+    file = isinstance(source, Path) and not is_picture(source)
+    return read_image(source, num_channels=0 if file else None)
+
+
+def _names_beside(mask: Path | None) -> dict[int, str]:
+    """What the files around a mask call its labels; none where they do not."""
+    if mask is None:
+        return {}
+    return names_in_manifest(mask) or find_label_names(mask) or label_names_beside(mask)
+
+
+def _read_names(path: Path) -> dict[int, str]:
+    """Label value → name of a table or a dataset.json.
+
+    Raises:
+        UsageError: a file of another kind.
+        DataError: it cannot be used, or names nothing.
+    """
+    if is_table(path):
+        return read_label_table(path)
+    if path.suffix.lower() != ".json":
+        raise UsageError(
+            f"--names {path}: give a table ({', '.join(TABLE_SUFFIXES)}) with the columns index "
+            "and name, or a dataset.json"
+        )
+    names = parse_labels(path, read_json(path)).names
+    if not names:
+        raise DataError(f'{path}: names no label; it needs "labels": {{"liver": 1}}')
+    return names
 
 
 def _read_mask(path: Path | None, names: dict[int, str]) -> Image | None:

@@ -7,7 +7,7 @@ import pytest
 
 HEAVY = ["torch", "monai", "numpy", "nibabel", "scipy", "tensorboard", "pydantic", "yaml", "rich",
          "matplotlib", "safetensors", "isal", "triton", "openvino",
-         "cc3d", "ray"]  # fmt: skip
+         "cc3d", "ray", "ipyniivue", "ipywidgets"]  # fmt: skip
 
 
 def loaded_after(code: str) -> set[str]:
@@ -39,6 +39,12 @@ def test_the_package_itself_loads_nothing_and_offers_its_names():
         assert getattr(attnseg, name)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = attnseg.nonsense
+
+
+def test_pictures_load_no_package_that_draws_before_they_are_drawn():
+    code = "import attnseg.visualization; attnseg.visualization.show_volume"
+    heavy = {"matplotlib", "ipyniivue", "ipywidgets", "anywidget"}
+    assert loaded_after(code) & heavy == set()
 
 
 def test_prediction_loads_neither_monai_nor_the_training_package(tmp_path):

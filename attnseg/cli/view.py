@@ -11,6 +11,10 @@ from attnseg.cli.options import Series
 def view(
     scan: Annotated[Path, typer.Argument(help="A scan: a file or a DICOM folder.")],
     mask: Annotated[Path | None, typer.Argument(help="Its mask.")] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(help="What labels are called: a table of index and name, or a dataset.json."),
+    ] = None,
     attention: Annotated[
         Path | None, typer.Option(help="Attention maps α, one a volume of a 4D NIfTI file.")
     ] = None,
@@ -31,7 +35,13 @@ def view(
     from attnseg.view import view as write_page
 
     path = write_page(
-        scan, mask, attention=attention, compare=compare, output=output, series=series
+        scan,
+        mask,
+        names=names,
+        attention=attention,
+        compare=compare,
+        output=output,
+        series=series,
     )
     typer.echo(path)
     if not no_open and not open_in_browser(path):

@@ -179,7 +179,7 @@ def _label_scheme(root: Path, masks: Sequence[Path]) -> LabelScheme:
     tables = dict.fromkeys(filter(None, (_table_of(root, mask) for mask in masks)))
     names: dict[int, str] = {}
     for path in tables:
-        for value, name in _read_labels(path).items():
+        for value, name in read_label_table(path).items():
             if names.setdefault(value, name) != name:
                 raise DataError(
                     f"{path}: label {value} is {name!r}, in another table {names[value]!r}; give "
@@ -218,16 +218,21 @@ def label_names_beside(mask: Path) -> dict[int, str]:
     """
     own = mask.with_name(strip_suffix(mask.name) + ".tsv")
     if own.is_file():
-        return _read_labels(own)
+        return read_label_table(own)
     if parse_name(mask.name) is None:
         return {}
     path = mask.resolve()
     root = next((each.parent for each in path.parents if each.name == "derivatives"), None)
     table = _table_of(root, path) if root else None
-    return _read_labels(table) if table else {}
+    return read_label_table(table) if table else {}
 
 
-def _read_labels(path: Path) -> dict[int, str]:
+def read_label_table(path: Path) -> dict[int, str]:
+    """Label value → name of a table of `index` and `name`, as dseg.tsv of BIDS is one.
+
+    Raises:
+        DataError: not a table, a value that is not an integer or comes twice, a value without name.
+    """
     names = {}
     for row in read_table(path, required=["index", "name"]):
         if not row["index"].lstrip("-").isdigit() or not row["name"] or int(row["index"]) in names:

@@ -108,9 +108,10 @@ def channels_last(
     expected = 1 if num_channels is None else num_channels
     if len(axes) == 3 or (len(axes) == 4 and (axes[3] in {1, expected} or num_channels == 0)):
         return (axes[3] if len(axes) == 4 else 1), (axes[0], axes[1], axes[2])
+    four = "4D one" if num_channels == 0 else f"4D one of {expected} channel(s)"
     raise DataError(
-        f"{path}: shape {shape} where a 3D image or a 4D one of {expected} channel(s) is "
-        "expected; split time points into single files"
+        f"{path}: shape {shape} where a 3D image or a {four} is expected; split time points into "
+        "single files"
     )
 
 

@@ -155,6 +155,7 @@ def predict_here(
                     if together and following is not None and following.plan is not None:
                         ahead = reader.submit(_prepare, following.scan, predictor)
                     labels, outcome = _segment(this, ready, predictor, output, outcome, job)
+                    names = predictor.spec.output_names
                     write = partial(
                         job.masks.write,
                         output,
@@ -162,9 +163,9 @@ def predict_here(
                         labels,
                         like=ready.frame,
                         dtype=predictor.label_type,
-                        names=predictor.spec.output_names,
+                        names=names,
                     )
-                    done = replace(outcome, mask=job.masks.target(this.scan))
+                    done = replace(outcome, mask=job.masks.target(this.scan), labels=names)
                     writing = writer.submit(_write, write, done)
                     del ready, labels, write  # the writer alone holds the mask
                 except Exception as error:  # one bad scan is one line of the manifest

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Outcome:
     """What is unlike the scans that the model was trained on."""
     volumes_ml: dict[str, float] = field(default_factory=dict)
     """Of each label; where asked for."""
+    labels: dict[int, str] = field(default_factory=dict)
+    """Value in the mask → name."""
     versions: dict[str, str] = field(default_factory=dict)
 
 
@@ -76,6 +78,26 @@ class Manifest:
         for path in sorted(self.path.parent.glob("manifest*.jsonl"), key=_age):
             found |= {line["name"]: line for line in _lines(path)}
         return found
+
+
+def labels_of(line: Mapping[str, Any]) -> dict[int, str]:
+    """Label value → name, as a line says; none in those of older manifests."""
+    return {int(value): str(name) for value, name in (line.get("labels") or {}).items()}
+
+
+def names_in_manifest(mask: Path) -> dict[int, str]:
+    """Label value → name of a mask that `attnseg predict` wrote, from the manifest above it.
+
+    Returns:
+        None of them where no manifest names the mask, or names no labels.
+    """
+    mask = mask.resolve()
+    # A mask of BIDS lies up to three folders below the manifest, one of a single label one folder.
+    for folder in mask.parents[:4]:
+        for line in Manifest(folder).last_lines().values():
+            if line.get("mask") and mask.is_relative_to(folder / line["mask"]):
+                return labels_of(line)
+    return {}
 
 
 def versions() -> dict[str, str]:

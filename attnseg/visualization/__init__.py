@@ -1,6 +1,7 @@
 """Pictures of scans, labels and attention.
 
-Importing this package loads no matplotlib: the functions that draw are loaded when first used.
+Importing this package loads neither matplotlib nor ipyniivue: the functions that draw are loaded
+when first used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from attnseg.visualization.slices import Plane, display_planes, window_of
 if TYPE_CHECKING:
     from attnseg.visualization.figures import figure_to_array, overlay_figure, save_figure
     from attnseg.visualization.gate_curves import faithfulness_figure
+    from attnseg.visualization.widget import show_volume
 
 __all__ = [
     "Plane",
@@ -20,6 +22,7 @@ __all__ = [
     "figure_to_array",
     "overlay_figure",
     "save_figure",
+    "show_volume",
     "window_of",
 ]
 
@@ -29,6 +32,7 @@ _DRAWS = {
     "figure_to_array": "figures",
     "overlay_figure": "figures",
     "save_figure": "figures",
+    "show_volume": "widget",
 }
 
 

@@ -118,9 +118,10 @@ function readout(place) {
   const [x, y, z] = place.mm;
   const voxel = facts.to_voxel.map((row) =>
     Math.round(row[0] * x + row[1] * y + row[2] * z + row[3]));
-  const parts = [facts.picture ? `pixel ${voxel[0]}, ${voxel[1]}`
+  const source = voxel.map((n, axis) => n * facts.steps[axis]); // in the file
+  const parts = [facts.picture ? `pixel ${source[0]}, ${source[1]}`
     : `${x.toFixed(1)}, ${y.toFixed(1)}, ${z.toFixed(1)} mm (RAS)`];
-  if (!facts.picture) parts.push(`voxel ${voxel.join(", ")}`);
+  if (!facts.picture) parts.push(`voxel ${source.join(", ")}`);
   const [I, J, K] = facts.shape;
   const inside = voxel.every((n, axis) => n >= 0 && n < facts.shape[axis]);
   const value = (layer) => {
@@ -224,6 +225,7 @@ function connect() {
 }
 
 function settle() {
+  at("thinned").textContent = facts.thinned;
   at("views").hidden = facts.picture;
   at("channel-row").hidden = facts.windows.length < 2;
   fill(at("channel"), facts.windows.map((_, n) => String(n + 1)));
@@ -245,9 +247,19 @@ function settle() {
   fill(at("gate"), [...Array(facts.gates).keys()].map((n) => `${n + 1} of ${facts.gates}`));
 }
 
+// A texture that is too large is drawn as black, without a word.
+function refuseLarger() {
+  const most = viewer.uiData.max3D, longest = Math.max(...facts.shape);
+  if (longest > most) {
+    throw new Error(`the scan is ${longest} voxels long, and the graphics of this browser hold `
+      + `${most}; open it on another computer, or view a part of the scan`);
+  }
+}
+
 async function start() {
   readAddress();
   await viewer.attachToCanvas(at("canvas"));
+  refuseLarger();
   const [low, high] = facts.windows[0] || [0, 255];
   await load("scan", { colormap: "gray", cal_min: low, cal_max: high });
   await load("attention", { colormap: "inferno", cal_min: 0, cal_max: 1, opacity: 0 });
@@ -260,15 +272,14 @@ async function start() {
   connect();
   paint();
   setView(state.view);
-  if (facts.focus) viewer.scene.crosshairPos = viewer.mm2frac(facts.focus);
+  viewer.scene.crosshairPos = viewer.mm2frac(facts.focus, 0, true); // true: in mm of the world
   viewer.createOnLocationChange();
   viewer.drawScene();
   document.body.dataset.ready = "yes";
 }
 
 start().catch((error) => {
-  at("readout").textContent = "This page cannot be drawn: " + error.message
-    + ". It needs a browser with WebGL 2.";
+  at("readout").textContent = "This page cannot be drawn: " + error.message;
   document.body.dataset.ready = "no";
   throw error;
 });

@@ -10,7 +10,8 @@ import pytest
 
 from attnseg.errors import UsageError
 from attnseg.inference import Job, Predictor, Scan, find_scans, predict_cohort
-from attnseg.inference.manifest import Manifest, Outcome
+from attnseg.inference.manifest import Manifest, Outcome, names_in_manifest
+from attnseg.inference.masks import MaskFormat
 from attnseg.inference.predict import dry_run, models_id, predict
 from attnseg.models import model_id
 
@@ -170,6 +171,24 @@ def test_a_line_that_was_cut_short_does_not_spoil_the_next(tmp_path):
     book.path.write_bytes(whole + whole[:30])
     book.add(Outcome("b", "done", model="m"))
     assert book.finished(model="m", settings={}) == {"a", "b"}
+
+
+def test_masks_find_the_names_of_their_labels(make_model, make_scan, tmp_path):
+    model = make_model(values=(0, 1, 300))
+    make_scan("sub-01_T1w")
+    names = {1: "organ 1", 300: "organ 300"}
+    for folder, masks, written in (
+        ("plain", MaskFormat(), "sub-01_T1w.nii.gz"),
+        ("bids", MaskFormat(bids=True), "sub-01/anat/sub-01_dseg.nii.gz"),
+        ("each", MaskFormat(per_label=True), "sub-01_T1w/organ_300.nii.gz"),
+    ):
+        output = tmp_path / folder
+        predict([tmp_path / "scans"], output, model=model, job=Job(masks=masks))
+        assert names_in_manifest(output / written) == names
+        assert names_in_manifest(output / "other.nii.gz") == {}
+    # A later model has other labels; what an older attnseg wrote tells none.
+    Manifest(tmp_path / "plain").add(Outcome("sub-01_T1w", "done", mask="sub-01_T1w.nii.gz"))
+    assert names_in_manifest(tmp_path / "plain" / "sub-01_T1w.nii.gz") == {}
 
 
 def test_other_settings_do_all_again(cohort, make_model):

@@ -12,8 +12,10 @@ from chromium import chromium_tab, find_chromium
 
 from attnseg.errors import DataError, UsageError
 from attnseg.images import Geometry, Image, write_labels, write_volumes
+from attnseg.inference.manifest import Manifest, Outcome
 from attnseg.view import view
-from attnseg.visualization.view_page import ranks, view_page
+from attnseg.visualization.packed import ranks
+from attnseg.visualization.view_page import view_page
 
 SHAPE = (20, 24, 16)
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, 1.5, 0, -20], [0, 0, 3, 5], [0, 0, 0, 1]])
@@ -107,6 +109,26 @@ def test_the_page_loads_nothing_and_shows_names_as_text() -> None:
     assert facts(page)["labels"][0]["name"] == "</script><b>"
 
 
+def test_what_no_browser_can_draw_is_thinned(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).integers(0, 99, (1, 4100, 5, 3)).astype(np.float32)
+    labels = np.zeros(values.shape, dtype=np.uint8)
+    labels[0, 301:900, :, 1:] = 4
+    page = view_page(image(values), image(labels), compare=image(labels))
+    stored = embedded(page, "scan", tmp_path)
+    np.testing.assert_array_equal(np.asarray(stored.dataobj), values[0, ::3])
+    np.testing.assert_allclose(
+        stored.affine @ [100, 2, 1, 1], AFFINE @ [300, 2, 1, 1], rtol=1e-6, atol=1e-6
+    )
+    shown = np.asarray(embedded(page, "mask", tmp_path).dataobj)
+    np.testing.assert_array_equal(shown, labels[0, ::3] > 0)
+    assert embedded(page, "difference", tmp_path).shape == (1367, 5, 3)
+    told = facts(page)
+    assert told["steps"] == [3, 1, 1]
+    assert "of 4100 × 5 × 3 voxels, 1367 × 5 × 3 are shown" in told["thinned"]
+    assert told["labels"][0]["counts"].startswith("voxels: 5,990 both, 0 only first")
+    assert facts(view_page(scan()))["thinned"] == ""
+
+
 def test_other_grids_are_refused() -> None:
     small = image(np.zeros((1, 3, 4, 5), dtype=np.int16))
     with pytest.raises(DataError, match=r"\(3, 4, 5\).*\(20, 24, 16\); give the mask"):
@@ -148,6 +170,42 @@ def test_view_reads_files_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         view(Path("a.nii.gz"), compare=Path("m.nii.gz"))
 
 
+def test_channels_of_other_formats_than_nifti(tmp_path: Path) -> None:
+    values = np.random.default_rng(5).random((6, 5, 4, 3), dtype=np.float32)
+    nib.MGHImage(values, np.eye(4)).to_filename(tmp_path / "a.mgz")
+    page = view(tmp_path / "a.mgz", output=tmp_path / "a.html").read_text(encoding="utf-8")
+    assert len(facts(page)["windows"]) == 3
+    np.testing.assert_array_equal(np.asarray(embedded(page, "scan", tmp_path).dataobj), values)
+
+
+def test_names_of_labels_given_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = np.dtype(np.int16)
+    write_volumes(tmp_path / "a.nii.gz", scan().array, count=1, like=scan(), dtype=kind)
+    for name in ("m.nii.gz", "other/m.nii.gz"):
+        write_labels(tmp_path / name, mask().array[0], like=scan(), dtype=kind)
+    monkeypatch.chdir(tmp_path)
+
+    def shown(**given: Path) -> list[str]:
+        path = view(Path("a.nii.gz"), Path("m.nii.gz"), **given)
+        return [label["name"] for label in facts(path.read_text(encoding="utf-8"))["labels"]]
+
+    assert shown() == ["label 2", "label 7"]
+    Path("other/dataset.json").write_text('{"labels": {"background": 0, "Leber": 2, "Milz": 7}}')
+    assert shown(compare=Path("other/m.nii.gz")) == ["Leber", "Milz"]
+    Manifest(tmp_path).add(Outcome("a", "done", mask="m.nii.gz", labels={2: "liver"}))
+    assert shown() == ["liver", "label 7"]
+    assert shown(compare=Path("other/m.nii.gz")) == ["liver", "Milz"]
+
+    Path("names.csv").write_text("index;name\n2;foie\n7;rate\n")
+    assert shown(names=Path("names.csv")) == ["foie", "rate"]
+    assert shown(names=Path("other/dataset.json")) == ["Leber", "Milz"]
+    with pytest.raises(UsageError, match=r"--names a\.txt: give a table \(\.csv, \.tsv\)"):
+        shown(names=Path("a.txt"))
+    Path("empty.json").write_text("{}")
+    with pytest.raises(DataError, match=r"empty\.json: names no label"):
+        shown(names=Path("empty.json"))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_chromium() is None, reason="needs chromium")
 def test_a_browser_draws_the_scan_and_hides_a_label(tmp_path: Path) -> None:
@@ -172,3 +230,45 @@ def test_a_browser_draws_the_scan_and_hides_a_label(tmp_path: Path) -> None:
         assert tab.run("location.hash") == "#hide=2&view=multi"
         assert tab.errors == []
         assert all(each.startswith(("file:", "data:")) for each in tab.requested)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_chromium() is None, reason="needs chromium")
+def test_an_oblique_scan_of_two_channels_opens_at_its_label(tmp_path: Path) -> None:
+    turned = np.eye(4)
+    turned[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    values = np.random.default_rng(4).integers(-99, 99, (2, *SHAPE)).astype(np.float32)
+    labels = np.zeros((1, *SHAPE), dtype=np.uint8)
+    labels[0, 14:17, 3, 2:9] = labels[0, 15, 2:6, 2:9] = labels[0, 14:17, 2:5, 8] = 1
+    page = tmp_path / "page.html"
+    html = view_page(image(values, AFFINE @ turned), image(labels, AFFINE @ turned))
+    page.write_text(html, encoding="utf-8")
+    with chromium_tab(tmp_path / "profile") as tab:
+        tab.open(page.as_uri(), size=(900, 700))
+        for channel in (0, 1):
+            tab.run(f"at('channel').value = {channel}; setChannel({channel})")
+            tab.run("viewer.createOnLocationChange()")
+            told = tab.run("[...at('readout').children].map((each) => each.textContent)")
+            assert told[1:] == ["voxel 15, 3, 8", f"value {values[channel, 15, 3, 8]:g}", "label 1"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_chromium() is None, reason="needs chromium")
+def test_a_browser_says_what_its_graphics_cannot_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attnseg.visualization.packed.MAX_AXIS", 30_000)
+    page = tmp_path / "page.html"
+    with chromium_tab(tmp_path / "profile") as tab:
+        tab.open("data:text/html,<body data-ready=yes><canvas>", size=(900, 700))
+        most = tab.run(
+            "(gl => gl.getParameter(gl.MAX_3D_TEXTURE_SIZE))"
+            "(document.querySelector('canvas').getContext('webgl2'))"
+        )
+        long = image(np.ones((1, most + 1, 3, 2), dtype=np.float32))
+        page.write_text(view_page(long), encoding="utf-8")
+        tab.open(page.as_uri(), size=(900, 700))
+        assert tab.run("document.body.dataset.ready") == "no"
+        told = tab.run("document.getElementById('readout').textContent")
+        assert f"is {most + 1} voxels long" in told
+        assert f"hold {most}; open it on another computer" in told
