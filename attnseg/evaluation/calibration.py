@@ -1,31 +1,38 @@
 """Whether probabilities mean what they say: calibration error and Brier score."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from attnseg.errors import DataError
-from attnseg.evaluation.metrics import label_values
+from attnseg.evaluation.metrics import is_drawn, label_values, mean
 from attnseg.images import Image, open_volumes, strip_suffix
+from attnseg.spec import Region
 
 _BINS = 15
 _ENDING = "_probabilities"
 # Voxels that are sorted into bins at one time.
 _BLOCK = 1 << 20
+# Beside 0 for outside of a region and 1 for inside.
+_IGNORED = 2
 
 CALIBRATION = {
     "calibration": "of the probabilities (NAME_probabilities.nii.gz beside the predictions), over "
-    "all voxels that are not ignored, background included, of the cases in which all labels were "
-    "drawn: of all cases together and of each; failed: cases whose probabilities could not be "
-    "compared, with the reason",
+    "all voxels that are not ignored, background included: of all cases together and of each; "
+    "failed: cases whose probabilities could not be compared, with the reason. Labels that were "
+    "not drawn in a case (labels_present) count there as one class with the background, their "
+    "probabilities added up, since its reference cannot tell them apart",
     "ece": "expected calibration error (Guo et al. 2017): 15 bins of equal width by the largest "
     "probability of a voxel; sum over the bins of their share of the voxels × |mean of that "
-    "probability - share of voxels where its class is the reference's|",
+    "probability - share of voxels where its class is the reference's|; of regions, the mean over "
+    "the regions, each as two classes with the probabilities p and 1 - p; a region with a member "
+    "that was not drawn in a case is left out there",
     "brier": "Brier score: mean over the voxels of the sum over all classes of (probability - 1 "
-    "for the reference's class, 0 for others)², from 0 to 2",
+    "for the reference's class, 0 for others)², from 0 to 2; of regions, the mean over the "
+    "regions as for ece",
 }
 
 
@@ -34,8 +41,9 @@ class Calibration:
     """Calibration of all cases that have probabilities.
 
     Args:
-        ece: expected calibration error over all voxels; NaN where no case could be compared.
-        brier: Brier score over all voxels; NaN likewise.
+        ece: expected calibration error over all voxels; of regions, the mean over them; NaN where
+            no case could be compared.
+        brier: Brier score over all voxels; likewise.
         cases: `ece` and `brier` of each case.
         failed: why the probabilities of a case could not be compared.
     """
@@ -115,26 +123,50 @@ def tally(
 def calibrate(
     cases: Iterable[tuple[str, Path, Image]],
     *,
-    values: Sequence[int] | None,
+    values: Sequence[int] | None = None,
+    regions: Sequence[Region] = (),
     ignore_label: int | None = None,
+    labels_present: Mapping[str, Collection[int]] | None = None,
 ) -> Calibration:
     """Calibration of (case name, file of probabilities, reference), one case at a time.
 
     Args:
         cases: references as `read_labels` gives them.
         values: label value of each class, background first; None for 0, 1, 2, …
+        regions: where there are any, the probabilities are theirs, in this order, and may overlap.
         ignore_label: as of `tally`.
+        labels_present: case name → label values that were drawn in its reference; cases that are
+            not named have all.
     """
-    total, found, failed = Tally(), {}, {}
+    present = labels_present or {}
+    totals: dict[int, Tally] = {}
+    found, failed = {}, {}
     for name, path, reference in cases:
         try:
-            one = _tally_file(path, reference, values, ignore_label)
+            one = _tally_file(
+                path,
+                reference,
+                values=values,
+                regions=regions,
+                ignore_label=ignore_label,
+                present=present.get(name),
+            )
         except DataError as error:
             failed[name] = str(error)
             continue
-        total += one
-        found[name] = {"ece": one.ece, "brier": one.brier}
-    return Calibration(total.ece, total.brier, found, failed)
+        if one:
+            found[name] = {"ece": _ece(one), "brier": _brier(one)}
+        for key, each in one.items():
+            totals[key] = totals.get(key, Tally()) + each
+    return Calibration(_ece(totals), _brier(totals), found, failed)
+
+
+def _ece(tallies: Mapping[int, Tally]) -> float:
+    return mean([each.ece for each in tallies.values()])
+
+
+def _brier(tallies: Mapping[int, Tally]) -> float:
+    return mean([each.brier for each in tallies.values()])
 
 
 def probability_path(mask: Path) -> Path | None:
@@ -146,27 +178,87 @@ def probability_path(mask: Path) -> Path | None:
 
 
 def _tally_file(
-    path: Path, reference: Image, values: Sequence[int] | None, ignore_label: int | None
-) -> Tally:
+    path: Path,
+    reference: Image,
+    *,
+    values: Sequence[int] | None,
+    regions: Sequence[Region],
+    ignore_label: int | None,
+    present: Collection[int] | None,
+) -> dict[int, Tally]:
+    """By region value, or a single one; empty where no region is known."""
     with open_volumes(path) as (geometry, count, volumes):
         if geometry.shape != reference.geometry.shape:
             raise DataError(
                 f"{path}: shape {geometry.shape} where its reference has "
                 f"{reference.geometry.shape}; both must lie on the same grid"
             )
+        labels = reference.array[0]
+        if regions:
+            if len(regions) != count:
+                raise DataError(
+                    f"{path}: {count} classes where the data set has {len(regions)} regions; the "
+                    "model must know the same regions"
+                )
+            return _tally_regions(volumes, labels, regions, ignore_label, present)
         classes = tuple(range(count)) if values is None else tuple(values)
         if len(classes) != count:
             raise DataError(
                 f"{path}: {count} classes where the data set has {len(classes)} with the "
                 "background; the model must know the same labels"
             )
-        unknown = label_values(reference.array[0]) - {*classes, ignore_label}
+        unknown = (label_values(labels) | {*(present or ())}) - {*classes, ignore_label}
         if unknown:
             raise DataError(
                 f"{path}: no class for the labels {sorted(unknown)} of its reference; name the "
                 "labels in a dataset.json beside the references"
             )
-        return tally(volumes, reference.array[0], values=classes, ignore_label=ignore_label)
+        if present is None:
+            return {0: tally(volumes, labels, values=classes, ignore_label=ignore_label)}
+        drawn = [value for value in classes if value and value in present]
+        rest = [value for value in classes if value not in drawn]
+        return {
+            0: tally(
+                _with_rest_last(zip(classes, volumes, strict=True), rest),
+                np.where(np.isin(labels, rest), 0, labels),
+                values=(*drawn, 0),
+                ignore_label=ignore_label,
+            )
+        }
+
+
+def _with_rest_last(
+    volumes: Iterable[tuple[int, np.ndarray]], rest: Collection[int]
+) -> Iterator[np.ndarray]:
+    """The probabilities of each class; those of `rest`, added up, at the end."""
+    total: np.ndarray | None = None
+    for value, volume in volumes:
+        if value not in rest:
+            yield volume
+        else:
+            total = volume if total is None else total + volume
+    assert total is not None, "the background is among the rest"
+    yield total
+
+
+def _tally_regions(
+    volumes: Iterable[np.ndarray],
+    labels: np.ndarray,
+    regions: Sequence[Region],
+    ignore_label: int | None,
+    present: Collection[int] | None,
+) -> dict[int, Tally]:
+    """Each region as two classes: outside and inside."""
+    found = {}
+    for region, volume in zip(regions, volumes, strict=True):
+        if is_drawn(region.members, present):
+            inside = np.isin(labels, region.members).astype(np.uint8)
+            if ignore_label is not None:
+                inside[labels == ignore_label] = _IGNORED
+            found[region.value] = tally(
+                (1 - volume, volume), inside, values=(0, 1), ignore_label=_IGNORED
+            )
+    return found
 
 
 def _binned(confidence: np.ndarray, right: np.ndarray, counted: np.ndarray | None) -> np.ndarray:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from attnseg.errors import UsageError
-from attnseg.evaluation.results import mean
+from attnseg.evaluation.metrics import mean
 from attnseg.evaluation.statistics import Difference
 
 NUM_SHOWN = 10  # cases in each list of cases

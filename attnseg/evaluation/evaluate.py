@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from attnseg.datasets.labels import white_is_one
+from attnseg.datasets.labels import LabelScheme, white_is_one
 from attnseg.errors import DataError, UsageError
 from attnseg.evaluation.calibration import Calibration, calibrate, probability_path
 from attnseg.evaluation.figures import case_figures, empty_figures, label_sources
 from attnseg.evaluation.matching import find_label_scheme, match_files, unmatched_references
-from attnseg.evaluation.metrics import Counts, overlap_counts, region_counts, volume_ml
+from attnseg.evaluation.metrics import Counts, is_drawn, overlap_counts, region_counts, volume_ml
 from attnseg.evaluation.metrics import label_values as values_in
 from attnseg.evaluation.results import CaseResult, Evaluation, Score, summarise
 from attnseg.images import is_picture, read_labels
@@ -69,11 +69,8 @@ def evaluate(
         full=full,
         tolerance_mm=tolerance_mm,
     )
-    if full and not scheme.regions:
-        classes = (0, *sorted(scheme.names)) if scheme.names else None
-        # Where a label was not drawn, nobody knows which class is right.
-        drawn = [case for case in found.cases if case.name not in scheme.present]
-        found = replace(found, calibration=_calibration(drawn, classes, white, scheme.ignore))
+    if full:
+        found = replace(found, calibration=_calibration(found.cases, scheme, white))
     return replace(found, not_predicted=unmatched_references(prediction, reference))
 
 
@@ -159,10 +156,8 @@ def compare_files(
 
 def _drawn(value: int, regions: Sequence[Region], present: Collection[int] | None) -> bool:
     """Whether the reference can say anything about this label or region."""
-    if present is None:
-        return True
     members = next((region.members for region in regions if region.value == value), (value,))
-    return set(members) <= set(present)
+    return is_drawn(members, present)
 
 
 def _compare(
@@ -239,13 +234,10 @@ def _absent(reference: Path, full: bool) -> Score:
 
 
 def _calibration(
-    cases: Sequence[CaseResult],
-    classes: Sequence[int] | None,
-    label_values: Collection[int] | None,
-    ignore_label: int | None,
+    cases: Sequence[CaseResult], scheme: LabelScheme, label_values: Collection[int] | None
 ) -> Calibration | None:
     """Of the cases with probabilities beside their masks; None where no case has any."""
-    drawn = _drawn_values(label_values, ignore_label)
+    drawn = _drawn_values(label_values, scheme.ignore)
     found = [(case, path) for case in cases if (path := probability_path(case.prediction))]
     if not found:
         return None
@@ -254,8 +246,10 @@ def _calibration(
             (case.name, path, read_labels(case.reference, label_values=drawn))
             for case, path in found
         ),
-        values=classes,
-        ignore_label=ignore_label,
+        values=(0, *sorted(scheme.names)) if scheme.names else None,
+        regions=scheme.regions,
+        ignore_label=scheme.ignore,
+        labels_present=scheme.present,
     )
 
 

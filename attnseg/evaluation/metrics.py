@@ -1,7 +1,7 @@
 """Agreement of two masks, as numbers."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -112,6 +112,22 @@ def region_sources(regions: Sequence[Region]) -> dict[int, Sources]:
         )
         for region in regions
     }
+
+
+def is_drawn(members: Collection[int], present: Collection[int] | None) -> bool:
+    """Whether a reference can say anything about what has these label values.
+
+    Args:
+        members: of a label its value, of a region those of its members.
+        present: label values that were drawn in the reference; None for all.
+    """
+    return present is None or set(members) <= set(present)
+
+
+def mean(numbers: Sequence[float]) -> float:
+    """Mean of the numbers that are not NaN; NaN if there is none."""
+    found = [number for number in numbers if not math.isnan(number)]
+    return sum(found) / len(found) if found else math.nan
 
 
 def as_predicted(reference: np.ndarray, regions: Sequence[Region]) -> np.ndarray:

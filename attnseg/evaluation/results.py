@@ -14,6 +14,7 @@ import numpy as np
 
 from attnseg.evaluation.calibration import CALIBRATION, Calibration
 from attnseg.evaluation.definitions import DEFINITIONS, FULL_DEFINITIONS
+from attnseg.evaluation.metrics import mean
 from attnseg.evaluation.statistics import bootstrap_interval, bootstrap_intervals
 from attnseg.files import write_text
 
@@ -237,12 +238,6 @@ def _summaries(rows: Sequence[Mapping[str, float]]) -> dict[str, Summary]:
         name: Summary(mean(column.tolist()), interval, int(np.isfinite(column).sum()))
         for name, column, interval in zip(names, table.T, bootstrap_intervals(table), strict=True)
     }
-
-
-def mean(numbers: Sequence[float]) -> float:
-    """Mean of the numbers that are not NaN; NaN if there is none."""
-    found = [number for number in numbers if not math.isnan(number)]
-    return sum(found) / len(found) if found else math.nan
 
 
 def sample_sd(numbers: Sequence[float]) -> float:

@@ -90,24 +90,26 @@ def read_labels(path: Path) -> Image:
 
 @contextmanager
 def open_volumes(path: Path) -> Iterator[tuple[Geometry, int, Iterator[np.ndarray]]]:
-    """The volumes of a 4D file, one in memory at a time.
+    """The volumes of a 4D file, one in memory at a time; a 3D file is one volume.
 
     Yields:
-        geometry of the first three axes; length of the fourth; volumes `[I, J, K]`, float32.
+        geometry of the first three axes; number of volumes; volumes `[I, J, K]`, float32.
 
     Raises:
-        DataError: not a NIfTI file, not 4D, cut short.
+        DataError: not a NIfTI file, neither 3D nor 4D, cut short.
     """
     with _opened(path) as file:
-        if len(file.shape) != 4:
+        if len(file.shape) not in (3, 4):
             raise DataError(f"{path}: {len(file.shape)}D; probabilities are 4D, a class a volume")
-        geometry, _ = headers.geometry_of(path, file.header, file.shape[:3])
-        yield geometry, file.shape[3], _volumes(path, file)
+        i, j, k, *volumes = file.shape
+        geometry, _ = headers.geometry_of(path, file.header, (i, j, k))
+        count = math.prod(volumes)  # a model of a single region writes 3D
+        yield geometry, count, _volumes(path, file, count)
 
 
-def _volumes(path: Path, file: "_Opened") -> Iterator[np.ndarray]:
+def _volumes(path: Path, file: "_Opened", count: int) -> Iterator[np.ndarray]:
     begun, size = file.begun, math.prod(file.shape[:3]) * file.dtype.itemsize
-    for _ in range(file.shape[3]):
+    for _ in range(count):
         data = read_voxels(
             file.holder, file.stream, shape=file.shape[:3], dtype=file.dtype, begun=begun
         )

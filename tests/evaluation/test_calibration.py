@@ -1,11 +1,12 @@
 """Calibration error and Brier score: closed forms, and from files."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from attnseg.evaluation import evaluate, tally
+from attnseg.evaluation import Calibration, evaluate, tally
 from attnseg.images import Geometry, Image, open_volumes, read_labels, write_image, write_volumes
 
 SHAPE = (10, 10, 4)
@@ -113,18 +114,110 @@ def test_probabilities_beside_the_predictions(tmp_path: Path, labels: np.ndarray
     assert evaluate(tmp_path / "ours", tmp_path / "theirs").calibration is None
 
 
-def test_cases_in_which_a_label_was_not_drawn_are_left_out(
-    tmp_path: Path, labels: np.ndarray
-) -> None:
-    for name in ("a", "b"):
-        mask = mask_file(tmp_path / "ours" / f"{name}.nii.gz", labels)
-        mask_file(tmp_path / "theirs" / f"{name}.nii.gz", labels)
-        path = mask.with_name(f"{name}_probabilities.nii.gz")
-        probability_file(path, np.full((3, *SHAPE), 1 / 3), like=mask)
-    names = '{"labels": {"0": "nothing", "1": "one", "2": "two"}}'
-    (tmp_path / "theirs" / "dataset.json").write_text(names)
-    (tmp_path / "theirs" / "labels_present.json").write_text('{"b": [1]}')
-    found = evaluate(tmp_path / "ours", tmp_path / "theirs", full=True).calibration
+def expected(p: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """ECE and Brier score of `[classes, voxels]` by their definitions."""
+    sure, right = p.max(axis=0), np.take_along_axis(true, p.argmax(axis=0)[None], 0)[0]
+    bins = np.minimum((sure * 15).astype(int), 14)
+    ece = sum(abs((sure - right)[bins == n].sum()) for n in range(15)) / p.shape[1]
+    return ece, ((p - true) ** 2).sum(axis=0).mean()
+
+
+def case_files(folder: Path, name: str, labels: np.ndarray, volumes: np.ndarray) -> np.ndarray:
+    """A case with probabilities; gives these back as a file holds them."""
+    mask = mask_file(folder / "ours" / f"{name}.nii.gz", labels)
+    mask_file(folder / "theirs" / f"{name}.nii.gz", labels)
+    path = mask.with_name(f"{name}_probabilities.nii.gz")
+    probability_file(path, volumes, like=mask)
+    with open_volumes(path) as (_, _, read):
+        return np.stack(list(read))
+
+
+def calibration(folder: Path, **content: object) -> Calibration:
+    (folder / "theirs" / "dataset.json").write_text(json.dumps(content))
+    found = evaluate(folder / "ours", folder / "theirs", full=True).calibration
     assert found is not None
-    assert list(found.cases) == ["a"]
-    assert found.brier == pytest.approx(2 / 3, abs=1e-4)
+    return found
+
+
+REGIONS = {
+    "labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "tip": 3, "ignore": 9},
+    "regions_class_order": [1, 2, 3],
+}
+MEMBERS = ((1, 2, 3), (2, 3), (3,))
+
+
+def test_regions_are_binary_problems_and_their_mean_counts(tmp_path: Path) -> None:
+    """Two cases; in the second label 1 was not drawn, and so nothing is known of the whole."""
+    rng = np.random.default_rng(0)
+    known: list[list[tuple[np.ndarray, np.ndarray]]] = [[], [], []]
+    for name in ("a", "b"):
+        labels = rng.choice([0, 1, 2, 3, 9], size=SHAPE)
+        volumes = case_files(tmp_path, name, labels, rng.random((3, *SHAPE)))
+        kept = labels != 9
+        for region, members in enumerate(MEMBERS):
+            inside = np.isin(labels[kept], members)
+            p = volumes[region][kept]
+            pair = np.stack([1 - p, p]), np.stack([~inside, inside])
+            if name == "a" or 1 not in members:
+                known[region].append(pair)
+    found = calibration(tmp_path, **REGIONS, labels_present={"b": [2, 3]})
+    by_region = [
+        expected(*(np.concatenate(parts, axis=1) for parts in zip(*pairs, strict=True)))
+        for pairs in known
+    ]
+    assert (found.ece, found.brier) == pytest.approx(np.mean(by_region, axis=0), abs=1e-5)
+    of_b = np.mean([expected(*pairs[-1]) for pairs in known[1:]], axis=0)
+    assert [*found.cases["b"].values()] == pytest.approx(of_b, abs=1e-5)
+
+
+@pytest.mark.parametrize("inside", [0.9, 0.5, 0.2])
+def test_one_region_is_a_softmax_of_two_classes(
+    tmp_path: Path, labels: np.ndarray, inside: float
+) -> None:
+    """A quarter is inside; the closed form is that of two classes."""
+    case_files(tmp_path, "a", labels, constant(inside)[:1])
+    content = {"labels": {"background": 0, "all": [1]}, "regions_class_order": [1]}
+    found = calibration(tmp_path, **content)
+    two = tally(constant(1 - inside), labels, values=(0, 1))
+    assert (found.ece, found.brier) == pytest.approx((two.ece, two.brier), abs=1e-4)
+    right = 0.25 if inside > 0.5 else 0.75
+    assert found.ece == pytest.approx(abs(max(inside, 1 - inside) - right), abs=1e-4)
+
+
+def test_another_number_of_regions_is_told(tmp_path: Path, labels: np.ndarray) -> None:
+    case_files(tmp_path, "a", labels, constant(0.5))
+    failed = calibration(tmp_path, **REGIONS).failed
+    assert "2 classes where the data set has 3 regions" in failed["a"]
+
+
+def test_labels_that_were_not_drawn_count_with_the_background(tmp_path: Path) -> None:
+    """Label 2 is not drawn in b: its voxels and its probability are the background's there."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for name in ("a", "b"):
+        labels = rng.choice([0, 1, 2, 9], size=SHAPE)
+        drawn = np.where(labels == 2, 0, labels) if name == "b" else labels
+        p = rng.dirichlet(np.ones(3), size=SHAPE).transpose(3, 0, 1, 2)
+        p = case_files(tmp_path, name, drawn, p)[:, labels != 9]
+        true = np.stack([drawn[labels != 9] == value for value in (0, 1, 2)])
+        if name == "b":
+            p, true = np.stack([p[0] + p[2], p[1]]), true[:2]
+        parts.append(expected(p, true))
+    names = {"background": 0, "one": 1, "two": 2, "ignore": 9}
+    found = calibration(tmp_path, labels=names, labels_present={"b": [1]})
+    assert list(found.cases) == ["a", "b"]
+    for case, figures in zip(found.cases.values(), parts, strict=True):
+        assert [*case.values()] == pytest.approx(figures, abs=1e-5)
+
+
+def test_a_reference_that_has_what_was_not_drawn_changes_nothing(tmp_path: Path) -> None:
+    """As where a label was drawn in part: evaluation does not score it either."""
+    labels = np.random.default_rng(0).integers(0, 3, SHAPE)
+    thirds = np.full((3, *SHAPE), 1 / 3)
+    case_files(tmp_path, "a", labels, thirds)
+    names = {"background": 0, "one": 1, "two": 2}
+    found = calibration(tmp_path, labels=names, labels_present={"a": [1]})
+    share = (labels == 1).mean()
+    assert found.ece == pytest.approx(abs(2 / 3 - (1 - share)), abs=1e-4)
+    brier = share * 2 * (2 / 3) ** 2 + (1 - share) * 2 * (1 / 3) ** 2
+    assert found.brier == pytest.approx(brier, abs=1e-4)
