@@ -14,7 +14,7 @@ def evaluate(
         Path | None, typer.Option(help="Write a row per case and label to this file.")
     ] = None,
     tolerance_mm: Annotated[
-        float, typer.Option(help="Surfaces at most this far apart agree (NSD).")
+        float, typer.Option(help="Surfaces this far apart agree (NSD); of pictures, in pixels.")
     ] = 1.0,
 ) -> None:
     """Score masks against reference masks: overlap, volume, surfaces, lesions, calibration."""

@@ -41,6 +41,8 @@ def compare(a: Evaluation, b: Evaluation, *, metric: str = "dice") -> Comparison
         UsageError: an unknown metric.
     """
     kind = find_metric(metric)
+    if kind.unit:
+        kind = kind._replace(unit=f" {a.distance_unit}")
     in_a, in_b = ({case.name for case in each.cases} for each in (a, b))
     common = sorted(in_a & in_b)
     if not common:
@@ -74,7 +76,7 @@ def compare(a: Evaluation, b: Evaluation, *, metric: str = "dice") -> Comparison
         only_b=tuple(sorted(in_b - in_a - failed.keys())),
         in_neither=tuple(sorted(set(a.not_predicted) & set(b.not_predicted))),
         failed=failed,
-        volume_unit="ml" if millilitres else "voxels",
+        volume_unit="ml" if millilitres else "pixels" if a.distance_unit == "px" else "voxels",
     )
 
 

@@ -26,6 +26,8 @@ DEFINITIONS = {
     "p_holm": "p adjusted for the number of labels by Holm's method; null for the mean over labels",
     "wins, ties, losses": "cases where B is better, within the margin, worse, beyond the margin",
     "margin": "the largest difference that is a tie",
+    "unit": "of the numbers, differences and margin; of hd95_mm and assd_mm, whose names stay: mm; "
+    "px for pictures, whose pixels have no known size; mm/px over cases of both; empty for ratios",
     "missed_a, missed_b": "cases where the reference has the label, A (B) has no number, as where "
     "it lacks the label and a distance is asked for, and the other has one: counted as lost for "
     "the one that missed, in no mean",
@@ -73,6 +75,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "metric": metric.field,
         "lower_is_better": metric.lower_is_better,
         "margin": metric.margin,
+        "unit": metric.unit.strip(),
         "volume_unit": comparison.volume_unit,
         "verdict": verdict(comparison),
         "mean_over_labels": overall,

@@ -69,8 +69,8 @@ def p_value(number: float) -> str:
 def _labels(comparison: Comparison) -> "Table":
     metric = comparison.metric
     title = (
-        f"{metric.title} of {len(comparison.cases)} case(s) that both have ({direction(comparison)}"
-        f"; W/T/L of B, ties within {metric.margin:g}{metric.unit}; p of labels after Holm)"
+        f"{metric.heading} of {len(comparison.cases)} case(s) that both have "
+        f"({direction(comparison)}; W/T/L of B, ties within {metric.margin:g}{metric.unit}; p of labels after Holm)"
     )
     columns = ("A", "B", "B - A", "95 % interval", "p", "W/T/L", "cases")
     table = _table(title, "label", columns)

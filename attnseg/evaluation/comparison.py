@@ -19,7 +19,8 @@ class Metric(NamedTuple):
         title: for people.
         margin: differences up to this are ties.
         lower_is_better: as of distances.
-        unit: behind the numbers, with a space before; empty for ratios.
+        unit: behind the numbers, with a space before; empty for ratios. `compare` puts px for
+            pictures.
     """
 
     field: str
@@ -27,6 +28,11 @@ class Metric(NamedTuple):
     margin: float
     lower_is_better: bool = False
     unit: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The title with the unit, as "HD95 in mm"."""
+        return f"{self.title} in{self.unit}" if self.unit else self.title
 
 
 METRICS = {
@@ -47,7 +53,7 @@ class SizeGroup:
 
     Args:
         name: small, middle or large.
-        low, high: least and largest volume, in ml, or in voxels where that is not known.
+        low, high: least and largest volume, in ml, or in voxels or pixels where that is not known.
         cases: how many.
         difference: B − A, with its interval.
     """
@@ -120,7 +126,7 @@ class Comparison:
         only_a, only_b: names of cases that only one has.
         in_neither: names of references that neither has.
         failed: why a case could not be compared, by name.
-        volume_unit: of the size groups: "ml", or "voxels".
+        volume_unit: of the size groups: "ml"; "pixels" for pictures, "voxels" where some are.
     """
 
     metric: Metric

@@ -28,6 +28,8 @@ FULL_DEFINITIONS = {
     "figures": "mean of each figure of a label over the cases where it is not null, the ci95 of "
     "that mean, and the number of those cases; all are null where both masks lack the label",
     "mean_figures": "mean over the labels of their mean of each figure",
-    "tolerance_mm": "distance up to which surfaces agree (nsd); of pictures, in pixels",
+    "tolerance_mm": "distance up to which surfaces agree (nsd), in distance_unit",
+    "distance_unit": "of tolerance_mm, hd95_mm and assd_mm, whose names stay: mm; px for pictures, "
+    "whose pixels have no known size; mm/px over cases of both, each in its own",
     **FIGURES,
 }

@@ -108,7 +108,7 @@ def compare_files(
         UsageError: a tolerance that is no distance.
     """
     if not (math.isfinite(tolerance_mm) and tolerance_mm >= 0):
-        raise UsageError(f"tolerance {tolerance_mm} mm: must be 0 or a positive distance")
+        raise UsageError(f"tolerance {tolerance_mm}: must be 0 or a positive distance in mm")
     wanted = tolerance_mm if full else None
     present = labels_present or {}
     cases: list[CaseResult] = []

@@ -24,9 +24,9 @@ FIGURES = {
     "0 where one mask lacks the label",
     "hd95_mm": "95th percentile of the distances between the surfaces, weighted by area, the "
     "larger of both directions; null (infinite) where one mask lacks the label, and in no mean: "
-    "see missed and false_alarm; of pictures, in pixels",
+    "see missed and false_alarm; in distance_unit",
     "assd_mm": "average symmetric surface distance: mean of the distances of all elements of both "
-    "surfaces, weighted by area; null as hd95_mm; of pictures, in pixels",
+    "surfaces, weighted by area; null as hd95_mm; in distance_unit",
     "reference_lesions": "connected components of the reference, through 26 neighbours (8 in 2D)",
     "predicted_lesions": "those of the prediction",
     "lesion_sensitivity": "share of the reference's lesions that the prediction touches in any "

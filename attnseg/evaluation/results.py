@@ -41,6 +41,11 @@ class Score:
     reference_ml: float | None
     figures: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def distance_unit(self) -> str:
+        """Of its distances: mm, or px for pictures, whose pixels have no known size."""
+        return "px" if self.reference_ml is None else "mm"
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -146,6 +151,12 @@ class Evaluation:
         return bootstrap_interval(np.array(table).reshape(len(self.cases), len(self.labels)))
 
     @property
+    def distance_unit(self) -> str:
+        """Of distances and tolerance: mm, px for pictures, mm/px where cases are of both."""
+        units = {score.distance_unit for case in self.cases for score in case.scores.values()}
+        return "/".join(sorted(units)) or "mm"
+
+    @property
     def mean_figures(self) -> dict[str, float]:
         """Mean over the labels of their mean of each figure; empty where none was asked for."""
         rows = [label.figures for label in self.labels]
@@ -160,6 +171,7 @@ class Evaluation:
         if self.tolerance_mm is not None:
             definitions |= FULL_DEFINITIONS
             extra["tolerance_mm"] = self.tolerance_mm
+            extra["distance_unit"] = self.distance_unit
             extra["mean_figures"] = plain(self.mean_figures)
         if self.calibration is not None:
             definitions |= CALIBRATION
@@ -248,7 +260,8 @@ def sample_sd(numbers: Sequence[float]) -> float:
 
 def _score_row(score: Score) -> dict[str, Any]:
     plain = {key: value for key, value in vars(score).items() if key != "figures"}
-    return plain | dict(score.figures)
+    unit = {"distance_unit": score.distance_unit} if score.figures else {}
+    return plain | dict(score.figures) | unit
 
 
 def _label_row(label: LabelResult) -> dict[str, Any]:

@@ -109,9 +109,8 @@ def _notes(evaluation: Evaluation) -> list[str]:
     """What the label table's figures mean and leave out, and the calibration."""
     notes = []
     if evaluation.tolerance_mm is not None and evaluation.labels:
-        notes.append(
-            f"NSD at {evaluation.tolerance_mm:g} mm; HD95 and ASSD in mm (of pictures, in pixels)"
-        )
+        unit = evaluation.distance_unit
+        notes.append(f"NSD at {evaluation.tolerance_mm:g} {unit}; HD95 and ASSD in {unit}")
         missed = sum(label.missed for label in evaluation.labels)
         alarms = sum(label.false_alarm for label in evaluation.labels)
         if missed or alarms:
@@ -162,8 +161,8 @@ def _number(dice: float) -> str:
     return "–" if math.isnan(dice) else f"{dice:.4f}"
 
 
-def _distance(mm: float) -> str:
-    return "–" if math.isnan(mm) else f"{mm:.2f}"
+def _distance(length: float) -> str:
+    return "–" if math.isnan(length) else f"{length:.2f}"
 
 
 def _interval(interval: Interval) -> str:

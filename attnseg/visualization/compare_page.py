@@ -43,7 +43,7 @@ def compare_page(
         for name, what in sources.items()
     )
     body = [
-        f"<h1>Comparison by {escape(comparison.metric.title)}</h1>{told}",
+        f"<h1>Comparison by {escape(comparison.metric.heading)}</h1>{told}",
         counts(_headline(comparison)),
         section("Verdict", "".join(f"<p>{escape(line)}</p>" for line in verdict(comparison))),
         section("Per label", _table(comparison)),

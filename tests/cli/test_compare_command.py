@@ -1,8 +1,10 @@
 """`attnseg compare`: what it prints, writes and returns."""
 
 import json
+import re
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from attnseg.images import Geometry, Image, write_image
@@ -63,6 +65,26 @@ def test_a_page_with_scans(attnseg, folders):
     assert "scan not shown" not in with_scans
     assert attnseg(*command).code == 0
     assert "scan not shown" in (folders / "o.html").read_text()
+
+
+def test_distances_of_pictures_are_pixels(attnseg, tmp_path):
+    for name in ("p1", "p2"):
+        for folder, start in (("ref", 4), ("a", 5), ("b", 6)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            PIL.Image.fromarray(box(start)[:, :, 0].astype(np.uint8)).save(
+                tmp_path / folder / f"{name}.png"
+            )
+    told = ("--metric", "hd95_mm", "--json", "o.json", "--html", "o.html", "--csv", "o.csv")
+    result = attnseg("compare", "a", "b", "--ref", "ref", *told)
+    assert result.code == 0
+    content = json.loads((tmp_path / "o.json").read_text())
+    assert (content["metric"], content["unit"]) == ("hd95_mm", "px")
+    assert [content["labels"][0][f"mean_{side}"] for side in "ab"] == [1, 2]
+    page = (tmp_path / "o.html").read_text()
+    shown = page + result.out
+    assert "Comparison by HD95 in px" in page
+    assert "A is better on 1 by 1.000 px [1.000, 1.000]" in page
+    assert not re.search(r"\d mm|in mm", re.sub(r"(?s)<style.*?</style>", "", shown))
 
 
 def test_cases_without_a_pair_are_exit_code_3(attnseg, folders):

@@ -97,10 +97,14 @@ def test_sizes_are_thirds_by_the_references_volume():
     assert size_groups(sizes[:5], a[:5], b[:5]) == ()
 
 
-def test_volumes_are_voxels_where_millilitres_are_not_known():
+def test_volumes_are_pixels_where_millilitres_are_not_known():
     a, b = of_dices([0.5] * 6, ml=False), of_dices([0.6] * 6, ml=False)
     found = compare(a, b)
-    assert found.volume_unit == "voxels"
+    assert found.volume_unit == "pixels"
+    mixed = of_dices([0.5] * 6).cases + of_dices([0.5] * 6, ml=False).cases[:1]
+    some = dataclasses.replace(a, cases=mixed)
+    assert compare(some, some).volume_unit == "voxels"
+    assert (a.distance_unit, some.distance_unit) == ("px", "mm/px")
     assert found.labels[0].sizes[0].low == 100
     assert compare(of_dices([0.5] * 6), of_dices([0.6] * 6)).labels[0].sizes[0].low == 0.1
 

@@ -94,7 +94,7 @@ def test_json_names_and_defines_every_figure(found: Evaluation, tmp_path: Path) 
     named = {word for key in content["definitions"] for word in key.split(", ")}
     assert content["labels"][0].keys() - {"value", "name"} <= named
     assert content["labels"][0]["figures"].keys() == FIGURES.keys() <= named
-    assert content["tolerance_mm"] == 2.0
+    assert (content["tolerance_mm"], content["distance_unit"]) == (2.0, "mm")
     assert content["mean_figures"]["nsd"] == (0.5 + 1.0) / 2
     (missed,) = [case for case in content["cases"] if case["name"] == "missed"]
     assert missed["labels"]["1"].keys() <= named
@@ -113,8 +113,10 @@ def test_csv_has_a_row_per_case_and_label(found: Evaluation, tmp_path: Path) -> 
     for row in rows:
         score = cases[row["case"]][row["value"]]
         assert [*row] == ["case", "value", "label", *score]
+        unit = score.pop("distance_unit")
         read = {name: float(row[name]) if row[name] else None for name in score}
         assert read == score
+        assert row["distance_unit"] == unit == "mm"
 
 
 def test_table_within_100_columns(found: Evaluation) -> None:
@@ -126,7 +128,7 @@ def test_table_within_100_columns(found: Evaluation) -> None:
     assert row[3:] == ["0.5000", "1.00", f"{found.labels[0].figures['assd_mm'].mean:.2f}", "4", "1"]
     row = next(line.split() for line in lines if "mean over labels" in line)
     assert row[-3:-1] == ["0.7500", "0.50"]
-    assert "NSD at 2 mm; HD95 and ASSD in mm (of pictures, in pixels)" in lines
+    assert "NSD at 2 mm; HD95 and ASSD in mm" in lines
     assert any(line.startswith("labels missed: 1, false alarms: 1;") for line in lines)
 
 
@@ -187,6 +189,10 @@ def test_pictures_are_measured_in_pixels(tmp_path: Path) -> None:
     ((score),) = found.cases[0].scores.values()
     assert score.figures["hd95_mm"] == 3.0
     assert math.isnan(score.figures["volume_difference_ml"])
+    content = found.to_json()
+    assert content["distance_unit"] == "px"
+    assert content["cases"][0]["labels"]["255"]["distance_unit"] == "px"
+    assert "NSD at 1 px; HD95 and ASSD in px" in table_lines(found)
 
 
 def test_boxes_of_all_labels() -> None:
