@@ -70,7 +70,8 @@ def _labels(comparison: Comparison) -> "Table":
     metric = comparison.metric
     title = (
         f"{metric.heading} of {len(comparison.cases)} case(s) that both have "
-        f"({direction(comparison)}; W/T/L of B, ties within {metric.margin:g}{metric.unit}; p of labels after Holm)"
+        f"({direction(comparison)}; W/T/L of B, ties within {metric.margin:g}{metric.unit}; "
+        "p of labels after Holm)"
     )
     columns = ("A", "B", "B - A", "95 % interval", "p", "W/T/L", "cases")
     table = _table(title, "label", columns)
