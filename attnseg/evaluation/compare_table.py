@@ -97,7 +97,7 @@ def _row(paired: Paired) -> list[str]:
 
 
 def _sizes(comparison: Comparison) -> "Table":
-    title = "By volume in the reference, thirds of the cases"
+    title = "By size in the reference, thirds of the cases"
     columns = ("size", comparison.volume_unit, "B - A", "95 % interval", "cases")
     table = _table(title, "label", columns)
     for label in comparison.labels:

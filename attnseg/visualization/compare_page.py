@@ -48,7 +48,7 @@ def compare_page(
         section("Verdict", "".join(f"<p>{escape(line)}</p>" for line in verdict(comparison))),
         section("Per label", _table(comparison)),
         section("Difference of each case", _figures(comparison, colours)),
-        section("By volume in the reference", _sizes(comparison)),
+        section("By size in the reference", _sizes(comparison)),
         section("Most changed cases", _pictures(comparison, changed, pictures, colours, names)),
         section(
             "Worst cases",
@@ -143,7 +143,7 @@ def _sizes(comparison: Comparison) -> str:
         for label in comparison.labels
         for group in label.sizes
     ]
-    heads = ("Label", "Size", f"Volume, {comparison.volume_unit}", "B - A", "95 % interval")
+    heads = ("Label", "Size", f"In the reference, {comparison.volume_unit}", "B - A", "95 % interval")
     return _rows((*heads, "Cases"), rows) if rows else ""
 
 
