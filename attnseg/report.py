@@ -102,7 +102,7 @@ def _of_run(
         held_out=splits,
         cross_validation=_json(shared.cross_validation),
     )
-    data, unseen = config.data, ""
+    data, unseen, ignored = config.data, "", None
     if images is not None:
         scans = _scans(images, len(plan.spec.channel_names))
     else:
@@ -113,6 +113,7 @@ def _of_run(
                 data.root, layout=data.layout, images=data.images, labels=data.labels
             )
             scans = {case.name: case.images for case in dataset.cases}
+            ignored = dataset.ignore_label
         except AttnsegError as error:
             # Moved, or on another machine: masks are shown on black, and the page says why.
             scans, unseen = {}, f"no scans behind the masks: {error}; give them with --images"
@@ -127,7 +128,7 @@ def _of_run(
         if mask is not None:
             shots[case["name"]] = _shot(
                 case["name"], mask, Path(case["reference"]), scans, plan.spec.regions,
-                caption=case_caption(case, names),
+                caption=case_caption(case, names), ignored=ignored,
             )  # fmt: skip
     drawn = {name: shot for name, shot in shots.items() if shot is not None}
     worst = [drawn[case["name"]] for case in chosen[:8] if case["name"] in drawn]
@@ -154,11 +155,13 @@ def _of_prediction(
     scores: Scores | None = None
     names: dict[int, str] = {}
     regions: Sequence[Region] = ()
+    ignored: int | None = None
     cases: dict[str, Mapping[str, Any]] = {}
     if reference is not None:
         scores = evaluate(folder, reference).to_json()
         names = {label["value"]: label["name"] for label in scores["labels"]}
-        regions = find_label_scheme(reference).regions
+        scheme = find_label_scheme(reference)
+        regions, ignored = scheme.regions, scheme.ignore
         cases = {case["name"]: case for case in scores["cases"]}
     made = sorted((line for line in lines if line.get("mask")), key=lambda line: line["name"])
     shots = []
@@ -170,7 +173,7 @@ def _of_prediction(
     worst = [
         _shot(
             case["name"], Path(case["prediction"]), Path(case["reference"]), scans, regions,
-            caption=case_caption(case, names),
+            caption=case_caption(case, names), ignored=ignored,
         )
         for case in worst_cases([scores] if scores else [])
     ]  # fmt: skip
@@ -210,6 +213,7 @@ def _shot(
     regions: Sequence[Region],
     *,
     caption: str,
+    ignored: int | None = None,
 ) -> Shot | None:
     """The case as a picture; None where its mask cannot be read or lies on another grid."""
     try:
@@ -226,6 +230,11 @@ def _shot(
         image = Image(np.zeros(predicted.array.shape, np.float32), geometry, path=predicted.path)
     masks = [predicted]
     if drawn is not None and drawn.geometry.matches(geometry):
+        if ignored is not None:
+            # Where nobody drew, nothing is right or wrong: neither mask shows anything there.
+            unknown = drawn.array == ignored
+            masks = [replace(predicted, array=np.where(unknown, 0, predicted.array))]
+            drawn = replace(drawn, array=np.where(unknown, 0, drawn.array))
         masks.append(replace(drawn, array=as_predicted(drawn.array, regions)))
     slices = same_slice(image, masks)
     return Shot(name, slices[0], slices[1] if len(slices) > 1 else None, caption)

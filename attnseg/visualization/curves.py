@@ -15,6 +15,7 @@ _BOX_WIDTH, _ROW = 480, 54
 _BOX_LEFT, _BOX_RIGHT, _BOX_TOP = 12, 468, 4
 _TEXT = 'style="font-size: 13px"'  # the plot is as wide as a phone's screen, and wider elsewhere
 _REACH = 1.5  # of the box: how far whiskers go at most (Tukey)
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -74,18 +75,22 @@ def curves_svg(curves: Sequence[Curve], *, what: str) -> str:
     first, last = 0.0, max([1.0, *steps])
     ticks = round_ticks(min(values), max(values))
     low, high = ticks[0], ticks[-1]
+    written, power = tick_texts(ticks)
+    top = _TOP + 16 if power else _TOP
 
     def x(step: float) -> float:
         return _LEFT + (step - first) / (last - first) * (_RIGHT - _LEFT)
 
     def y(value: float) -> float:
-        return _BASE - (value - low) / (high - low) * (_BASE - _TOP)
+        return _BASE - (value - low) / (high - low) * (_BASE - top)
 
     grid = "".join(
         f'<line class="axis" x1="{_LEFT}" x2="{_RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>'
-        f'<text x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
-        for tick in ticks
+        f'<text x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{text}</text>'
+        for tick, text in zip(ticks, written, strict=True)
     )
+    if power:
+        grid += f'<text x="{_LEFT}" y="{_TOP + 6}">× {power}</text>'
     lines = "".join(_line(curve, [(x(s), y(v)) for s, v in curve.points]) for curve in shown)
     told = ", ".join(f"{curve.name} ends at {curve.points[-1][1]:.4g}" for curve in shown)
     return (
@@ -164,6 +169,27 @@ def round_ticks(low: float, high: float, *, most: int = 5) -> list[float]:
         if stop - start <= most:
             break
     return [float(f"{number * step:.10g}") for number in range(start, stop + 1)]
+
+
+def tick_texts(ticks: Sequence[float]) -> tuple[list[str], str]:
+    """Ticks as they are written, all with as many digits, and the power of ten they are times.
+
+    Thousandths and less, and tens of thousands and more, leave a power of a thousand to the axis.
+
+    Args:
+        ticks: of `round_ticks`.
+
+    Example:
+        >>> tick_texts([0.0, 0.0005, 0.001])
+        (['0.0', '0.5', '1.0'], '10⁻³')
+    """
+    largest = max(abs(tick) for tick in ticks)
+    exponent = math.floor(math.log10(largest) + 1e-9)
+    thousands = 0 if -3 < exponent < 4 else 3 * (exponent // 3)
+    scaled = [float(f"{tick / 10.0**thousands:.10g}") for tick in ticks]
+    digits = max(len(f"{value:g}".partition(".")[2]) for value in scaled)
+    texts = [f"{value:.{digits}f}".replace("-", "−") for value in scaled]
+    return texts, f"10{str(thousands).translate(_RAISED)}" if thousands else ""
 
 
 def _line(curve: Curve, places: Sequence[tuple[float, float]]) -> str:

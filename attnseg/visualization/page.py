@@ -55,8 +55,11 @@ svg .axis { stroke: var(--line); } svg .median { stroke: var(--text); stroke-das
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .75rem; text-align: center;
   font-size: .85rem; }
 .plot { max-width: 34rem; } svg .middle { stroke: var(--text); stroke-width: 2.5; }
+.facts td:first-child { width: 12rem; min-width: 6.5rem; overflow-wrap: break-word; }
+summary { cursor: pointer; color: var(--muted); margin: 0 0 .75rem; }
 footer { margin-top: 3rem; font-size: .85rem; }
 @media print { figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+  details::details-content { content-visibility: visible; block-size: auto; }
   .key { print-color-adjust: exact; } .scroll { overflow: visible; }
   main { max-width: none; padding: 0; } }
 @media (max-width: 40rem) {

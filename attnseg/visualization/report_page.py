@@ -22,8 +22,17 @@ from attnseg.visualization.report_parts import (
     shots_grid,
     table,
 )
+from attnseg.visualization.settings_table import is_flat, plan_table, times, training_table
 
-_ARCHITECTURE = ("block", "norm", "gate", "gate_finest", "blocks_per_level", "deep_supervision")
+_FEWEST = 3  # points that make a curve
+_WATCHED = "Dice of the watched cases"
+_FIGURES = {
+    "gate": "gate",
+    "verdict": "verdict",
+    "mean": "mean α",
+    "sd": "sd of α",
+    "agreement": "windows agree",
+}
 
 
 @dataclass(frozen=True)
@@ -89,8 +98,8 @@ def run_page(run: RunReport) -> str:
         f'<p class="data muted">{escape(run.folder)}</p>',
         counts(_headline(run)),
         section("Data", facts(_data(run))),
-        section("Plan", _plan(run)),
-        section("Learning curves", _curves(run, colours)),
+        section("Plan", plan_table(run.spec, run.plan)),
+        section("Learning curves", _curves(run)),
     ]
     for title, scores in run.scores.items():
         body.append(
@@ -102,7 +111,7 @@ def run_page(run: RunReport) -> str:
     body += [
         section("Cases with the lowest Dice", _worst(run, colours)),
         *(section(f"Attention, {f.name}", _attention(f.attention)) for f in run.folds),
-        section("Training settings", facts(_flat(run.config.training.model_dump(mode="json")))),
+        section("Training settings", training_table(run.config)),
         section("Models", _models(run)),
     ]
     return html_page(f"Run: {run.folder}", "".join(body))
@@ -115,9 +124,21 @@ def _worst(run: RunReport, colours: Mapping[int, Colour]) -> str:
 
 
 def learning_curves(run: RunReport) -> dict[str, list[Curve]]:
-    """Quantity → its lines: one a fold; of a single fold also the Dice of each label."""
+    """Quantity → its lines: one a fold; of a single fold also the Dice of each label.
+
+    Two points are no curve: a quantity is left out where no line has three.
+    """
+    return {
+        title: curves
+        for title, curves in _lines(run).items()
+        if max(len(curve.points) for curve in curves) >= _FEWEST
+    }
+
+
+def _lines(run: RunReport) -> dict[str, list[Curve]]:
+    """As `learning_curves`, however few points there are."""
     plots: dict[str, list[Curve]] = {}
-    for title, key in (("loss", "loss"), ("Dice of few cases", "dice")):
+    for title, key in (("loss", "loss"), (_WATCHED, "dice")):
         plots[title] = [
             Curve(fold.name, colour_code(colour_of(rank)), _points(fold, key))
             for rank, fold in enumerate(run.folds)
@@ -125,7 +146,7 @@ def learning_curves(run: RunReport) -> dict[str, list[Curve]]:
     if len(run.folds) == 1:
         names = run.spec.output_names
         colours = label_colours(names, names)
-        plots["Dice of few cases, each label"] = [
+        plots[f"{_WATCHED}, each label"] = [
             Curve(name, colour_code(colours[value]), _points(run.folds[0], f"dice/{name}"))
             for value, name in names.items()
         ]
@@ -133,11 +154,8 @@ def learning_curves(run: RunReport) -> dict[str, list[Curve]]:
         Curve(fold.name, colour_code(colour_of(rank)), _points(fold, "learning_rate"))
         for rank, fold in enumerate(run.folds)
     ]
-    return {
-        title: found
-        for title, curves in plots.items()
-        if (found := [curve for curve in curves if curve.points])
-    }
+    shown = {title: [curve for curve in curves if curve.points] for title, curves in plots.items()}
+    return {title: curves for title, curves in shown.items() if curves}
 
 
 def _headline(run: RunReport) -> Iterator[tuple[str, str]]:
@@ -170,71 +188,46 @@ def _data(run: RunReport) -> Iterator[tuple[str, str]]:
     yield "channels", ", ".join(spec.channel_names)
     yield "labels", ", ".join(f"{label.value} {label.name}" for label in spec.labels)
     yield "regions", ", ".join(f"{each.value} {each.name} {each.members}" for each in spec.regions)
+    flat = is_flat(spec)
     if "median_shape" in seen:
-        yield "median shape", f"{_times(seen['median_shape'])} voxels"
-    if "median_spacing_mm" in seen:
-        yield "median spacing", f"{_times(seen['median_spacing_mm'])} mm"
-    yield "orientations", ", ".join(f"{k} {n}" for k, n in seen.get("orientations", {}).items())
-    volumes = seen.get("label_volumes_mm3")
-    if volumes:
-        names = {label.value: label.name for label in spec.labels}
-        told = zip(seen.get("label_values", ()), volumes, strict=False)
-        each = (f"{names.get(value, value)} {mm3 / 1000:.3g} ml" for value, mm3 in told)
-        yield "median volumes", ", ".join(each)
-
-
-def _plan(run: RunReport) -> str:
-    """Every number with its reason: the plan's own, or that the configuration says so."""
-    net, how = run.spec.architecture, run.spec.preprocessing
-    values = {
-        "spacing_mm": f"{_times(how.spacing_mm)} mm",
-        "dim": f"{net.spatial_dims}d",
-        "patch": f"{_times(run.spec.patch)} voxels",
-        "levels": str(len(net.channels)),
-        "channels": ", ".join(map(str, net.channels)),
-        "batch_size": str(run.plan.get("batch_size", "")),
-    }
-    for name, each in zip(run.spec.channel_names, how.normalization, strict=True):
-        rest = {k: f"{v:.4g}" for k, v in each.model_dump().items() if k != "scheme"}
-        told = ", ".join(f"{key} {value}" for key, value in rest.items())
-        values[f"normalization of {name}"] = each.scheme + (f" ({told})" if told else "")
-    reasons = dict(run.plan.get("reasons", {}))
-    rows = [(key, values.pop(key, ""), reason) for key, reason in reasons.items()]
-    rows += [(key, value, "as configured or planned") for key, value in values.items()]
-    rows.append(("strides", "; ".join(map(_times, net.strides)), "between neighbouring levels"))
-    kernels = "; ".join(map(_times, net.kernel_sizes))
-    rows.append(("kernel sizes", kernels, "of each level, finest first"))
-    for key in _ARCHITECTURE:
-        rows.append((key, str(getattr(net, key)), "as configured"))
-    axes = ", ".join("RAS"[axis] for axis in run.spec.mirror_axes) or "none"
-    rows.append(("mirror axes", axes, "along which training mirrored, so that prediction may"))
-    if run.plan.get("epochs"):
-        rows.append(("epochs", str(run.plan["epochs"]), "what fits into the hours asked for"))
-    if run.plan.get("disk_mb"):
-        rows.append(("disk", f"{run.plan['disk_mb']:g} MB", "of the preprocessed cases"))
-    probe = run.plan.get("probe") or {}
-    for key, value in probe.items():
-        rows.append((key, f"{value:.4g}" if isinstance(value, float) else str(value), "measured"))
-    lines = "".join(
-        f'<tr><td class="case">{escape(key)}</td><td>{escape(value)}</td>'
-        f'<td class="muted">{escape(reason)}</td></tr>'
-        for key, value, reason in rows
+        shape = seen["median_shape"]
+        yield "median size", f"{times(shape[:2])} pixels" if flat else f"{times(shape)} voxels"
+    if "median_spacing_mm" in seen and not flat:
+        yield "median spacing", f"{times(seen['median_spacing_mm'])} mm"
+    if not flat:
+        turned = (f"{name} ({n} cases)" for name, n in seen.get("orientations", {}).items())
+        yield "orientation", ", ".join(turned)
+    names = {label.value: label.name for label in spec.labels}
+    volumes = zip(seen.get("label_values", ()), seen.get("label_volumes_mm3", ()), strict=False)
+    told = (
+        f"{names.get(value, value)}: {f'{mm3:,.0f} pixels' if flat else f'{mm3 / 1000:.3g} ml'}"
+        for value, mm3 in volumes
     )
-    return (
-        '<table class="findings"><thead><tr><th>Number</th><th>Value</th><th>Reason</th></tr>'
-        f"</thead><tbody>{lines}</tbody></table>"
-    )
+    yield "median areas" if flat else "median volumes", ", ".join(told)
 
 
-def _curves(run: RunReport, colours: Mapping[int, Colour]) -> str:
+def _curves(run: RunReport) -> str:
+    """Plots, and in words what has too few points for one."""
+    drawn = learning_curves(run)
     figures = []
-    for title, curves in learning_curves(run).items():
+    for title, curves in drawn.items():
         key = legend((c.colour, c.name) for c in curves) if len(curves) > 1 else ""
         figures.append(
             f"<figure>{curves_svg(curves, what=title)}<figcaption><b>{escape(title)}</b>{key}"
             "</figcaption></figure>"
         )
-    return f'<div class="grid">{"".join(figures)}</div>' if figures else ""
+    grid = f'<div class="grid">{"".join(figures)}</div>' if figures else ""
+    told = "".join(
+        f'<p class="muted">{escape(f"{title}, {curve.name}: {_in_words(curve)}")}</p>'
+        for title, curves in _lines(run).items()
+        if title not in drawn and title in ("loss", _WATCHED)
+        for curve in curves
+    )
+    return grid + told
+
+
+def _in_words(curve: Curve) -> str:
+    return ", ".join(f"{value:.3g} after {step:,.0f} steps" for step, value in curve.points)
 
 
 def _points(fold: FoldReport, key: str) -> list[tuple[float, float]]:
@@ -246,13 +239,11 @@ def _points(fold: FoldReport, key: str) -> list[tuple[float, float]]:
 
 
 def _attention(found: Mapping[str, Any] | None) -> str:
-    """A row a gate: its verdict in words, then whatever figures it has."""
+    """A row a gate: its verdict in words and its main figures."""
     gates = [gate for gate in (found or {}).get("gates", []) if isinstance(gate, Mapping)]
-    words = [key for key in ("gate", "verdict") if any(key in gate for gate in gates)]
-    others = dict.fromkeys(key for gate in gates for key, value in gate.items() if _short(value))
-    keys = [*words, *(key for key in others if key not in words)]
+    keys = [key for key in _FIGURES if any(key in gate for gate in gates)]
     rows = [[_figure(gate.get(key, "")) for key in keys] for gate in gates]
-    return table([key.replace("_", " ") for key in keys], rows, numbers=False)
+    return table([_FIGURES[key] for key in keys], rows, numbers=False)
 
 
 def _figure(value: Any) -> str:
@@ -284,21 +275,5 @@ def _models(run: RunReport) -> str:
     return table(("", *told), rows, numbers=False)
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, "none" if value is None else _told(value)
-
-
-def _short(value: Any) -> bool:
-    return isinstance(value, str | int | float)
-
-
 def _told(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _times(numbers: Sequence[float]) -> str:
-    return "×".join(f"{each:g}" for each in numbers)

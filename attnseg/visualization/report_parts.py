@@ -22,6 +22,8 @@ Scores = Mapping[str, Any]
 
 WORST = 8  # cases with a picture
 _PLAIN = {"dice", "predicted_voxels", "reference_voxels", "predicted_ml", "reference_ml"}
+_DIFFER = "Of volumes, the slice where prediction and reference differ most, cut to the labels."
+_MOST = "Of volumes, the slice with the most labels, cut to them."
 _STATISTICS = ("mean", "95 % interval", "sd", "median", "min", "cases")
 
 
@@ -84,7 +86,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
         [f'<span class="muted">{escape(name)}</span>', escape(text)] for name, text in pairs if text
     ]
     lines = "".join(f"<tr><td>{name}</td><td>{text}</td></tr>" for name, text in rows)
-    return f"<table><tbody>{lines}</tbody></table>" if rows else ""
+    return f'<table class="facts"><tbody>{lines}</tbody></table>' if rows else ""
 
 
 def label_table(scores: Scores, colours: Mapping[int, Colour]) -> str:
@@ -170,13 +172,16 @@ def shots_grid(
     slices = [part for shot in shots for part in (shot.predicted, shot.reference) if part]
     used = sorted({value for part in slices for value in labels_in(part)} & colours.keys())
     key = legend((colours[value], names.get(value, f"label {value}")) for value in used)
-    kind = "grid pairs" if any(shot.reference for shot in shots) else "grid small"
+    pairs = any(shot.reference for shot in shots)
+    kind, which = ("grid pairs", _DIFFER) if pairs else ("grid small", _MOST)
     figures = "".join(_figure(shot, colours) for shot in shots)
-    return f'{key}<div class="{kind}">{figures}</div>'
+    return f'<p class="muted">{which}</p>{key}<div class="{kind}">{figures}</div>'
 
 
 def _figure(shot: Shot, colours: Mapping[int, Colour]) -> str:
     plane = f"{shot.predicted.plane} slice" if shot.predicted.plane else "picture"
+    unit = "mm" if shot.predicted.plane else "px"
+    size = f"{shot.predicted.size_mm[1]:.0f} {unit} wide"
     seen = f"{plane} of {shot.name}"
     if shot.reference is None:
         picture = image_html(shot.predicted, colours, seen=f"{seen}, predicted", height=10)
@@ -188,7 +193,8 @@ def _figure(shot: Shot, colours: Mapping[int, Colour]) -> str:
             f"<div>{image_html(shot.reference, colours, seen=f'{seen}, reference')}"
             '<span class="muted">reference</span></div></div>'
         )
-    caption = f'<br><span class="muted">{escape(shot.caption)}</span>' if shot.caption else ""
+    told = "<br>".join(escape(line) for line in (shot.caption, size) if line)
+    caption = f'<br><span class="muted">{told}</span>'
     return f"<figure>{picture}<figcaption><b>{escape(shot.name)}</b>{caption}</figcaption></figure>"
 
 

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from attnseg.errors import DataError
-from attnseg.visualization.curves import Curve
+from attnseg.visualization.curves import Curve, round_ticks, tick_texts
 from attnseg.visualization.figures import (
     DPI,
     LINE_HEIGHT,
@@ -125,7 +125,7 @@ def learning_curves_figure(plots: Mapping[str, Sequence[Curve]], *, title: str =
     """
     shown = {name: curves for name, curves in plots.items() if any(c.points for c in curves)}
     if not shown:
-        raise DataError("learning curves need an epoch; none was finished yet")
+        raise DataError("learning curves need three epochs; fewer are finished yet")
     names = list(dict.fromkeys(curve.name for curves in shown.values() for curve in curves))
     colour_of = {curve.name: curve.colour for curves in shown.values() for curve in curves}
     top = MARGIN + (TITLE_HEIGHT if title else 0) + LINE_HEIGHT
@@ -139,13 +139,18 @@ def learning_curves_figure(plots: Mapping[str, Sequence[Curve]], *, title: str =
         x = left + number * (width + gap)
         box = (x / WIDTH, 50 / height, width / WIDTH, _PLOT_HEIGHT / height)
         axes = figure.add_axes(box, facecolor="none")
-        write(page, x, top - LINE_HEIGHT / 2, what, color=MUTED)
+        values = [value for curve in curves for _, value in curve.points]
+        ticks = round_ticks(min(values), max(values))
+        texts, power = tick_texts(ticks)
+        told = f"{what} (× {power})" if power else what
+        write(page, x, top - LINE_HEIGHT / 2, told, color=MUTED)
         for curve in curves:
             if curve.points:
                 axes.plot(
                     *zip(*curve.points, strict=True), color=curve.colour, lw=1.4, marker="o", ms=3
                 )
         axes.tick_params(colors=MUTED, labelsize=_SMALL)
+        axes.set_yticks(ticks, texts)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.grid(color=MUTED, alpha=0.25, lw=0.6)
         axes.spines[:].set_visible(False)

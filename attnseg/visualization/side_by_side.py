@@ -7,7 +7,7 @@ import numpy as np
 
 from attnseg.images import Image
 from attnseg.visualization.palette import Colour
-from attnseg.visualization.slices import crop, display_planes, labelled_region, window_of
+from attnseg.visualization.slices import SURROUNDINGS, display_planes, labelled_region, window_of
 from attnseg.visualization.thumbnails import lay_over, png_uri
 
 _PIXELS = 320  # of the longer side, about
@@ -57,27 +57,25 @@ def side_by_side(reference: Image, a: Image, b: Image, scan: Image | None) -> Si
     if scan is not None and not scan.geometry.matches(reference.geometry):
         scan = None
     drawn, ours, theirs = reference.array[0], a.array[0], b.array[0]
-    window = (0.0, 1.0) if scan is None else window_of(scan.array[0])
-    region = labelled_region(
-        (drawn != 0) | (ours != 0) | (theirs != 0), reference.geometry.spacing_mm
-    )
-    frame = crop(reference, region)
-    differ = (ours != theirs)[region]
-    err = (ours != drawn)[region]
-    seen = next((each for each in (differ, err) if each.any()), drawn[region] != 0)
-    plane = display_planes(frame, seen)[0]
-    low, high = window
-    grey = np.zeros(plane.cut(differ).shape)
+    labelled = (drawn != 0) | (ours != 0) | (theirs != 0)
+    differ, err = ours != theirs, ours != drawn
+    chosen = next((each for each in (differ, err) if each.any()), labelled)
+    plane = display_planes(reference, chosen)[0]
+    seen = labelled_region(plane.cut(labelled), plane.spacing_mm, least=SURROUNDINGS)
+    parts = [plane.cut(each)[seen].copy() for each in (drawn, ours, theirs)]
+    (rows, columns), (high_mm, wide_mm) = parts[0].shape, plane.spacing_mm
+    grey = np.zeros((rows, columns))
     if scan is not None:
-        section = plane.cut(scan.array[0][region]).astype(float)
+        low, high = window_of(scan.array[0])
+        section = plane.cut(scan.array[0])[seen].astype(float)
         section = np.nan_to_num(section, nan=low, posinf=high, neginf=low)
         grey = np.clip((section - low) / (high - low), 0, 1)
     return SideBySide(
         grey,
-        reference=plane.cut(drawn[region]).copy(),
-        a=plane.cut(ours[region]).copy(),
-        b=plane.cut(theirs[region]).copy(),
-        size_mm=plane.size_mm(differ),
+        reference=parts[0],
+        a=parts[1],
+        b=parts[2],
+        size_mm=(rows * high_mm, columns * wide_mm),
         plane=plane.name,
         scan=scan is not None,
     )

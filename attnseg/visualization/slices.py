@@ -6,6 +6,7 @@ display axis therefore runs from the positive to the negative end of its RAS+ wo
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +20,8 @@ _LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))  # positive end, negative end
 _CT_BELOW = -500.0  # only CT (in HU) holds values like this: air
 _CT_WINDOW = (-160.0, 240.0)  # the usual soft-tissue window, in HU
 _MAX_SAMPLES = 1_000_000
+
+SURROUNDINGS = 12  # voxels around the labels of a slice at least, so that one knows where one is
 
 
 @dataclass(frozen=True)
@@ -81,33 +84,34 @@ def display_planes(image: Image, labels: np.ndarray) -> tuple[Plane, ...]:
 
 
 def labelled_region(
-    labels: np.ndarray, spacing_mm: tuple[float, float, float]
-) -> tuple[slice, slice, slice]:
-    """The part of the grid worth looking at: the labels and a margin around them.
+    labels: np.ndarray, spacing_mm: Sequence[float], *, least: int = 0
+) -> tuple[slice, ...]:
+    """The part of a volume or of a slice worth looking at: the labels and a margin around them.
 
     The margin is a third of the longest side of the labelled box, in mm the same on every side, so
     that small structures are seen in their surroundings. Without labels it is the whole grid.
 
     Args:
-        labels: `[I, J, K]`.
-        spacing_mm: along I, J, K.
+        labels: `[I, J, K]`, or `[rows, columns]`.
+        spacing_mm: along each axis.
+        least: voxels of the smallest margin.
     """
     bounds = []
-    for axis in range(3):
+    for axis in range(labels.ndim):
         found = np.flatnonzero(_labelled_area(labels, axis))
         if len(found) == 0:
-            return slice(None), slice(None), slice(None)
+            return (slice(None),) * labels.ndim
         bounds.append((int(found[0]), int(found[-1]) + 1))
     sides = [(stop - start) * mm for (start, stop), mm in zip(bounds, spacing_mm, strict=True)]
-    margin_mm = max(sides) / 3
-    i, j, k = (
-        slice(max(0, start - math.ceil(margin_mm / mm)), stop + math.ceil(margin_mm / mm))
-        for (start, stop), mm in zip(bounds, spacing_mm, strict=True)
+    margin_mm = max(max(sides) / 3, least * min(spacing_mm))
+    margins = [math.ceil(margin_mm / mm) for mm in spacing_mm]
+    return tuple(
+        slice(max(0, start - margin), stop + margin)
+        for (start, stop), margin in zip(bounds, margins, strict=True)
     )
-    return i, j, k
 
 
-def crop(image: Image, region: tuple[slice, slice, slice]) -> Image:
+def crop(image: Image, region: tuple[slice, ...]) -> Image:
     """The part of the image inside `region`, at its own place in the world."""
     array = image.array[(slice(None), *region)]
     start = [part.indices(n)[0] for part, n in zip(region, image.geometry.shape, strict=True)]
@@ -162,5 +166,5 @@ def _plane(
 
 def _labelled_area(labels: np.ndarray, axis: int) -> np.ndarray:
     """Labelled voxels in each slice along `axis`."""
-    others = tuple(n for n in range(3) if n != axis)
+    others = tuple(n for n in range(labels.ndim) if n != axis)
     return np.count_nonzero(labels, axis=others)

@@ -10,15 +10,15 @@ import numpy as np
 from attnseg.images import Geometry, Image, smallest_integer_type
 from attnseg.visualization.palette import Colour, rgb_of
 from attnseg.visualization.slices import (
+    SURROUNDINGS,
     Plane,
-    crop,
     display_planes,
     labelled_region,
     window_of,
 )
 
 _MAX_PIXELS = 192
-_OPACITY = 0.45
+_OPACITY = 0.6  # blue stays blue on bone
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,37 +55,28 @@ def thumbnail_of(image: Image, labels: Image | None) -> Thumbnail:
     else:
         plane = _through(labels, image)
         values = _sampled(labels, plane, image.geometry)
-    section = plane.cut(array)
-    low, high = window_of(array)
-    step = -(-max(section.shape) // _MAX_PIXELS)
-    section, values = section[::step, ::step], values[::step, ::step]
-    grey = np.clip((np.nan_to_num(section, posinf=high, neginf=low) - low) / (high - low), 0, 1)
-    kind = smallest_integer_type(tuple(int(value) for value in np.unique(values)))
-    return Thumbnail(
-        (255 * grey).astype(np.uint8), values.astype(kind), plane.size_mm(array), plane.name
-    )
+    return _thumbnail(plane, plane.cut(array), values, window_of(array))
 
 
 def same_slice(image: Image, masks: Sequence[Image]) -> list[Thumbnail]:
-    """One slice of the labelled region, once with each mask: the one with the most of any label.
+    """One slice, cut to its labels and their surroundings, once with each mask.
+
+    It is the axial slice where the masks differ most; of a single mask, or of equal ones, the one
+    with the most labels.
 
     Args:
         image: `[C, I, J, K]`; the first channel is shown.
         masks: at least one, all on the image's grid, of values from 0.
     """
-    # One number a combination of labels: what finds the slice and cuts it does so for all masks.
-    bases = [int(mask.array.max()) + 1 for mask in masks]
-    mixed = np.zeros(image.geometry.shape, np.int64)
-    for mask, base in zip(masks, bases, strict=True):
-        mixed = mixed * base + mask.array[0]
-    region = labelled_region(mixed, image.geometry.spacing_mm)
-    both = Image(mixed[None], image.geometry)
-    seen = thumbnail_of(crop(image, region), crop(both, region))
-    pictures, left = [], seen.labels.astype(np.int64)
-    for base in reversed(bases):
-        left, labels = np.divmod(left, base)
-        pictures.append(replace(seen, labels=labels))
-    return pictures[::-1]
+    first = masks[0].array[0]
+    labelled, differ = first != 0, np.zeros(first.shape, bool)
+    for mask in masks[1:]:
+        labelled |= mask.array[0] != 0
+        differ |= mask.array[0] != first
+    plane = display_planes(image, differ if differ.any() else labelled)[0]
+    seen = labelled_region(plane.cut(labelled), plane.spacing_mm, least=SURROUNDINGS)
+    section, window = plane.cut(image.array[0])[seen], window_of(image.array[0])
+    return [_thumbnail(plane, section, plane.cut(mask.array[0])[seen], window) for mask in masks]
 
 
 def labels_in(thumbnail: Thumbnail) -> list[int]:
@@ -138,6 +129,20 @@ def image_html(
         f'style="aspect-ratio: {wide:.4g} / {high:.4g}; '
         f'width: min(100%, {height * wide / high:.4g}rem)">'
     )
+
+
+def _thumbnail(
+    plane: Plane, section: np.ndarray, values: np.ndarray, window: tuple[float, float]
+) -> Thumbnail:
+    """What a plane shows, or a part of it, made small."""
+    (rows, columns), (high_mm, wide_mm) = section.shape, plane.spacing_mm
+    step = -(-max(section.shape) // _MAX_PIXELS)
+    section, values = section[::step, ::step], values[::step, ::step]
+    low, high = window
+    grey = np.clip((np.nan_to_num(section, posinf=high, neginf=low) - low) / (high - low), 0, 1)
+    kind = smallest_integer_type(tuple(int(value) for value in np.unique(values)))
+    size_mm = (rows * high_mm, columns * wide_mm)
+    return Thumbnail((255 * grey).astype(np.uint8), values.astype(kind), size_mm, plane.name)
 
 
 def _planes(image: Image, labels: np.ndarray) -> Plane:
