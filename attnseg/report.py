@@ -23,7 +23,7 @@ from attnseg.training import Run
 from attnseg.training.plan import load_plan
 from attnseg.visualization.prediction_page import PredictionReport, prediction_page
 from attnseg.visualization.report_page import FoldReport, RunReport, learning_curves, run_page
-from attnseg.visualization.report_parts import Scores, Shot, case_caption, worst_cases
+from attnseg.visualization.report_parts import Scores, Shot, case_caption, mean_caption, worst_cases
 from attnseg.visualization.thumbnails import same_slice
 
 _PAGE = "report.html"
@@ -167,7 +167,7 @@ def _of_prediction(
     shots = []
     for line in made[: _MAX_TILES if with_tiles else _MAX_MASKS]:
         case = cases.get(line["name"])
-        caption = case_caption(case, names) if case else ""
+        caption = mean_caption(case) if case else ""
         shots.append(_shot(line["name"], folder / line["mask"], None, scans, (), caption=caption))
     drawn = [shot for shot in shots if shot is not None]
     worst = [

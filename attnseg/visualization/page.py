@@ -58,7 +58,8 @@ svg .axis { stroke: var(--line); } svg .median { stroke: var(--text); stroke-das
 .facts td:first-child { width: 12rem; min-width: 6.5rem; overflow-wrap: break-word; }
 summary { cursor: pointer; color: var(--muted); margin: 0 0 .75rem; }
 footer { margin-top: 3rem; font-size: .85rem; }
-@media print { figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+@media print { html, body { font-size: 12px; } figure, tr { break-inside: avoid; }
+  h2 { break-after: avoid; }
   details::details-content { content-visibility: visible; block-size: auto; }
   .key { print-color-adjust: exact; } .scroll { overflow: visible; }
   main { max-width: none; padding: 0; } }

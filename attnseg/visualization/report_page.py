@@ -24,7 +24,7 @@ from attnseg.visualization.report_parts import (
 )
 from attnseg.visualization.settings_table import is_flat, plan_table, times, training_table
 
-_FEWEST = 3  # points that make a curve
+_FEWEST = 3  # validations that make a curve of Dice
 _WATCHED = "Dice of the watched cases"
 _FIGURES = {
     "gate": "gate",
@@ -126,13 +126,13 @@ def _worst(run: RunReport, colours: Mapping[int, Colour]) -> str:
 def learning_curves(run: RunReport) -> dict[str, list[Curve]]:
     """Quantity → its lines: one a fold; of a single fold also the Dice of each label.
 
-    Two points are no curve: a quantity is left out where no line has three.
+    Validations are rare, and two are no curve: Dice is left out before the third.
     """
-    return {
-        title: curves
-        for title, curves in _lines(run).items()
-        if max(len(curve.points) for curve in curves) >= _FEWEST
-    }
+    return {title: curves for title, curves in _lines(run).items() if not _too_few(title, curves)}
+
+
+def _too_few(title: str, curves: Sequence[Curve]) -> bool:
+    return title.startswith(_WATCHED) and max(len(each.points) for each in curves) < _FEWEST
 
 
 def _lines(run: RunReport) -> dict[str, list[Curve]]:
@@ -207,21 +207,20 @@ def _data(run: RunReport) -> Iterator[tuple[str, str]]:
 
 
 def _curves(run: RunReport) -> str:
-    """Plots, and in words what has too few points for one."""
-    drawn = learning_curves(run)
+    """Plots; a Dice of too few points for one in words."""
     figures = []
-    for title, curves in drawn.items():
+    for title, curves in learning_curves(run).items():
         key = legend((c.colour, c.name) for c in curves) if len(curves) > 1 else ""
         figures.append(
             f"<figure>{curves_svg(curves, what=title)}<figcaption><b>{escape(title)}</b>{key}"
             "</figcaption></figure>"
         )
     grid = f'<div class="grid">{"".join(figures)}</div>' if figures else ""
+    watched = _lines(run).get(_WATCHED, [])
+    few = watched if watched and _too_few(_WATCHED, watched) else []
     told = "".join(
-        f'<p class="muted">{escape(f"{title}, {curve.name}: {_in_words(curve)}")}</p>'
-        for title, curves in _lines(run).items()
-        if title not in drawn and title in ("loss", _WATCHED)
-        for curve in curves
+        f'<p class="muted">{escape(f"{_WATCHED}, {curve.name}: {_in_words(curve)}")}</p>'
+        for curve in few
     )
     return grid + told
 

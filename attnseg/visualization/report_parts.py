@@ -153,13 +153,18 @@ def worst_cases(scores: Iterable[Scores], most: int = WORST) -> list[dict[str, A
     return sorted(found, key=lambda case: case["mean_dice"])[:most]
 
 
+def mean_caption(case: Mapping[str, Any]) -> str:
+    """Mean Dice of a case."""
+    return f"Dice {number(case.get('mean_dice'), 3)}"
+
+
 def case_caption(case: Mapping[str, Any], names: Mapping[int, str]) -> str:
     """Mean Dice of a case and that of each label."""
     each = [
         f"{names.get(int(value), value)} {number(score.get('dice'), 3)}"
         for value, score in case.get("labels", {}).items()
     ]
-    told = f"Dice {number(case.get('mean_dice'), 3)}"
+    told = mean_caption(case)
     return f"{told} ({', '.join(each)})" if len(each) > 1 else told
 
 

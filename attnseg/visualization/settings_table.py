@@ -132,10 +132,8 @@ def _training(how: TrainingConfig) -> Iterator[tuple[str, str]]:
         f"norm of {how.gradient_clip:g}",
     )
     fall = "a cosine" if how.schedule == "cosine" else "a polynomial"
-    yield (
-        "learning rate",
-        f"{how.learning_rate:g}, reached after {_percent(how.warmup)} of the run, then down by {fall}",
-    )
+    rise = f"{how.learning_rate:g}, reached after {_percent(how.warmup)} of the run"
+    yield "learning rate", f"{rise}, then down by {fall}"
     yield "patches", f"{_percent(how.foreground_fraction)} of them centred on a label"
     yield "augmentation", _augmentation(how.augmentation)
     yield "weights kept", f"averaged over steps, by {how.ema_decay:g} a step"
@@ -152,10 +150,11 @@ def _training(how: TrainingConfig) -> Iterator[tuple[str, str]]:
 def _augmentation(how: AugmentationConfig) -> str:
     elastic = how.elastic_probability
     deformed = f"; deformed in {_percent(elastic)} of patches" if elastic else ""
+    turned = f"turned by up to {how.rotation_degrees:g}° and scaled by up to {_percent(how.scale)}"
+    changed = "noise, blur, brightness, contrast, gamma and low resolution"
     return (
-        f"turned by up to {how.rotation_degrees:g}° and scaled by up to {_percent(how.scale)} in "
-        f"{_percent(how.spatial_probability)} of patches{deformed}; noise, blur, brightness, contrast, "
-        f"gamma and low resolution in {_percent(how.intensity_probability)} each; {_MIRRORS[how.mirror]}"
+        f"{turned} in {_percent(how.spatial_probability)} of patches{deformed}; {changed} in "
+        f"{_percent(how.intensity_probability)} each; {_MIRRORS[how.mirror]}"
     )
 
 

@@ -125,7 +125,7 @@ def learning_curves_figure(plots: Mapping[str, Sequence[Curve]], *, title: str =
     """
     shown = {name: curves for name, curves in plots.items() if any(c.points for c in curves)}
     if not shown:
-        raise DataError("learning curves need three epochs; fewer are finished yet")
+        raise DataError("learning curves need an epoch; none was finished yet")
     names = list(dict.fromkeys(curve.name for curves in shown.values() for curve in curves))
     colour_of = {curve.name: curve.colour for curves in shown.values() for curve in curves}
     top = MARGIN + (TITLE_HEIGHT if title else 0) + LINE_HEIGHT

@@ -18,7 +18,7 @@ from attnseg.visualization.slices import (
 )
 
 _MAX_PIXELS = 192
-_OPACITY = 0.6  # blue stays blue on bone
+_OPACITY = 0.7  # blue stays blue on bone
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import escape
 
 import numpy as np
 import PIL.Image
@@ -22,7 +23,8 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     data = folder / "data"
     make_phantoms(data, num_train=5, num_test=2, shape=(40, 36, 28))
-    settings = {"data.root": str(data), "training.epochs": 2, "training.steps_per_epoch": 3}
+    settings = {"data.root": str(data), "training.epochs": 3, "training.steps_per_epoch": 3}
+    settings["training.validation_every_epochs"] = 1
     train(load_config(None, settings), folder / "run", fold="0")
     gates = [{"gate": "1", "verdict": "Gate 1 follows <nothing>.", "mean": 0.25}]
     (folder / "run" / "fold0" / "attention.json").write_text(json.dumps({"gates": gates}))
@@ -52,16 +54,33 @@ def test_a_run_as_a_page(place):
         assert label["name"] in page
         assert f"{label['mean']:.4f}" in page
     for reason in plan["reasons"].values():
-        assert reason.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in page or (
-            "'" in reason or '"' in reason
-        )
+        # "3d: the scans are volumes" stands beside the number that it begins with.
+        assert escape(reason.rpartition(": ")[2]) in page
     assert "Gate 1 follows &lt;nothing&gt;." in page
-    assert page.count("<polyline") >= 3
+    assert page.count("<polyline") == 2 + 1 + len(scores["labels"])
+    assert "learning_rate" not in page.partition("<details>")[0]
     assert not fetched(page)
     with PIL.Image.open(sheet) as picture:
         assert picture.width == 1100
         assert np.asarray(picture.convert("RGB")).std() > 5
     assert curves.read_text().lstrip().startswith("<?xml")
+
+
+@pytest.mark.slow
+def test_dice_of_two_validations_is_told_in_words(place):
+    metrics = place / "run" / "fold0" / "metrics.jsonl"
+    whole = metrics.read_text()
+    lines = [json.loads(line) for line in whole.splitlines()]
+    lines[0].pop("dice")
+    lines[1]["dice"], lines[2]["dice"] = 0.5, 0.625
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    try:
+        assert report(place / "run", "-o", place / "two.html").exit_code == 0
+    finally:
+        metrics.write_text(whole)
+    page = (place / "two.html").read_text()
+    assert "Dice of the watched cases, fold 0: 0.5 after 6 steps, 0.625 after 9 steps" in page
+    assert "<b>Dice of the watched cases</b>" not in page
 
 
 @pytest.mark.slow

@@ -154,7 +154,7 @@ def test_the_picture_of_a_label_is_blended_with_its_colour():
     grey = np.repeat(thumbnail.grey[..., None] / 255, 3, axis=2)
     inside = thumbnail.labels == 3
     np.testing.assert_allclose(pixels[~inside], grey[~inside], atol=0.01)
-    expected = 0.4 * grey[inside] + 0.6 * np.array([1.0, 0.5, 0.0])
+    expected = 0.3 * grey[inside] + 0.7 * np.array([1.0, 0.5, 0.0])
     np.testing.assert_allclose(pixels[inside], expected, atol=0.01)
 
 

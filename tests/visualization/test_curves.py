@@ -5,7 +5,14 @@ import re
 import numpy as np
 import pytest
 
-from attnseg.visualization.curves import Box, Curve, box_plots_svg, curves_svg, round_ticks
+from attnseg.visualization.curves import (
+    Box,
+    Curve,
+    box_plots_svg,
+    curves_svg,
+    round_ticks,
+    tick_texts,
+)
 
 
 def test_a_line_has_all_its_points_in_order():
@@ -44,3 +51,25 @@ def test_whiskers_leave_far_cases_out():
 )
 def test_ticks_are_round_and_cover(low, high, expected):
     assert round_ticks(low, high) == expected
+
+
+@pytest.mark.parametrize(
+    ("ticks", "texts", "power"),
+    [
+        ([0.0, 0.0005, 0.001], ["0.0", "0.5", "1.0"], "10⁻³"),
+        ([0.0, 1e-5, 2e-5], ["0", "10", "20"], "10⁻⁶"),
+        ([-1.0, 0.0, 1.0], ["−1", "0", "1"], ""),
+        ([0.0, 0.25, 0.5], ["0.00", "0.25", "0.50"], ""),
+        ([0.0, 20000.0, 40000.0], ["0", "20", "40"], "10³"),
+    ],
+)
+def test_ticks_are_written_with_equal_digits(ticks, texts, power):
+    assert tick_texts(ticks) == (texts, power)
+
+
+def test_a_power_of_ten_stands_above_its_plot():
+    svg = curves_svg([Curve("fold 0", "#e69f00", [(0, 0.0), (50, 0.002)])], what="learning rate")
+    (points,) = re.findall(r'polyline points="([^"]+)"', svg)
+    assert points == "44.0,152.0 310.0,24.0"
+    assert '<text x="44" y="14">× 10⁻³</text>' in svg
+    assert ">2.0</text>" in svg

@@ -97,6 +97,14 @@ def test_region_is_the_labels_with_an_equal_margin_in_mm() -> None:
     assert labelled_region(np.zeros_like(labels), SPACING_MM) == everything
 
 
+def test_region_of_a_slice_keeps_its_surroundings() -> None:
+    labels = np.zeros((40, 50), dtype=np.uint8)
+    labels[20:22, 30:33] = 1
+    assert labelled_region(labels, (1.0, 1.0)) == (slice(19, 23), slice(29, 34))
+    # Four voxels of the finer axis, 2 mm, are one of the coarser.
+    assert labelled_region(labels, (2.0, 0.5), least=4) == (slice(19, 23), slice(26, 37))
+
+
 def test_cropped_voxels_stay_where_they_are() -> None:
     ras = np.arange(6 * 7 * 8).reshape(6, 7, 8)
     image = oriented(ras, (2, 0, 1), (-1, 1, -1))
