@@ -1,15 +1,18 @@
-"""`attnseg demo`: phantoms → train → predict → evaluate → look, in minutes and offline."""
+"""`attnseg demo`: phantoms → train → predict → evaluate → judge → look, in minutes and offline."""
 
+import shutil
 import time
 from pathlib import Path
 
 from rich.console import Console
 
+from attnseg.attention import JSON, PAGE, attend
 from attnseg.config import load_config
 from attnseg.datasets import make_phantoms
 from attnseg.errors import RunError
 from attnseg.evaluation import Evaluation, evaluate, print_table
 from attnseg.inference import Predictor, predict
+from attnseg.report import report
 from attnseg.training import Run, train
 from attnseg.visualization import overlay_figure, save_figure
 
@@ -20,7 +23,7 @@ def run_demo(output: Path, *, minutes: float = 3.0, overwrite: bool = False) -> 
     """Do everything once on generated data, and say where it lies and what to type next.
 
     Args:
-        output: folder for data, run, masks and picture.
+        output: folder for data, run, masks, pages and pictures.
         minutes: of training.
         overwrite: use a folder that has a demo already.
 
@@ -36,30 +39,38 @@ def run_demo(output: Path, *, minutes: float = 3.0, overwrite: bool = False) -> 
     begin = time.perf_counter()
     data, run_folder, masks = output / "phantoms", output / "run", output / "predictions"
     console.print(
-        f"1/5 making {_TRAIN_CASES} + {_TEST_CASES} phantoms of an abdomen in CT → {data}/"
+        f"1/6 making {_TRAIN_CASES} + {_TEST_CASES} phantoms of an abdomen in CT → {data}/"
     )
     make_phantoms(data, num_train=_TRAIN_CASES, num_test=_TEST_CASES)
-    console.print(f"2/5 training for {minutes:g} min → {run_folder}/")
+    console.print(f"2/6 training for {minutes:g} min → {run_folder}/")
     config = load_config(None, {"data.root": str(data), "training.max_minutes": minutes})
     train(config, run_folder, fold="0", overwrite=overwrite)
     model = Run(run_folder, "0").model
-    console.print(f"3/5 predicting the {_TEST_CASES} phantoms kept apart → {masks}/")
+    console.print(f"3/6 predicting the {_TEST_CASES} phantoms kept apart → {masks}/")
     outcomes = predict([data / "imagesTs"], masks, model=model, overwrite=True)
-    console.print("4/5 evaluating")
+    console.print("4/6 evaluating")
     scores = evaluate(masks, data / "labelsTs")
     scores.save_json(output / "scores.json")
     print_table(scores, console)
-    picture = output / "overlay.png"
-    console.print(f"5/5 drawing {picture}")
-    file = outcomes[0].mask
-    _draw(model, data / "imagesTs" / file, data / "labelsTs" / file, picture)
+    attention = output / "attention"
+    console.print(f"5/6 judging the gates on the first of them → {attention}/")
+    first = outcomes[0].mask
+    scan, reference = data / "imagesTs" / first, data / "labelsTs" / first
+    attend([scan], attention, model=model, reference=reference, replaced_scans=1)
+    shutil.copy(attention / JSON, model.parent / JSON)  # the report of the run tells it
+    picture, sheet, curves = output / "overlay.png", output / "sheet.png", output / "curves.png"
+    console.print("6/6 pages and pictures")
+    _draw(model, scan, reference, picture)
+    run_page = report(run_folder, curves=curves)
+    masks_page = report(masks, reference=data / "labelsTs", images=data / "imagesTs", sheet=sheet)
     seconds = time.perf_counter() - begin
     console.print(
         f"\nDone in {seconds / 60:.1f} min: mean Dice {scores.mean_dice:.3f} on unseen phantoms.\n"
-        f"  picture    {picture}\n"
-        f"  masks      {masks}/\n"
+        f"  picture    {picture}, all masks in {sheet}\n"
+        f"  masks      {masks}/, looked at in {masks_page}\n"
         f"  model      {model}\n"
-        f"  curves     tensorboard --logdir {run_folder}\n"
+        f"  run        {run_page}, learning curves in {curves}\n"
+        f"  attention  {attention / PAGE}\n"
         "Next, with scans of your own:\n"
         "  attnseg train DATA -o runs/mine\n"
         "  attnseg predict SCANS/"
