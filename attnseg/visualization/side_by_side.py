@@ -36,12 +36,13 @@ class SideBySide:
     scan: bool
 
     def caption(self) -> str:
-        """Which slice it is, and what is missing."""
+        """Which slice it is, how wide, and what is missing."""
         which = f"{self.plane} slice" if self.plane else "picture"
         if self.plane and (self.a != self.b).any():
             which += " where A and B differ most"
         elif self.plane and (self.a != self.reference).any():
             which += " where both err most"
+        which += f", {self.size_mm[1]:.0f} {'mm' if self.plane else 'px'} wide"
         return which if self.scan else f"{which}, scan not shown"
 
 

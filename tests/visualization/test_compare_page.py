@@ -69,11 +69,11 @@ def test_the_slice_is_where_the_methods_differ(comparison):
     scan = Image(np.random.default_rng(0).normal(0, 1, (1, *SHAPE)), reference.geometry)
     seen = side_by_side(reference, reference, image(changed), scan)
     assert seen.scan
-    assert seen.caption() == "axial slice where A and B differ most"
+    assert seen.caption() == "axial slice where A and B differ most, 20 mm wide"
     assert (seen.a != seen.b).sum() == 12
     assert (seen.a == seen.reference).all()
     same = side_by_side(reference, reference, reference, None)
-    assert same.caption() == "axial slice, scan not shown"
+    assert same.caption() == "axial slice, 20 mm wide, scan not shown"
 
 
 def test_a_scan_on_another_grid_is_left_out():
