@@ -23,7 +23,7 @@ Scores = Mapping[str, Any]
 WORST = 8  # cases with a picture
 _PLAIN = {"dice", "predicted_voxels", "reference_voxels", "predicted_ml", "reference_ml"}
 _DIFFER = "Of volumes, the slice where prediction and reference differ most, cut to the labels."
-_MOST = "Of volumes, the slice with the most labels, cut to them."
+_MOST = "Of volumes, the slice that shows most of all labels, cut to them."
 _STATISTICS = ("mean", "95 % interval", "sd", "median", "min", "cases")
 
 

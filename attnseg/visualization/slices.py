@@ -83,6 +83,27 @@ def display_planes(image: Image, labels: np.ndarray) -> tuple[Plane, ...]:
     return flat
 
 
+def fullest_slice(labels: np.ndarray, axis: int) -> int:
+    """The slice along `axis` that shows most of all labels, small ones as much as large ones.
+
+    Each label counts by its area in the slice, in that of its own largest slice. Without labels it
+    is the middle one.
+
+    Args:
+        labels: `[I, J, K]`, 0 is background.
+        axis: which of them.
+    """
+    areas: dict[int, np.ndarray] = {}
+    for index in range(labels.shape[axis]):
+        section = labels.take(index, axis=axis)
+        found = np.unique(section[section != 0], return_counts=True)
+        for value, count in zip(*(each.tolist() for each in found), strict=True):
+            areas.setdefault(value, np.zeros(labels.shape[axis]))[index] = count
+    if not areas:
+        return labels.shape[axis] // 2
+    return int(np.argmax(sum(area / area.max() for area in areas.values())))
+
+
 def labelled_region(
     labels: np.ndarray, spacing_mm: Sequence[float], *, least: int = 0
 ) -> tuple[slice, ...]:

@@ -13,6 +13,7 @@ from attnseg.visualization.slices import (
     SURROUNDINGS,
     Plane,
     display_planes,
+    fullest_slice,
     labelled_region,
     window_of,
 )
@@ -62,7 +63,7 @@ def same_slice(image: Image, masks: Sequence[Image]) -> list[Thumbnail]:
     """One slice, cut to its labels and their surroundings, once with each mask.
 
     It is the axial slice where the masks differ most; of a single mask, or of equal ones, the one
-    with the most labels.
+    that shows most of all labels.
 
     Args:
         image: `[C, I, J, K]`; the first channel is shown.
@@ -74,6 +75,8 @@ def same_slice(image: Image, masks: Sequence[Image]) -> list[Thumbnail]:
         labelled |= mask.array[0] != 0
         differ |= mask.array[0] != first
     plane = display_planes(image, differ if differ.any() else labelled)[0]
+    if not differ.any():
+        plane = replace(plane, index=fullest_slice(first, plane.across))
     seen = labelled_region(plane.cut(labelled), plane.spacing_mm, least=SURROUNDINGS)
     section, window = plane.cut(image.array[0])[seen], window_of(image.array[0])
     return [_thumbnail(plane, section, plane.cut(mask.array[0])[seen], window) for mask in masks]

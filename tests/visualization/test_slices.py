@@ -8,7 +8,7 @@ import pytest
 
 from attnseg.images import Geometry, Image
 from attnseg.visualization import Plane, display_planes, window_of
-from attnseg.visualization.slices import crop, labelled_region
+from attnseg.visualization.slices import crop, fullest_slice, labelled_region
 
 SPACING_MM = (0.5, 2.0, 3.0)  # along right, anterior, superior
 ORIENTATIONS = [
@@ -95,6 +95,17 @@ def test_region_is_the_labels_with_an_equal_margin_in_mm() -> None:
     assert labelled_region(labels, SPACING_MM) == (slice(32, 72), slice(18, 28), slice(0, 8))
     everything = (slice(None),) * 3
     assert labelled_region(np.zeros_like(labels), SPACING_MM) == everything
+
+
+def test_the_fullest_slice_weighs_small_labels_as_large_ones() -> None:
+    labels = np.zeros((5, 20, 20), dtype=np.int32)
+    labels[1, :20, :10] = 70000  # its largest slice: 200 voxels
+    labels[2, :15, :10] = 70000  # three quarters of that
+    labels[2, 16:18, 0] = 2  # two of a label of four
+    labels[4, 16:20, 0] = 2
+    assert fullest_slice(labels, 0) == 2  # 0.75 + 0.5 against 1 and 1
+    assert fullest_slice(np.zeros_like(labels), 0) == 2
+    assert fullest_slice(labels.transpose(1, 2, 0), 2) == 2
 
 
 def test_region_of_a_slice_keeps_its_surroundings() -> None:
