@@ -26,13 +26,7 @@ from attnseg.visualization.settings_table import is_flat, plan_table, times, tra
 
 _FEWEST = 3  # validations that make a curve of Dice
 _WATCHED = "Dice of the watched cases"
-_FIGURES = {
-    "gate": "gate",
-    "verdict": "verdict",
-    "mean": "mean α",
-    "sd": "sd of α",
-    "agreement": "windows agree",
-}
+_FIGURES = {"mean": "mean α", "sd": "sd over voxels", "agreement": "windows agree"}
 
 
 @dataclass(frozen=True)
@@ -238,18 +232,19 @@ def _points(fold: FoldReport, key: str) -> list[tuple[float, float]]:
 
 
 def _attention(found: Mapping[str, Any] | None) -> str:
-    """A row a gate: its verdict in words and its main figures."""
-    gates = [gate for gate in (found or {}).get("gates", []) if isinstance(gate, Mapping)]
-    keys = [key for key in _FIGURES if any(key in gate for gate in gates)]
-    rows = [[_figure(gate.get(key, "")) for key in keys] for gate in gates]
-    return table([_FIGURES[key] for key in keys], rows, numbers=False)
-
-
-def _figure(value: Any) -> str:
-    """A text as it is; a number with three digits, on one line."""
-    if isinstance(value, float):
-        return f'<span class="number">{value:.3g}</span>'
-    return escape(str(value))
+    """What each gate does in words, and its main figures."""
+    items = []
+    for gate in (found or {}).get("gates", []):
+        if not isinstance(gate, Mapping):
+            continue
+        verdict = gate.get("verdict") or f"Gate {gate.get('gate', '?')} was not judged."
+        figures = ", ".join(
+            f"{name} {number(gate[key], 3)}" for key, name in _FIGURES.items() if key in gate
+        )
+        items.append(
+            f'<li>{escape(str(verdict))}<br><span class="muted">{escape(figures)}</span></li>'
+        )
+    return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
 def _models(run: RunReport) -> str:
