@@ -147,10 +147,17 @@ def learning_curves_figure(plots: Mapping[str, Sequence[Curve]], *, title: str =
         for curve in curves:
             if curve.points:
                 axes.plot(
-                    *zip(*curve.points, strict=True), color=curve.colour, lw=1.4, marker="o", ms=3
+                    *zip(*curve.points, strict=True),
+                    color=curve.colour,
+                    lw=1.4,
+                    marker="o",
+                    ms=3,
+                    clip_on=False,
                 )
         axes.tick_params(colors=MUTED, labelsize=_SMALL)
         axes.set_yticks(ticks, texts)
+        axes.set_ylim(ticks[0], ticks[-1])
+        axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.grid(color=MUTED, alpha=0.25, lw=0.6)
         axes.spines[:].set_visible(False)
