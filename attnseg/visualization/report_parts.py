@@ -22,8 +22,8 @@ Scores = Mapping[str, Any]
 
 WORST = 8  # cases with a picture
 _PLAIN = {"dice", "predicted_voxels", "reference_voxels", "predicted_ml", "reference_ml"}
-_DIFFER = "Of volumes, the slice where prediction and reference differ most, cut to the labels."
-_MOST = "Of volumes, the slice that shows most of all labels, cut to them."
+_DIFFER = "The slice where prediction and reference differ most, cut to the labels."
+_MOST = "The slice that shows most of all labels, cut to them."
 _STATISTICS = ("mean", "95 % interval", "sd", "median", "min", "cases")
 
 
@@ -179,8 +179,9 @@ def shots_grid(
     key = legend((colours[value], names.get(value, f"label {value}")) for value in used)
     pairs = any(shot.reference for shot in shots)
     kind, which = ("grid pairs", _DIFFER) if pairs else ("grid small", _MOST)
+    told = f'<p class="muted">{which}</p>' if any(part.plane for part in slices) else ""
     figures = "".join(_figure(shot, colours) for shot in shots)
-    return f'<p class="muted">{which}</p>{key}<div class="{kind}">{figures}</div>'
+    return f'{told}{key}<div class="{kind}">{figures}</div>'
 
 
 def _figure(shot: Shot, colours: Mapping[int, Colour]) -> str:

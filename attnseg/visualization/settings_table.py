@@ -79,14 +79,17 @@ def _plan(spec: ModelSpec, plan: Mapping[str, Any]) -> Iterator[Row]:
         spacing = f"{times(how.spacing_mm)} mm along R, A, S"
         yield "voxel spacing", spacing, why.pop("spacing_mm", _CONFIGURED)
     why.pop("spacing_mm", None)
+    alike: dict[tuple[str, str], list[str]] = {}
     for name, each in zip(spec.channel_names, how.normalization, strict=True):
         reason = why.pop(f"normalization of {name}", _CONFIGURED)
-        yield f"intensities of {name}", _intensities(each), reason
+        alike.setdefault((_intensities(each), reason), []).append(name)
+    for (value, reason), channels in alike.items():
+        yield f"intensities of {', '.join(channels)}", value, reason
     yield "network", f"{net.spatial_dims}D, {_blocks(net)}", _reason(why.pop("dim", model))
     yield "levels", str(len(net.channels)), _reason(why.pop("levels", model))
-    channels = ", ".join(map(str, net.channels))
-    yield "feature channels", f"{channels}, finest level first", why.pop("channels", model)
-    yield "downsampling", _runs(net.strides), "voxels that become one from level to level"
+    features = ", ".join(map(str, net.channels))
+    yield "feature channels", f"{features}, finest level first", why.pop("channels", model)
+    yield "downsampling", _runs(net.strides), "what becomes one from level to level"
     yield "kernels", _runs(net.kernel_sizes), "3 along each axis, 1 along one that is much coarser"
     finest = ", the finest skip too" if net.gate_finest and net.gate != "none" else ""
     yield "attention gates", _GATES[net.gate] + finest, _CONFIGURED

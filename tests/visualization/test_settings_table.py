@@ -34,14 +34,14 @@ def pictures() -> ModelSpec:
     return ModelSpec(
         architecture=Architecture(
             spatial_dims=2,
-            in_channels=1,
+            in_channels=2,
             out_channels=2,
             channels=(16, 32),
             strides=((2, 2),),
             kernel_sizes=((3, 3), (3, 3)),
         ),
-        preprocessing=Preprocessing(spacing_mm=(1.0, 1.0, 1.0), normalization=(ZScore(),)),
-        channel_names=("grey",),
+        preprocessing=Preprocessing(spacing_mm=(1.0, 1.0, 1.0), normalization=(ZScore(), ZScore())),
+        channel_names=("red", "green"),
         labels=(Label(value=0, name="background"), Label(value=1, name="nucleus")),
         patch=(256, 192, 1),
         mirror_axes=(0, 1),
@@ -88,6 +88,7 @@ def test_a_plan_of_volumes_has_units_and_reasons() -> None:
 def test_a_plan_of_pictures_speaks_of_pixels() -> None:
     told = cells(plan_table(pictures(), {"reasons": {"spacing_mm": "median of 40 cases"}}))
     assert "voxel spacing" not in told
+    assert told["intensities of red, green"][0] == "mean 0 and deviation 1 in each scan"
     assert told["patch"][0] == "256 × 192 pixels"
     assert told["prediction may mirror"][0] == "left–right, up–down"
     assert "batch" not in told
