@@ -4,6 +4,7 @@ import json
 import re
 from html import escape
 
+import nibabel as nib
 import numpy as np
 import PIL.Image
 import pytest
@@ -14,6 +15,7 @@ from attnseg.config import load_config
 from attnseg.datasets import make_phantoms
 from attnseg.errors import RunError, UsageError
 from attnseg.inference import predict
+from attnseg.report import _shot
 from attnseg.training import train
 
 
@@ -125,3 +127,18 @@ def test_options_of_the_other_kind_are_refused(place):
     assert isinstance(done.exception, UsageError)
     done = report(place / "masks", "--curves", place / "x.png")
     assert isinstance(done.exception, UsageError)
+
+
+def test_where_nobody_drew_nothing_is_right_or_wrong(tmp_path):
+    predicted, drawn = np.ones((20, 20, 6), np.uint8), np.ones((20, 20, 6), np.uint8)
+    drawn[:, :, 3:] = 9  # to be ignored
+    drawn[:5, :, 1] = 0
+    for name, array in (("predicted", predicted), ("drawn", drawn)):
+        nib.save(nib.Nifti1Image(array, np.diag([1.0, 1, 2, 1])), tmp_path / f"{name}.nii.gz")
+    mask, reference = tmp_path / "predicted.nii.gz", tmp_path / "drawn.nii.gz"
+    shown = _shot("a", mask, reference, {}, (), caption="", ignored=9)
+    assert (shown.predicted.labels == 1).all()
+    assert (shown.reference.labels == 0).sum() == 5 * 20
+    assert (shown.reference.labels == 1).sum() == 15 * 20
+    seen = _shot("a", mask, reference, {}, (), caption="")
+    assert (seen.reference.labels == 9).all()
