@@ -16,7 +16,7 @@ from attnseg.evaluation.metrics import as_predicted
 from attnseg.files import write_text
 from attnseg.images import Image, Source, read_case, read_labels
 from attnseg.inference import find_scans
-from attnseg.inference.manifest import Manifest
+from attnseg.inference.manifest import Manifest, labels_of
 from attnseg.models import describe_model
 from attnseg.spec import Region
 from attnseg.training import Run
@@ -153,13 +153,16 @@ def _of_prediction(
 ) -> tuple[str, list[Shot], dict[int, str]]:
     scans = _scans(images, 0) if images is not None else {}
     scores: Scores | None = None
-    names: dict[int, str] = {}
+    named: dict[int, str] = {}
+    for line in lines:
+        named |= labels_of(line)
+    names = named
     regions: Sequence[Region] = ()
     ignored: int | None = None
     cases: dict[str, Mapping[str, Any]] = {}
     if reference is not None:
         scores = evaluate(folder, reference).to_json()
-        names = {label["value"]: label["name"] for label in scores["labels"]}
+        names = {label["value"]: label["name"] for label in scores["labels"]} | named
         scheme = find_label_scheme(reference)
         regions, ignored = scheme.regions, scheme.ignore
         cases = {case["name"]: case for case in scores["cases"]}

@@ -115,6 +115,19 @@ def test_a_prediction_as_a_page(place):
     assert not fetched(page)
 
 
+@pytest.mark.slow
+def test_masks_alone_are_named_by_their_manifest(place, tmp_path):
+    masks = place / "masks"
+    page = tmp_path / "page.html"
+    assert report(masks, "-o", page).exit_code == 0
+    line = json.loads((masks / "manifest.jsonl").read_text().splitlines()[0])
+    values = np.unique(nib.load(masks / line["mask"]).dataobj)
+    shown = [line["labels"][str(value)] for value in values if value]
+    assert shown, "or nothing is drawn"
+    assert all(name in page.read_text() for name in shown)
+    assert not re.search(r"label \d", page.read_text())
+
+
 def test_a_folder_of_neither_kind_is_refused(tmp_path):
     done = report(tmp_path)
     assert isinstance(done.exception, RunError)
