@@ -143,7 +143,13 @@ def _sizes(comparison: Comparison) -> str:
         for label in comparison.labels
         for group in label.sizes
     ]
-    heads = ("Label", "Size", f"In the reference, {comparison.volume_unit}", "B - A", "95 % interval")
+    heads = (
+        "Label",
+        "Size",
+        f"In the reference, {comparison.volume_unit}",
+        "B - A",
+        "95 % interval",
+    )
     return _rows((*heads, "Cases"), rows) if rows else ""
 
 

@@ -135,6 +135,7 @@ print(json.dumps([int(l.split()[1]) * 1024 for l in lines if l.startswith("VmHWM
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.usefixtures("all_threads")
 def test_the_bound_is_kept(make_model, make_scan, tmp_path):
     """The process's high-water mark stays below what was allowed, and the mask is the same."""
     model = make_model(values=tuple(range(60)), patch=(32, 32, 32))
