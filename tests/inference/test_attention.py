@@ -178,7 +178,7 @@ def test_memory_stays_within_the_bound(make_model, make_scan, tmp_path):
     )
     arguments = [str(path), "-m", str(model), "-o", str(tmp_path / "out"), "--save-attention"]
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments, "--max-ram", "900M"],
+        [sys.executable, "-c", script, *arguments, "--max-ram", "900M", "--overlap", "0.25"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout
