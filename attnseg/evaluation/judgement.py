@@ -97,7 +97,7 @@ class GateJudgement:
             return f"Gate {self.gate} is nearly constant (α = {self.mean:.2f}); it {does}."
         parts = [self._where()]
         if self.faithfulness:
-            parts += [self._opening(self.faithfulness), self._place(self.faithfulness)]
+            parts += [self._switching(self.faithfulness), self._place(self.faithfulness)]
         return "; ".join(parts) + "."
 
     def _where(self) -> str:
@@ -125,13 +125,23 @@ class GateJudgement:
             f"outside, AUC {first.auc:.2f})"
         )
 
-    def _opening(self, found: Faithfulness) -> str:
-        cost = found.dice["as it is"] - found.dice["open"]
-        if math.isnan(cost):
-            return "what opening it costs cannot be told"
-        if abs(cost) < WORTH:
-            return "opening it changes Dice by nothing to speak of"
-        return f"opening it {'costs' if cost > 0 else 'gains'} {abs(cost):.3f} Dice"
+    def _switching(self, found: Faithfulness) -> str:
+        """What opening and closing it cost."""
+        costs = {
+            "opening": found.dice["as it is"] - found.dice["open"],
+            "closing": found.dice["as it is"] - found.dice["closed"],
+        }
+        if any(map(math.isnan, costs.values())):
+            return "what opening or closing it costs cannot be told"
+        felt = {how: cost for how, cost in costs.items() if abs(cost) >= WORTH}
+        if not felt:
+            return "opening or closing it changes Dice by nothing to speak of"
+        told = [
+            f"{how} it {'costs' if cost > 0 else 'gains'} {abs(cost):.3f} Dice"
+            for how, cost in felt.items()
+        ]
+        told += [f"{how} it nothing to speak of" for how in costs if how not in felt]
+        return ", ".join(told)
 
     def _place(self, found: Faithfulness) -> str:
         cost = found.dice["as it is"] - found.dice["shuffled"]

@@ -172,12 +172,12 @@ def test_a_gate_forced_to_one_is_called_constant(predictor, image):
     assert "nearly constant" not in finest.verdict
 
 
-def gate(auc, *, inside=0.8, cost=0.0, shuffled=0.0, more=0.0):
+def gate(auc, *, inside=0.8, cost=0.0, closing=0.4, shuffled=0.0, more=0.0):
     base = 0.9
     curve = Curve((0.0, 0.5, 1.0), (base, base - 3 * more, 0.5), (base, base, 0.5))
     dice = {
         "as it is": base, "open": base - cost, "mean": base, "shuffled": base - shuffled,
-        "closed": 0.5,
+        "closed": base - closing,
     }  # fmt: skip
     figures = GateFigures(0.3, 0.2, 0.9, 0.1, {1: LabelFigures(inside, 0.1, auc)})
     return GateJudgement("2", figures, {}, 0.99, Faithfulness(dice, curve, curve), {1: "liver"})
@@ -189,19 +189,25 @@ def gate(auc, *, inside=0.8, cost=0.0, shuffled=0.0, more=0.0):
         (
             gate(0.93, cost=0.04, shuffled=0.1, more=0.02),
             "Gate 2 follows liver (α 0.80 inside, 0.10 outside, AUC 0.93); opening it costs 0.040 "
-            "Dice; shuffling it in space costs 0.100, and closing where it is most open costs "
-            "0.020 more than at random.",
+            "Dice, closing it costs 0.400 Dice; shuffling it in space costs 0.100, and closing "
+            "where it is most open costs 0.020 more than at random.",
         ),
         (
-            gate(0.6),
+            gate(0.6, closing=0.004),
             "Gate 2 follows no label; nearest is liver (α 0.80 inside, 0.10 outside, AUC 0.60); "
-            "opening it changes Dice by nothing to speak of; where it is open makes no difference.",
+            "opening or closing it changes Dice by nothing to speak of; where it is open makes no "
+            "difference.",
         ),
         (
             gate(0.1, inside=0.02, cost=-0.01, shuffled=0.03),
             "Gate 2 holds back liver (α 0.02 inside, 0.10 outside, AUC 0.10); opening it gains "
-            "0.010 Dice; shuffling it in space costs 0.030, but closing where it is most open "
-            "costs no more than at random.",
+            "0.010 Dice, closing it costs 0.400 Dice; shuffling it in space costs 0.030, but "
+            "closing where it is most open costs no more than at random.",
+        ),
+        (
+            gate(0.99, cost=0.1, closing=0.0),
+            "Gate 2 follows liver (α 0.80 inside, 0.10 outside, AUC 0.99); opening it costs 0.100 "
+            "Dice, closing it nothing to speak of; where it is open makes no difference.",
         ),
     ],
 )
