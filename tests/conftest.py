@@ -1,5 +1,6 @@
 """Shared by all tests: real data beside the checkout, one thread for torch, full counts, GPU."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    settings.load_profile("soak" if config.getoption("--soak") else "twentieth")
+    soak = config.getoption("--soak")
+    settings.load_profile("soak" if soak else "twentieth")
+    if not soak:
+        # Of processes that tests start, as `one_thread` of this one: two threads that wait for each
+        # other at every layer of a tiny network take up to four times as long as one.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -45,6 +51,12 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}")
     return folder
+
+
+@pytest.fixture
+def all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that the test starts have the threads that users have: for bounds of memory."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -43,6 +43,7 @@ def test_a_calls_memory_is_counted_above_what_was_there():
     assert figures["peak_mb"] == pytest.approx(figures["start_mb"] + figures["above_mb"])
 
 
+@pytest.mark.slow
 @needs_linux
 def test_a_commands_memory_is_that_of_all_its_processes(tmp_path):
     import _measure

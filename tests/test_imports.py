@@ -41,12 +41,14 @@ def test_the_package_itself_loads_nothing_and_offers_its_names():
         _ = attnseg.nonsense
 
 
+@pytest.mark.slow
 def test_pictures_load_no_package_that_draws_before_they_are_drawn():
     code = "import attnseg.visualization; attnseg.visualization.show_volume"
     heavy = {"matplotlib", "ipyniivue", "ipywidgets", "anywidget"}
     assert loaded_after(code) & heavy == set()
 
 
+@pytest.mark.slow
 def test_prediction_loads_neither_monai_nor_the_training_package(tmp_path):
     code = f"""
 import sys, numpy as np

@@ -158,6 +158,7 @@ def test_seams_of_windows_cannot_be_seen(make_model, make_scan):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_threads")
 def test_memory_stays_within_the_bound(make_model, make_scan, tmp_path):
     """In a process of its own: more scan than the bound allows in one piece."""
     import subprocess
@@ -177,7 +178,7 @@ def test_memory_stays_within_the_bound(make_model, make_scan, tmp_path):
     )
     arguments = [str(path), "-m", str(model), "-o", str(tmp_path / "out"), "--save-attention"]
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments, "--max-ram", "900M"],
+        [sys.executable, "-c", script, *arguments, "--max-ram", "900M", "--overlap", "0.25"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout

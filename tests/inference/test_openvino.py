@@ -119,6 +119,7 @@ def test_torch_compile_gives_the_same(make_model):
         torch.testing.assert_close(compiled(window), plain(window), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_tells_nobody(tmp_path):
     """No socket is opened and nothing is written to the home folder but the compiled network."""
     script = """

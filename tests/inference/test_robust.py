@@ -33,6 +33,7 @@ def lines(folder):
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_ten_scans_of_which_three_are_broken(make_model, make_scan, tmp_path):
     """Seven masks, three reasons, exit code 3; a rerun touches only what is missing."""
     model = make_model()

@@ -153,6 +153,7 @@ def test_blocks_smaller_than_the_scan_give_the_values_of_the_reference(
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 def test_inference_skips_the_dispatcher():
     code = (
         "import sys, torch; from attnseg.ops import attention_gate, grid_attention_gate; "

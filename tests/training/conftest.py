@@ -1,52 +1,31 @@
-"""A tiny data set: bright boxes on noise, learnable in seconds."""
+"""The boxes as fixtures: data to change, settings, and one run that has learned them."""
 
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
+from boxes import LEARNING, make_config, write_toy
 
-from attnseg.config import Config, load_config
-from attnseg.images import Geometry, Image, write_image, write_labels
+from attnseg.evaluation import Evaluation
+from attnseg.training import train
 
 
 @pytest.fixture
 def toy(tmp_path) -> Path:
-    """Six cases of 20×18×12 voxels in paired folders, labels 1 and 7."""
-    for number in range(6):
-        generator = np.random.default_rng(number)
-        labels = np.zeros((20, 18, 12), dtype=np.uint8)
-        i, j, k = generator.integers(1, 5, 3)
-        labels[i : i + 8, j : j + 8, k : k + 6] = 1
-        labels[i + 10 : i + 14, j : j + 8, k : k + 6] = 7
-        level = np.select([labels == 1, labels == 7], [60.0, 120.0], 5.0)
-        array = (level + generator.normal(0, 5, labels.shape)).astype(np.float32)
-        image = Image(array[None], Geometry(labels.shape, np.diag([1.5, 1.5, 2.0, 1.0])))
-        write_image(tmp_path / "toy" / "images" / f"case{number}.nii.gz", image)
-        write_labels(
-            tmp_path / "toy" / "labels" / f"case{number}.nii.gz",
-            labels,
-            like=image,
-            dtype=np.dtype(np.uint8),
-        )
-    return tmp_path / "toy"
+    """The data set of `write_toy`, to be changed as a test likes."""
+    return write_toy(tmp_path / "toy")
 
 
 @pytest.fixture
 def small_config(toy):
-    """Configuration of a run of seconds; dotted keys change it."""
+    """`make_config` of `toy`."""
+    return partial(make_config, toy)
 
-    def make(**changes) -> Config:
-        settings = {
-            "data.root": str(toy),
-            "data.num_folds": 3,
-            "model.patch": [16, 16, 8],
-            "model.channels": [4, 8],
-            "training.epochs": 2,
-            "training.steps_per_epoch": 3,
-            "training.batch_size": 1,
-            "training.validation_cases": 1,
-            "training.validation_every_epochs": 1,
-        }
-        return load_config(None, settings | {k.replace("__", "."): v for k, v in changes.items()})
 
-    return make
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory) -> tuple[Path, Evaluation]:
+    """A run that has learned the boxes, and its scores: to be read, not changed."""
+    folder = tmp_path_factory.mktemp("learned")
+    scores = train(make_config(write_toy(folder / "toy"), **LEARNING), folder / "run")
+    assert scores is not None
+    return folder / "run", scores

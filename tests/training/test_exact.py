@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from attnseg.models import load_model
+from attnseg.training import train as train_here
 from attnseg.training.state import TrainingState, new_state
 
 SETTINGS = {
@@ -24,16 +25,27 @@ SETTINGS = {
 }
 
 
-def command(data, run, *options, settings=SETTINGS):
-    changes = [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
+def command(data, run, *options):
+    changes = [text for key, value in SETTINGS.items() for text in ("--set", f"{key}={value}")]
     return ["-m", "attnseg", "train", str(data), "-o", str(run), *options, *changes]
 
 
-def train(data, run, *options, **changes):
-    arguments = command(data, run, *options, settings=SETTINGS | changes)
+def train(data, run, *options):
+    arguments = command(data, run, *options)
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, timeout=300, check=True
     )
+
+
+@pytest.fixture
+def four_steps(small_config):
+    """`SETTINGS` for a run in this process, which need not load everything anew."""
+
+    def make(**changes):
+        plan = {"steps_per_epoch": 4, "batch_size": 2, "validation_every_epochs": 2}
+        return small_config(**{f"training__{key}": n for key, n in plan.items()} | changes)
+
+    return make
 
 
 def weights(run):
@@ -98,9 +110,9 @@ def load_plan_network(run):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_curve_of_one(toy, tmp_path):
+def test_two_processes_give_the_curve_of_one(toy, four_steps, tmp_path):
     options = ("--epochs", "5", "--device", "cpu")
-    train(toy, tmp_path / "one", *options)
+    train_here(four_steps(training__epochs=5), tmp_path / "one", device="cpu")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [*launcher, *command(toy, tmp_path / "two", *options)],
@@ -122,9 +134,9 @@ def test_two_processes_give_the_curve_of_one(toy, tmp_path):
 
 
 @pytest.mark.slow
-def test_parts_of_a_batch_give_its_gradient(toy, tmp_path):
+def test_parts_of_a_batch_give_its_gradient(four_steps, tmp_path):
     """Cross-entropy adds up over parts; Dice is one of each part, so the curves only resemble."""
-    train(toy, tmp_path / "whole", "--epochs", "4")
-    train(toy, tmp_path / "parts", "--epochs", "4", **{"training.accumulate": "2"})
+    train_here(four_steps(training__epochs=4), tmp_path / "whole")
+    train_here(four_steps(training__epochs=4, training__accumulate=2), tmp_path / "parts")
     for mine, theirs in zip(lines(tmp_path / "whole"), lines(tmp_path / "parts"), strict=True):
         assert theirs["loss"] == pytest.approx(mine["loss"], rel=0.15)

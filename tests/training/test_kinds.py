@@ -5,21 +5,13 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from boxes import LEARNING
 
 from attnseg.config import load_config
 from attnseg.evaluation import evaluate
 from attnseg.inference import Predictor
 from attnseg.models import load_model
 from attnseg.training import train
-
-LEARNING = {
-    "model__channels": [8, 16],
-    "training__epochs": 6,
-    "training__steps_per_epoch": 25,
-    "training__batch_size": 2,
-    "training__learning_rate": 0.01,
-    "training__ema_decay": 0.9,
-}
 
 
 @pytest.mark.slow
@@ -120,10 +112,8 @@ def test_ignored_voxels_and_awkward_values(small_config, toy, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_is_the_start_of_another(small_config, tmp_path, capfd):
-    first = tmp_path / "first"
-    train(small_config(**LEARNING), first)
-    model = first / "fold0" / "model.safetensors"
+def test_a_model_is_the_start_of_another(learned, small_config, tmp_path, capfd):
+    model = learned[0] / "fold0" / "model.safetensors"
     config = small_config(training__epochs=1, training__steps_per_epoch=2,
                           training__learning_rate=1e-5)  # fmt: skip
     scores = train(config, tmp_path / "second", init=model)

@@ -61,17 +61,13 @@ def test_a_run_leaves_what_it_promises(small_config, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_learns_the_boxes(small_config, tmp_path):
-    config = small_config(
-        model__channels=[8, 16], training__epochs=6, training__steps_per_epoch=25,
-        training__batch_size=2, training__learning_rate=0.01, training__ema_decay=0.9,
-    )  # fmt: skip
-    scores = train(config, tmp_path / "run")
+def test_it_learns_the_boxes(learned):
+    run, scores = learned
     assert scores.mean_dice > 0.95
     # Users get the very same masks from the model file.
     case = scores.cases[0]
     scan = str(case.reference).replace("labels", "images")
-    predicted = Predictor.load(tmp_path / "run" / "fold0" / "model.safetensors").predict(scan)
+    predicted = Predictor.load(run / "fold0" / "model.safetensors").predict(scan)
     assert (nib.load(case.prediction).get_fdata() == predicted.labels).all()
 
 
