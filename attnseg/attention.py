@@ -120,7 +120,7 @@ def _one(
     labels = predictor.predict(image).labels
     gates = predictor.gates
     outline = Outline(image.geometry, image.array.shape[0], stored_bytes=0)
-    plan = gates.plan(outline, source=str(scan.paths[0]), held_bytes=image.array.nbytes)
+    plan = gates.plan(outline, source=str(scan.paths[0]))
     volume, grid = preprocess(image, predictor.spec.preprocessing)
     with attention_file(output, scan.name, gates.gates, grid, like=image) as file:
         agreement = gates.read(volume, grid, plan, take=file.put)

@@ -76,13 +76,14 @@ class GateReader:
         self._overlap, self._max_ram = overlap, max_ram
         self._window_bytes: int | None = None
 
-    def plan(self, outline: Outline, *, source: str, held_bytes: int = 0) -> ScanPlan:
+    def plan(self, outline: Outline, *, source: str) -> ScanPlan:
         """Into how many tiles a scan is cut for its α, which takes other memory than its labels.
+
+        What the process holds at this moment counts as staying there.
 
         Args:
             outline: what its header says.
             source: the scan, named in errors.
-            held_bytes: what the caller keeps in memory meanwhile.
 
         Raises:
             DataError: it does not fit.
@@ -100,7 +101,7 @@ class GateReader:
             overlap=self._overlap,
             on_gpu=self._device.type != "cpu",
             window_bytes=self._window_bytes or 0,
-            base_bytes=base + held_bytes,
+            base_bytes=base,
             max_ram=self._max_ram,
             source=source,
             probabilities=True,
@@ -148,9 +149,9 @@ class GateReader:
         """α of a scan, all of it in memory."""
         if not self.gates:
             return AttentionMaps({}, {})
-        volume, grid = preprocess(image, self._spec.preprocessing)
         outline = Outline(image.geometry, image.array.shape[0], stored_bytes=0)
-        plan = self.plan(outline, source=str(image.path or "image"), held_bytes=image.array.nbytes)
+        plan = self.plan(outline, source=str(image.path or "image"))
+        volume, grid = preprocess(image, self._spec.preprocessing)
         maps = np.empty((len(self.gates), *grid.source_shape), dtype=np.float32)
 
         def take(start: int, plane: Plane, values: np.ndarray) -> None:

@@ -41,6 +41,7 @@ class Versions:
 
     def __init__(self, predictor: Predictor, image: Image, *, overlap: float) -> None:
         self._predictor, self._image, self._overlap = predictor, image, overlap
+        self._base_bytes = resident_bytes() if predictor.max_ram is not None else 0
         self._volume, self._grid = preprocess(image, predictor.spec.preprocessing)
         self._window_bytes = 0
         if predictor.max_ram is not None:
@@ -124,14 +125,13 @@ class Versions:
         outputs = count * predictor.spec.architecture.out_channels
         logits = 4 * outputs * math.prod(predictor.spec.patch)
         labels = image.array[0].size * predictor.label_type.itemsize
-        held = image.array.nbytes + (count - 1) * labels
         return plan_scan(
             Outline(image.geometry, len(image.array), stored_bytes=0),
             predictor.spec,
             overlap=self._overlap,
             on_gpu=predictor.device.type != "cpu",
             window_bytes=self._window_bytes + logits,
-            base_bytes=held + (resident_bytes() if predictor.max_ram is not None else 0),
+            base_bytes=self._base_bytes + (count - 1) * labels,
             max_ram=predictor.max_ram,
             source=str(image.path or "image"),
             outputs=outputs,

@@ -8,6 +8,7 @@ import PIL.Image
 import pytest
 import torch
 
+from attnseg.errors import DataError
 from attnseg.images import read_image, read_outline
 from attnseg.inference import Job, Predictor, Scan, predict_cohort
 from attnseg.inference.attention import GateReader
@@ -157,10 +158,36 @@ def test_seams_of_windows_cannot_be_seen(make_model, make_scan):
     assert seam_ratio(alpha, starts, (16, 16, 12)) < 2
 
 
+def test_a_bound_cuts_alpha_into_tiles(make_model, make_scan, monkeypatch):
+    """What the process holds before counts; what the plan adds to it keeps to the rest."""
+    from attnseg.inference import attention
+
+    monkeypatch.setattr(attention, "resident_bytes", lambda: 1 << 30)
+    monkeypatch.setattr(attention, "peak_during", lambda window: 1 << 20)
+    network, spec = load_model(make_model(patch=(16, 16, 16)))
+    outline = read_outline((make_scan(shape=(40, 200, 180), affine=np.eye(4)),), num_channels=1)
+
+    def plan(max_ram):
+        reader = GateReader([network], spec, torch.device("cpu"), overlap=0.5, max_ram=max_ram)
+        return reader.plan(outline, source="a.nii")
+
+    whole = plan(1 << 40)
+    assert whole.tiles == (1, 1)
+    added = whole.peak_bytes - (1 << 30)
+    for share in (0.8, 0.6):
+        bound = (1 << 30) + int(share * added)
+        cut = plan(bound)
+        assert np.prod(cut.tiles) > 1
+        assert cut.peak_bytes <= bound
+        assert cut.windows > whole.windows
+    with pytest.raises(DataError, match=r"a\.nii: needs 1\.\d+G even in the smallest tiles"):
+        plan(1 << 30)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_threads")
 def test_memory_stays_within_the_bound(make_model, make_scan, tmp_path):
-    """In a process of its own: more scan than the bound allows in one piece."""
+    """In a process of its own, with all that it loads."""
     import subprocess
     import sys
 
