@@ -1,6 +1,5 @@
 """`attnseg demo`: phantoms → train → predict → evaluate → judge → look, in minutes and offline."""
 
-import shutil
 import time
 from pathlib import Path
 
@@ -11,7 +10,11 @@ from attnseg.config import load_config
 from attnseg.datasets import make_phantoms
 from attnseg.errors import RunError
 from attnseg.evaluation import Evaluation, evaluate, print_table
-from attnseg.inference import Predictor, predict
+from attnseg.files import write_text
+from attnseg.images import read_image, read_labels
+from attnseg.inference import predict
+from attnseg.inference.attention import attention_names
+from attnseg.inference.manifest import names_in_manifest
 from attnseg.report import report
 from attnseg.training import Run, train
 from attnseg.visualization import overlay_figure, save_figure
@@ -57,10 +60,12 @@ def run_demo(output: Path, *, minutes: float = 3.0, overwrite: bool = False) -> 
     first = outcomes[0].mask
     scan, reference = data / "imagesTs" / first, data / "labelsTs" / first
     attend([scan], attention, model=model, reference=reference, replaced_scans=1)
-    shutil.copy(attention / JSON, model.parent / JSON)  # the report of the run tells it
+    # The report of the run tells it.
+    write_text(model.parent / JSON, (attention / JSON).read_text(encoding="utf-8"))
     picture, sheet, curves = output / "overlay.png", output / "sheet.png", output / "curves.png"
     console.print("6/6 pages and pictures")
-    _draw(model, scan, reference, picture)
+    (alpha,) = attention_names(outcomes[0].name, (), picture=False)
+    _draw(scan, masks / first, reference, attention / alpha, picture)
     run_page = report(run_folder, curves=curves)
     masks_page = report(masks, reference=data / "labelsTs", images=data / "imagesTs", sheet=sheet)
     seconds = time.perf_counter() - begin
@@ -78,19 +83,14 @@ def run_demo(output: Path, *, minutes: float = 3.0, overwrite: bool = False) -> 
     return scores
 
 
-def _draw(model: Path, scan: Path, reference: Path, picture: Path) -> None:
+def _draw(scan: Path, mask: Path, reference: Path, attention: Path, picture: Path) -> None:
     """Overlay of one prediction with its reference, and the finest gate's α below it."""
-    from attnseg.images import read_labels
-
-    predictor = Predictor.load(model)
-    segmentation = predictor.predict(scan)
-    maps = predictor.attention(segmentation.image)
     figure = overlay_figure(
-        segmentation.image,
-        segmentation.labels,
-        names=segmentation.names,
+        read_image(scan),
+        read_labels(mask).array[0],
+        names=names_in_manifest(mask),
         reference=read_labels(reference).array[0],
-        attention=maps[min(maps)] if maps else None,
+        attention=read_image(attention, num_channels=0).array[0],
         title="A phantom the network has never seen, its labels, and where its finest gate opens",
     )
     save_figure(figure, picture)
