@@ -119,7 +119,7 @@ def _one(
         truth = _truth(match_reference(scan.name, reference), reference, image, predictor.spec)
     labels = predictor.predict(image).labels
     gates = predictor.gates
-    outline = Outline(image.geometry, image.array.shape[0], stored_bytes=0)
+    outline = Outline.of(image)
     plan = gates.plan(outline, source=str(scan.paths[0]))
     volume, grid = preprocess(image, predictor.spec.preprocessing)
     with attention_file(output, scan.name, gates.gates, grid, like=image) as file:

@@ -56,6 +56,11 @@ class Outline:
     channels: int
     stored_bytes: int
 
+    @classmethod
+    def of(cls, image: Image) -> "Outline":
+        """Of a scan that was read already: nothing of its file is in memory any more."""
+        return cls(image.geometry, len(image.array), stored_bytes=0)
+
 
 def smallest_integer_type(values: tuple[int, ...]) -> np.dtype:
     """Smallest integer type that holds all values; unsigned where none is negative."""

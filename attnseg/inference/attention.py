@@ -149,7 +149,7 @@ class GateReader:
         """α of a scan, all of it in memory."""
         if not self.gates:
             return AttentionMaps({}, {})
-        outline = Outline(image.geometry, image.array.shape[0], stored_bytes=0)
+        outline = Outline.of(image)
         plan = self.plan(outline, source=str(image.path or "image"))
         volume, grid = preprocess(image, self._spec.preprocessing)
         maps = np.empty((len(self.gates), *grid.source_shape), dtype=np.float32)

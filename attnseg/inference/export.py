@@ -6,7 +6,7 @@ matrix, so that these are small and dense; and only those classes are resampled 
 a linear interpolation stays between the smallest and the largest of what it interpolates.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, Protocol
@@ -176,6 +176,36 @@ def resample_rows(
                 target = values[:, :, *_shift((a.out, s.out), out)]
                 target.copy_(_resampled(block, (part, a, s)))
         yield part.out.start, values
+
+
+def label_volumes(
+    decided: Callable[[Blocks], Sequence[Iterator[Rows]]],
+    grid: Grid,
+    *,
+    tiles: tuple[int, int],
+    values: np.ndarray,
+    count: int = 1,
+) -> list[np.ndarray]:
+    """Whole volumes from decided rows, tile by tile.
+
+    Args:
+        decided: a tile → the rows of each of `count` volumes, as `label_rows` yields them; they are
+            read in step.
+        grid: the model's grid and the scan's.
+        tiles: how many along the second and the third axis.
+        values: the label value of each index.
+        count: of volumes.
+
+    Returns:
+        `[R, A, S]` each, on the scan's grid.
+    """
+    volumes = [np.empty(grid.source_shape, dtype=values.dtype) for _ in range(count)]
+    for tile in Blocks.of(grid).tiles(*tiles):
+        for parts in zip(*map(to_host, decided(tile)), strict=True):
+            for volume, (start, indices) in zip(volumes, parts, strict=True):
+                part = volume[start : start + len(indices), *tile.out]
+                np.take(values, indices.numpy(), out=part)
+    return volumes
 
 
 def to_host(parts: Iterator[Rows]) -> Iterator[Rows]:

@@ -26,7 +26,14 @@ from attnseg.inference.after import apply, shared_rules
 from attnseg.inference.attention import GateReader
 from attnseg.inference.backends import resolve_device
 from attnseg.inference.budget import ScanPlan, plan_scan
-from attnseg.inference.export import Blocks, Classes, Regions, label_rows, resample_rows, to_host
+from attnseg.inference.export import (
+    Blocks,
+    Classes,
+    Regions,
+    label_rows,
+    label_volumes,
+    resample_rows,
+)
 from attnseg.inference.runner import Runner
 from attnseg.inference.sources import check_agreement, find_models
 from attnseg.inference.stream import Rows, stream_windows
@@ -237,7 +244,7 @@ class Predictor:
                 within the bounds.
         """
         image = scan if isinstance(scan, Image) else self.read(scan)
-        outline = Outline(image.geometry, image.array.shape[0], stored_bytes=0)
+        outline = Outline.of(image)
         self.runner.start(self.windows_of(outline))
         plan = self.plan(
             outline,
@@ -287,20 +294,18 @@ class Predictor:
             take: called with the probabilities of some rows as they are made.
             on_window: called after every window.
         """
-        labels = np.empty(grid.source_shape, dtype=self.label_type)
         network = self.runner.for_scan(on_window)
-        for tile in Blocks.of(grid).tiles(*plan.tiles):
+
+        def decided(tile: Blocks) -> list[Iterator[Rows]]:
             rows = stream_windows(
                 volume, network, patch=self.spec.patch, overlap=self.overlap, plane=tile.plane
             )
             if take is None:
-                parts = label_rows(rows, grid, self.decoder, blocks=tile)
-            else:
-                logits = resample_rows(rows, grid, blocks=tile)
-                parts = _hand_over(logits, self.decoder, take, tile.out)
-            for start, found in to_host(parts):
-                part = labels[start : start + len(found), *tile.out]
-                np.take(self.written, found.numpy(), out=part)
+                return [label_rows(rows, grid, self.decoder, blocks=tile)]
+            logits = resample_rows(rows, grid, blocks=tile)
+            return [_hand_over(logits, self.decoder, take, tile.out)]
+
+        (labels,) = label_volumes(decided, grid, tiles=plan.tiles, values=self.written)
         labels = np.ascontiguousarray(grid.axes.undo(labels))
         return apply(labels, self.spec.after_processing, geometry=geometry)
 

@@ -18,12 +18,11 @@ from attnseg.images import Image, Outline
 from attnseg.inference.after import apply
 from attnseg.inference.backends import ensemble, torch_backend
 from attnseg.inference.budget import ScanPlan, plan_scan
-from attnseg.inference.export import Blocks, label_rows
+from attnseg.inference.export import Blocks, label_rows, label_volumes
 from attnseg.inference.predictor import Predictor
 from attnseg.inference.stream import Network, Rows, stream_windows
 from attnseg.memory import peak_during, resident_bytes
-from attnseg.models import AttentionUNet, replaced_logits
-from attnseg.models.attention_unet import Change
+from attnseg.models import AttentionUNet, Change, replaced_logits
 from attnseg.preprocessing import preprocess
 
 # Versions run together while they take no more than this beyond what one takes.
@@ -90,7 +89,6 @@ class Versions:
         found = []
         for first in range(0, len(changes), size):
             some = changes[first : first + size]
-
             network = self._network(partial(_side_by_side, gate=gate, changes=some))
             told = partial(on_window, len(some) / plan.windows)
             found += self._segment(network, plan, count=len(some), on_window=told)
@@ -126,7 +124,7 @@ class Versions:
         logits = 4 * outputs * math.prod(predictor.spec.patch)
         labels = image.array[0].size * predictor.label_type.itemsize
         return plan_scan(
-            Outline(image.geometry, len(image.array), stored_bytes=0),
+            Outline.of(image),
             predictor.spec,
             overlap=self._overlap,
             on_gpu=predictor.device.type != "cpu",
@@ -148,14 +146,13 @@ class Versions:
     ) -> list[np.ndarray]:
         """Label values of `count` versions whose outputs lie side by side."""
         predictor, grid = self._predictor, self._grid
-        found = [np.empty(grid.source_shape, dtype=predictor.label_type) for _ in range(count)]
 
         def run(window: Tensor) -> Tensor:
             logits = network(window)
             on_window()
             return logits
 
-        for tile in Blocks.of(grid).tiles(*plan.tiles):
+        def decided(tile: Blocks) -> list[Iterator[Rows]]:
             rows = stream_windows(
                 self._volume,
                 run,
@@ -163,13 +160,12 @@ class Versions:
                 overlap=self._overlap,
                 plane=tile.plane,
             )
-            decided = [
-                label_rows(own, grid, predictor.decoder, blocks=tile) for own in _apart(rows, count)
-            ]
-            for parts in zip(*decided, strict=True):
-                for labels, (start, indices) in zip(found, parts, strict=True):
-                    part = labels[start : start + len(indices), *tile.out]
-                    np.take(predictor.written, indices.cpu().numpy(), out=part)
+            each = _apart(rows, count)
+            return [label_rows(own, grid, predictor.decoder, blocks=tile) for own in each]
+
+        found = label_volumes(
+            decided, grid, tiles=plan.tiles, values=predictor.written, count=count
+        )
         rules, geometry = predictor.spec.after_processing, self._image.geometry
         return [
             apply(np.ascontiguousarray(grid.axes.undo(labels)), rules, geometry=geometry)

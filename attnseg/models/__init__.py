@@ -4,7 +4,7 @@ from attnseg.models.attention_unet import AttentionUNet, build_network
 from attnseg.models.blocks import channels_last
 from attnseg.models.fuse import fuse_attention_gates
 from attnseg.models.gates import GridGate, SkipGate
-from attnseg.models.interventions import replaced_logits
+from attnseg.models.interventions import Change, replaced_logits
 from attnseg.models.model_file import (
     describe_model,
     load_model,
@@ -16,6 +16,7 @@ from attnseg.models.model_file import (
 
 __all__ = [
     "AttentionUNet",
+    "Change",
     "GridGate",
     "SkipGate",
     "build_network",

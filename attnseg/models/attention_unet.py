@@ -1,6 +1,6 @@
 """The Attention U-Net, 2D and 3D. Shapes: N batch, C channels, S two or three spatial axes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -18,8 +18,6 @@ from attnseg.models.gates import GridGate, SkipGate
 from attnseg.spec import Architecture
 
 _GATES = {"grid": GridGate, "skip": SkipGate}
-Change = Callable[[Tensor], Tensor]
-"""α `[N, 1, *S]` → another of that shape."""
 
 
 class AttentionUNet(nn.Module):
@@ -160,7 +158,7 @@ class AttentionUNet(nn.Module):
         return features
 
     def decode_level(
-        self, level: int, skip: Tensor, x: Tensor, *, change: Change | None = None
+        self, level: int, skip: Tensor, x: Tensor, *, alpha: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """One step of the decoder.
 
@@ -168,23 +166,18 @@ class AttentionUNet(nn.Module):
             level: 0 is the finest.
             skip: encoder features of that level.
             x: decoder features of the level below, which the gate takes as g.
-            change: what becomes of α before it is multiplied; None: nothing.
+            alpha: `[N, 1, *S_level]` to multiply the skip with; None: the gate's own.
 
         Returns:
-            Decoder features of the level; α `[N, 1, *S_level]`, None where the level has no gate.
+            Decoder features of the level; α, None where the level has no gate.
         """
         up = self.upsamplings[level](x)
         for axis, length in enumerate(skip.shape[2:]):
             up = up.narrow(axis + 2, 0, length)
-        alpha = None
-        if str(level) in self.gates:
-            gated, alpha = self.gates[str(level)](skip, x)
-            if change is None:
-                skip = gated
-            else:
-                alpha = change(alpha)
-                skip = skip * alpha
-            del gated
+        if alpha is not None:
+            skip = skip * alpha
+        elif str(level) in self.gates:
+            skip, alpha = self.gates[str(level)](skip, x)
         joined = torch.cat([skip, up], dim=1)
         del skip, up  # a sixth of the memory of a forward pass
         return self.decoder[level](joined), alpha
