@@ -153,19 +153,18 @@ def _of_prediction(
 ) -> tuple[str, list[Shot], dict[int, str]]:
     scans = _scans(images, 0) if images is not None else {}
     scores: Scores | None = None
-    named: dict[int, str] = {}
-    for line in lines:
-        named |= labels_of(line)
-    names = named
+    names: dict[int, str] = {}
     regions: Sequence[Region] = ()
     ignored: int | None = None
     cases: dict[str, Mapping[str, Any]] = {}
     if reference is not None:
         scores = evaluate(folder, reference).to_json()
-        names = {label["value"]: label["name"] for label in scores["labels"]} | named
+        names = {label["value"]: label["name"] for label in scores["labels"]}
         scheme = find_label_scheme(reference)
         regions, ignored = scheme.regions, scheme.ignore
         cases = {case["name"]: case for case in scores["cases"]}
+    for line in lines:
+        names |= labels_of(line)
     made = sorted((line for line in lines if line.get("mask")), key=lambda line: line["name"])
     shots = []
     for line in made[: _MAX_TILES if with_tiles else _MAX_MASKS]:

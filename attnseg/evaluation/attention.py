@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnseg.evaluation.metrics import label_index
+from attnseg.evaluation.metrics import label_index, mean
 
 _BINS = 4096  # of α from 0 to 1: an AUC is exact but for voxels that share a bin
 _OPEN, _CLOSED = 0.99, 0.01
@@ -86,11 +86,11 @@ def gate_figures(alpha: np.ndarray, labels: np.ndarray, values: Sequence[int]) -
         entropy -= float((a * np.log(np.maximum(a, 1e-12))).sum())
         saturated += int(np.count_nonzero((a > _OPEN) | (a < _CLOSED)))
     size, total = alpha.size, float(sums.sum())
-    mean = total / size
+    average = total / size
     counts = histogram.sum(axis=1)
     return GateFigures(
-        mean=mean,
-        sd=math.sqrt(max(0.0, squares / size - mean**2)),
+        mean=average,
+        sd=math.sqrt(max(0.0, squares / size - average**2)),
         entropy=_relative_entropy(entropy, total, size),
         saturated=saturated / size,
         labels={
@@ -110,7 +110,7 @@ def mean_figures(figures: Sequence[GateFigures]) -> GateFigures:
     labels = {
         value: LabelFigures(
             **{
-                key: nan_mean([getattr(f.labels[value], key) for f in figures if value in f.labels])
+                key: mean([getattr(f.labels[value], key) for f in figures if value in f.labels])
                 for key in ("inside", "outside", "auc")
             }
         )
@@ -118,14 +118,8 @@ def mean_figures(figures: Sequence[GateFigures]) -> GateFigures:
     }
     plain = ("mean", "sd", "entropy", "saturated")
     return GateFigures(
-        **{key: nan_mean([getattr(each, key) for each in figures]) for key in plain}, labels=labels
+        **{key: mean([getattr(each, key) for each in figures]) for key in plain}, labels=labels
     )
-
-
-def nan_mean(numbers: Sequence[float]) -> float:
-    """Mean of those that are numbers; NaN where none is."""
-    found = [each for each in numbers if not math.isnan(each)]
-    return sum(found) / len(found) if found else math.nan
 
 
 def _relative_entropy(minus_a_log_a: float, total: float, size: int) -> float:

@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnseg.evaluation.attention import nan_mean
-from attnseg.evaluation.metrics import label_values, overlap_counts
+from attnseg.evaluation.metrics import label_values, mean, overlap_counts
 from attnseg.images import Image
 from attnseg.inference import Predictor
 from attnseg.inference.versions import Versions
-from attnseg.models import AttentionUNet
-from attnseg.models.attention_unet import Change
+from attnseg.models import AttentionUNet, Change
 
 # Each has its rest among them.
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -58,7 +56,7 @@ class Curve:
     @property
     def advantage(self) -> float:
         """Mean of `random` − `dice` over the shares: how much more the highest α matter."""
-        return nan_mean([r - d for r, d in zip(self.random, self.dice, strict=True)])
+        return mean([r - d for r, d in zip(self.random, self.dice, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def faithfulness(
 
     def dice(labels: np.ndarray) -> float:
         counts = overlap_counts(labels, truth, values)
-        return nan_mean([each.dice for each in counts.values()])
+        return mean([each.dice for each in counts.values()])
 
     as_it_is = dice(own)
     on_pass(1)
@@ -152,12 +150,12 @@ def mean_faithfulness(each: Sequence[Faithfulness]) -> Faithfulness:
     def curve(curves: Sequence[Curve]) -> Curve:
         return Curve(
             curves[0].shares,
-            tuple(map(nan_mean, zip(*[c.dice for c in curves], strict=True))),
-            tuple(map(nan_mean, zip(*[c.random for c in curves], strict=True))),
+            tuple(map(mean, zip(*[c.dice for c in curves], strict=True))),
+            tuple(map(mean, zip(*[c.random for c in curves], strict=True))),
         )
 
     return Faithfulness(
-        {key: nan_mean([one.dice[key] for one in each]) for key in each[0].dice},
+        {key: mean([one.dice[key] for one in each]) for key in each[0].dice},
         curve([one.deletion for one in each]),
         curve([one.insertion for one in each]),
     )

@@ -15,12 +15,11 @@ from attnseg.evaluation.attention import (
     LabelFigures,
     gate_figures,
     mean_figures,
-    nan_mean,
 )
 from attnseg.evaluation.faithfulness import Faithfulness, mean_faithfulness
 from attnseg.evaluation.faithfulness import faithfulness as test_faithfulness
 from attnseg.evaluation.judgement import RULES, GateJudgement, Judgement
-from attnseg.evaluation.metrics import label_values
+from attnseg.evaluation.metrics import label_values, mean
 from attnseg.files import write_text
 from attnseg.images import Image
 from attnseg.inference import Predictor
@@ -92,7 +91,7 @@ def mean_judgement(judged: Sequence[Judgement]) -> Judgement:
                 each[0].gate,
                 mean_figures([gate.figures for gate in each]),
                 mean_figures(truths).labels if truths else {},
-                nan_mean([gate.agreement for gate in each]),
+                mean([gate.agreement for gate in each]),
                 mean_faithfulness(replaced) if replaced else None,
                 each[0].names,
                 each[0].against,

@@ -202,16 +202,17 @@ def _data(run: RunReport) -> Iterator[tuple[str, str]]:
 
 def _curves(run: RunReport) -> str:
     """Plots; a Dice of too few points for one in words."""
-    figures = []
-    for title, curves in learning_curves(run).items():
+    figures, few = [], []
+    for title, curves in _lines(run).items():
+        if _too_few(title, curves):
+            few += curves if title == _WATCHED else []
+            continue
         key = legend((c.colour, c.name) for c in curves) if len(curves) > 1 else ""
         figures.append(
             f"<figure>{curves_svg(curves, what=title)}<figcaption><b>{escape(title)}</b>{key}"
             "</figcaption></figure>"
         )
     grid = f'<div class="grid">{"".join(figures)}</div>' if figures else ""
-    watched = _lines(run).get(_WATCHED, [])
-    few = watched if watched and _too_few(_WATCHED, watched) else []
     told = "".join(
         f'<p class="muted">{escape(f"{_WATCHED}, {curve.name}: {_in_words(curve)}")}</p>'
         for curve in few

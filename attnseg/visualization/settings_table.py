@@ -75,10 +75,9 @@ def _plan(spec: ModelSpec, plan: Mapping[str, Any]) -> Iterator[Row]:
     net, how = spec.architecture, spec.preprocessing
     why = dict(plan.get("reasons", {}))
     model = why.pop("network and patch", _CONFIGURED)
+    reason = why.pop("spacing_mm", _CONFIGURED)
     if not is_flat(spec):
-        spacing = f"{times(how.spacing_mm)} mm along R, A, S"
-        yield "voxel spacing", spacing, why.pop("spacing_mm", _CONFIGURED)
-    why.pop("spacing_mm", None)
+        yield "voxel spacing", f"{times(how.spacing_mm)} mm along R, A, S", reason
     alike: dict[tuple[str, str], list[str]] = {}
     for name, each in zip(spec.channel_names, how.normalization, strict=True):
         reason = why.pop(f"normalization of {name}", _CONFIGURED)

@@ -64,8 +64,7 @@ def side_by_side(reference: Image, a: Image, b: Image, scan: Image | None) -> Si
     plane = display_planes(reference, chosen)[0]
     seen = labelled_region(plane.cut(labelled), plane.spacing_mm, least=SURROUNDINGS)
     parts = [plane.cut(each)[seen].copy() for each in (drawn, ours, theirs)]
-    (rows, columns), (high_mm, wide_mm) = parts[0].shape, plane.spacing_mm
-    grey = np.zeros((rows, columns))
+    grey = np.zeros(parts[0].shape)
     if scan is not None:
         low, high = window_of(scan.array[0])
         section = plane.cut(scan.array[0])[seen].astype(float)
@@ -76,7 +75,7 @@ def side_by_side(reference: Image, a: Image, b: Image, scan: Image | None) -> Si
         reference=parts[0],
         a=parts[1],
         b=parts[2],
-        size_mm=(rows * high_mm, columns * wide_mm),
+        size_mm=plane.extent_mm(parts[0]),
         plane=plane.name,
         scan=scan is not None,
     )

@@ -58,7 +58,11 @@ class Plane:
 
     def size_mm(self, volume: np.ndarray) -> tuple[float, float]:
         """Height and width in mm of the slice of `[I, J, K]` as displayed."""
-        rows, columns = self.cut(volume).shape
+        return self.extent_mm(self.cut(volume))
+
+    def extent_mm(self, section: np.ndarray) -> tuple[float, float]:
+        """Height and width in mm of `[rows, columns]` of a slice, or of a part of it."""
+        rows, columns = section.shape
         return rows * self.spacing_mm[0], columns * self.spacing_mm[1]
 
 

@@ -138,13 +138,12 @@ def _thumbnail(
     plane: Plane, section: np.ndarray, values: np.ndarray, window: tuple[float, float]
 ) -> Thumbnail:
     """What a plane shows, or a part of it, made small."""
-    (rows, columns), (high_mm, wide_mm) = section.shape, plane.spacing_mm
+    size_mm = plane.extent_mm(section)
     step = -(-max(section.shape) // _MAX_PIXELS)
     section, values = section[::step, ::step], values[::step, ::step]
     low, high = window
     grey = np.clip((np.nan_to_num(section, posinf=high, neginf=low) - low) / (high - low), 0, 1)
     kind = smallest_integer_type(tuple(int(value) for value in np.unique(values)))
-    size_mm = (rows * high_mm, columns * wide_mm)
     return Thumbnail((255 * grey).astype(np.uint8), values.astype(kind), size_mm, plane.name)
 
 
