@@ -26,7 +26,7 @@ from attnseg.inference import find_scans
 from attnseg.inference.display import progress_bar
 from attnseg.visualization.thumbnails import Thumbnail, thumbnail_of
 
-_COLOURS = {"fatal": "bold red", "fixable": "yellow", "harmless": "cyan"}
+_COLOURS = {"fatal": "bold red", "fixable": "yellow", "warning": "magenta", "harmless": "cyan"}
 
 
 def check(

@@ -8,8 +8,8 @@ from typing import Literal
 
 from attnseg.errors import DataError
 
-Severity = Literal["fatal", "fixable", "harmless"]
-SEVERITIES: tuple[Severity, ...] = ("fatal", "fixable", "harmless")
+Severity = Literal["fatal", "fixable", "warning", "harmless"]
+SEVERITIES: tuple[Severity, ...] = ("fatal", "fixable", "warning", "harmless")
 # What `attnseg check --fix` does, in the order in which it does it.
 Mend = Literal["leave out", "reorient", "copy header", "resample", "fill", "straighten"]
 
@@ -21,7 +21,8 @@ class Finding:
     Args:
         case: name of the case; "dataset" where it concerns all of them.
         severity: "fatal" stops training and needs a person; "fixable" stops it too, and
-            `attnseg check --fix` mends it in a copy; "harmless" is told and stops nothing.
+            `attnseg check --fix` mends it in a copy; "warning" stops nothing, but is likely to
+            spoil the model or its scores; "harmless" was settled by a rule, or may well be right.
         problem: what is wrong, with the values that show it.
         remedy: what the user can do.
         mend: what `attnseg check --fix` does about it; None where it does nothing.
@@ -44,7 +45,7 @@ class Finding:
     @property
     def stops(self) -> bool:
         """Whether it stops training."""
-        return self.severity != "harmless"
+        return self.severity in ("fatal", "fixable")
 
 
 def count_severities(findings: Iterable[Finding]) -> dict[Severity, int]:

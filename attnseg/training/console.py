@@ -25,10 +25,11 @@ class Display:
         self.console.print(text, markup=False)
 
     def findings(self, findings: Sequence[Finding]) -> None:
-        """The harmless findings of the data check; those that stop are raised as an error."""
-        for finding in findings:
-            if not finding.stops:
-                self.say(f"warning: {finding}")
+        """Warnings, then what is harmless; findings that stop training are raised as an error."""
+        for severity, word in (("warning", "warning"), ("harmless", "note")):
+            for finding in findings:
+                if finding.severity == severity:
+                    self.say(f"{word}: {finding}")
 
     def plan(self, plan: Plan) -> None:
         """The plan's numbers and why."""

@@ -9,10 +9,10 @@ from attnseg.visualization.palette import Colour
 _STYLE = """
 :root { color-scheme: light dark;
   --page: #ffffff; --card: #f6f8fa; --line: #d0d7de; --text: #1f2328; --muted: #59636e;
-  --fatal: #b3261e; --fixable: #8a5a00; --harmless: #2f5d8a; }
+  --fatal: #b3261e; --fixable: #8a5a00; --warning: #8a2f7d; --harmless: #2f5d8a; }
 @media (prefers-color-scheme: dark) { :root {
   --page: #0d1117; --card: #161b22; --line: #30363d; --text: #e6edf3; --muted: #9198a1;
-  --fatal: #ff8a80; --fixable: #f0b849; --harmless: #86b7e8; } }
+  --fatal: #ff8a80; --fixable: #f0b849; --warning: #e39ad8; --harmless: #86b7e8; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -34,6 +34,7 @@ th, td { padding: .5rem .75rem .5rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 .severity { font-weight: 600; } .severity, .number { white-space: nowrap; }
 .fatal { color: var(--fatal); } .fixable { color: var(--fixable); }
+.warning { color: var(--warning); }
 .harmless { color: var(--harmless); }
 .grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); }
 figure { margin: 0; padding: .75rem; background: var(--card); border: 1px solid var(--line);

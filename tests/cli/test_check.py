@@ -24,7 +24,7 @@ def test_a_sound_data_set(attnseg, dataset):
     assert (result.code, result.err) == (0, "")
     lines = result.out.splitlines()
     assert lines[0] == f"{dataset}: paired folders layout"
-    assert lines[-1] == "3 case(s): 0 fatal, 0 fixable, 0 harmless"
+    assert lines[-1] == "3 case(s): 0 fatal, 0 fixable, 0 warning, 0 harmless"
 
 
 def test_findings_stop_with_one_line(attnseg, dataset):
@@ -35,7 +35,7 @@ def test_findings_stop_with_one_line(attnseg, dataset):
     assert result.err == (
         f"attnseg: {dataset}: 3 problem(s) stop training; --fix OUT mends 1 of them\n"
     )
-    assert result.out.splitlines()[-1] == "3 case(s): 2 fatal, 1 fixable, 0 harmless"
+    assert result.out.splitlines()[-1] == "3 case(s): 2 fatal, 1 fixable, 0 warning, 0 harmless"
     # The gravest first; the table is as wide as the terminal, so words may be on several lines.
     severities = [line.split()[0] for line in result.out.splitlines() if line.startswith(" f")]
     assert severities == ["fatal", "fatal", "fixable"]
@@ -62,7 +62,7 @@ def test_a_corrected_copy_is_sound(attnseg, dataset, tmp_path):
     assert "1 fix(es), listed in fixes.json; 5 file(s) copied as they are" in result.out
     again = attnseg("check", tmp_path / "out")
     assert again.code == 0
-    assert again.out.splitlines()[-1] == "3 case(s): 0 fatal, 0 fixable, 0 harmless"
+    assert again.out.splitlines()[-1] == "3 case(s): 0 fatal, 0 fixable, 0 warning, 0 harmless"
     twice = attnseg("check", dataset, "--fix", tmp_path / "out")
     assert twice.code == 2
     assert "is there already; give a folder that is new or empty" in twice.err
@@ -86,7 +86,7 @@ def test_json_has_findings_and_facts(attnseg, dataset, tmp_path):
     content = json.loads((tmp_path / "check.json").read_text())
     assert content["version"] == 1
     assert content["versions"].keys() == {"python", "attnseg", "numpy", "nibabel"}
-    assert content["counts"] == {"fatal": 1, "fixable": 1, "harmless": 0}
+    assert content["counts"] == {"fatal": 1, "fixable": 1, "warning": 0, "harmless": 0}
     assert content["findings"][1] == {
         "case": "c1",
         "severity": "fixable",
@@ -109,14 +109,14 @@ def test_single_scans(attnseg, dataset, tmp_path):
     assert (result.code, result.err) == (0, "")
     assert result.out.splitlines() == [
         "3 scan(s), no data set: readability, geometry, copies",
-        "3 case(s): 0 fatal, 0 fixable, 0 harmless",
+        "3 case(s): 0 fatal, 0 fixable, 0 warning, 0 harmless",
     ]
     assert "None." in (tmp_path / "page.html").read_text()
     shutil.copy(folder / "c0.nii.gz", folder / "copy.nii.gz")
     (folder / "c1.nii.gz").write_bytes((folder / "c1.nii.gz").read_bytes()[:300])
     result = attnseg("check", folder / "c0.nii.gz", folder / "copy.nii.gz", folder / "c1.nii.gz")
     assert result.code == 1
-    assert result.out.splitlines()[-1] == "3 case(s): 1 fatal, 0 fixable, 1 harmless"
+    assert result.out.splitlines()[-1] == "3 case(s): 1 fatal, 0 fixable, 0 warning, 1 harmless"
     assert result.err.count("\n") == 1
     assert "1 of 3 scan(s) cannot be used as they are; see the table above" in result.err
 
@@ -145,7 +145,7 @@ def test_the_clean_sets(attnseg, real_data, tmp_path, name: str):
     result = attnseg("check", real_data / name, "--html", tmp_path / "page.html")
     seconds = time.perf_counter() - start
     assert (result.code, result.err) == (0, "")
-    last = f"{cases} case(s): 0 fatal, 0 fixable, {harmless} harmless"
+    last = f"{cases} case(s): 0 fatal, 0 fixable, 0 warning, {harmless} harmless"
     assert result.out.splitlines()[-1] == last
     if name == "hippocampus":
         assert seconds < 10  # 1.5 s where nothing else runs
@@ -196,7 +196,7 @@ def _checked(attnseg, root: Path, json_file: Path) -> str:
 def test_a_folder_of_several_series(attnseg, real_data, tmp_path):
     edge = real_data / "edge" / "dicom"
     alone = attnseg("check", edge / "hippocampus_series" / "11_HCropVolume")
-    assert alone.out.splitlines()[-1] == "1 case(s): 0 fatal, 0 fixable, 0 harmless"
+    assert alone.out.splitlines()[-1] == "1 case(s): 0 fatal, 0 fixable, 0 warning, 0 harmless"
     shutil.copytree(edge / "hippocampus_series", tmp_path / "in" / "patient")
     for folder in (tmp_path / "in" / "patient").iterdir():
         for file in folder.iterdir():
