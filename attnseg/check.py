@@ -123,7 +123,10 @@ def _check(dataset: Dataset, console: Console, look: Look | None) -> Check:
 def _check_scans(
     data: Sequence[Path], console: Console, look: Look | None, *, series: str | None
 ) -> Check:
-    scans = find_scans(data, num_channels=0, series=series)
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    scans = find_scans(data, num_channels=0, series=series, say=say)
     understood = f"{len(scans)} scan(s), no data set: readability, geometry, copies"
     console.print(understood, markup=False)
     facts = []

@@ -1,6 +1,5 @@
 """Cases that a table lists, or that file names tell by a pattern: `{case}_t1.nii.gz`."""
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from attnseg.datasets.labels import read_label_scheme
 from attnseg.datasets.metadata import read_metadata
 from attnseg.datasets.tables import nearest, read_table
 from attnseg.errors import ConfigError, DataError
-from attnseg.images import is_scan, strip_suffix
+from attnseg.images import files_below, is_scan, scan_suffix, shown, strip_suffix
 
 CASE = "{case}"
 _NO_CHANNELS = ("case", "label", "patient")
@@ -101,7 +100,8 @@ def from_table(path: Path, *, columns: Sequence[str] = ()) -> Found:
         absent = {
             name: file
             for name, file in (images | {"label": row.files.get("label")}).items()
-            if file is not None and not file.exists()
+            # Reading a link that leads nowhere says what it is.
+            if file is not None and not file.exists() and not file.is_symlink()
         }
         problems += [
             _fatal(
@@ -230,17 +230,14 @@ def no_match(folder: Path, pattern: str, others: Mapping[str, Path]) -> DataErro
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split(CASE)]
+    suffix = scan_suffix(pattern)
+    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in strip_suffix(pattern).split(CASE)]
     expression = parts[0] + "(?P<case>[^/]+?)" + "(?P=case)".join(parts[1:])
-    return re.compile(f"(?:.*/)?{expression}")
+    return re.compile(f"(?:.*/)?{expression}(?i:{re.escape(suffix)})")
 
 
 def _files_below(folder: Path) -> list[Path]:
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in sorted(names) if is_scan(Path(name))]
-    return found
+    return [path for path in files_below(folder) if is_scan(path)]
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -266,5 +263,4 @@ def _fatal(name: str, problem: str, remedy: str) -> Finding:
 def _told(others: Mapping[str, Path]) -> tuple[str, ...]:
     if not others:
         return ()
-    shown = ", ".join(list(others)[:3]) + (", …" if len(others) > 3 else "")
-    return (f"not matched: {len(others)} file(s) ({shown})",)
+    return (f"not matched: {len(others)} file(s) ({shown(list(others))})",)

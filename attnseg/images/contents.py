@@ -81,7 +81,7 @@ def absence(path: Path) -> str:
         return fault.told(path)
     if path.is_dir():
         return f"{path}: no such file, but a folder; give a file in it"
-    return f"{path}: no such file; check the path"
+    return f"{path}: no such file or folder; check the path"
 
 
 def shown(names: Sequence[str]) -> str:

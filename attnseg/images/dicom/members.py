@@ -181,7 +181,7 @@ def _members(place: Path) -> Iterator[Iterator[_Member]]:
                 _on_disk(path, path.relative_to(place).as_posix()) for path in files_below(place)
             )
         elif not place.is_file():
-            raise DataError(absence(place).replace("no such file;", "no such file or folder;"))
+            raise DataError(absence(place))
         elif zipfile.is_zipfile(place) and not is_dicom(place):
             archive = stack.enter_context(zipfile.ZipFile(place))
             infos = [info for info in archive.infolist() if not info.is_dir()]
