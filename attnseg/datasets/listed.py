@@ -13,7 +13,16 @@ from attnseg.datasets.labels import read_label_scheme
 from attnseg.datasets.metadata import read_metadata
 from attnseg.datasets.tables import nearest, read_table
 from attnseg.errors import ConfigError, DataError
-from attnseg.images import files_below, is_scan, scan_suffix, shown, strip_suffix
+from attnseg.images import (
+    DICOM_SUFFIXES,
+    UNREAD_SUFFIXES,
+    files_below,
+    has_suffix,
+    is_scan,
+    scan_suffix,
+    shown,
+    strip_suffix,
+)
 
 CASE = "{case}"
 _NO_CHANNELS = ("case", "label", "patient")
@@ -202,7 +211,7 @@ def by_pattern(root: Path, *, images: Sequence[str], labels: str | None) -> Foun
     metadata = read_metadata(root / "dataset.json")
     given = metadata.exists and len(metadata.channel_names) == len(images)
     channels = metadata.channel_names if given else pattern_names(images)
-    return Found(cases, channels, metadata.labels, problems, _told(others))
+    return Found(cases, channels, metadata.labels, problems, _told(others) + _not_read(root))
 
 
 def pattern_names(patterns: Sequence[str]) -> tuple[str, ...]:
@@ -258,6 +267,18 @@ def _no_label(name: str, pattern: str = "", others: Mapping[str, Path] | None = 
 
 def _fatal(name: str, problem: str, remedy: str) -> Finding:
     return Finding(name, "fatal", problem, remedy)
+
+
+def _not_read(folder: Path) -> tuple[str, ...]:
+    """Images below a folder in formats that are not read, in a sentence."""
+    names = [
+        path.relative_to(folder).as_posix()
+        for path in files_below(folder)
+        if has_suffix(path.name, (*UNREAD_SUFFIXES, *DICOM_SUFFIXES))
+    ]
+    if not names:
+        return ()
+    return (f"not read: {len(names)} file(s) ({shown(names)}); convert them to NIfTI",)
 
 
 def _told(others: Mapping[str, Path]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from attnseg.images.image import Image, Outline, smallest_integer_type
 from attnseg.images.left_out import LeftOut, left_out
 from attnseg.images.nifti import open_volumes, write_volumes
 from attnseg.images.paths import (
+    DICOM_SUFFIXES,
     MASK_SUFFIXES,
     SCAN_SUFFIXES,
     UNREAD_SUFFIXES,
@@ -37,6 +38,7 @@ from attnseg.images.paths import (
 from attnseg.images.pictures import picture_channels
 
 __all__ = [
+    "DICOM_SUFFIXES",
     "MASK_SUFFIXES",
     "MAX_SHEAR_DEGREES",
     "SCAN_SUFFIXES",

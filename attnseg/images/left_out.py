@@ -25,7 +25,7 @@ class LeftOut:
 
     Args:
         unread: names of files that look like images or archives, in formats that are not read.
-        dicom: names of files that say they are DICOM by their suffix.
+        dicom: names of files of DICOM.
         below: scans in the folders within, relative to the folder.
     """
 
@@ -37,8 +37,8 @@ class LeftOut:
 def left_out(folder: Path, *, taken: Collection[Path] = ()) -> LeftOut:
     """What of a folder is not taken for scans by its name; of the folders within, all scans.
 
-    Hidden files, tables, texts and the like are not among it. No file is opened unless a folder
-    within holds files without a suffix, which may be DICOM.
+    Hidden files, tables, texts and the like are not among it. Only files without a suffix are
+    opened, which may be DICOM.
 
     Args:
         folder: whose own scans are taken.
@@ -50,10 +50,12 @@ def left_out(folder: Path, *, taken: Collection[Path] = ()) -> LeftOut:
     for child in children:
         if has_suffix(child.name, UNREAD_SUFFIXES) or _lone_half(child.name.lower(), names):
             unread.append(child.name)
-        elif has_suffix(child.name, DICOM_SUFFIXES):
-            dicom.append(child.name)
-        elif not is_scan(child) and child not in taken and child.is_dir():
+        elif is_scan(child) or child in taken:
+            continue
+        elif child.is_dir():
             below += [path.relative_to(folder) for path in _scans_below(child)]
+        elif names_dicom(child.name) and is_dicom(child):
+            dicom.append(child.name)
     return LeftOut(tuple(unread), tuple(dicom), tuple(below))
 
 

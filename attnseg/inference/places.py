@@ -17,7 +17,6 @@ from attnseg.images import (
     is_dicom,
     is_scan,
     left_out,
-    names_dicom,
     scan_suffix,
     shown,
 )
@@ -114,18 +113,17 @@ def _folder(folder: Path) -> Place:
     rest = [child for child in children if not is_scan(child)]
     # The directory of a disc (PS3.10, 8.6) lies above its studies and is no image.
     files = [each for each in rest if not each.is_dir() and each.name.upper() != "DICOMDIR"]
-    beside: list[str] = []
-    if own:
-        beside = [each.name for each in files if names_dicom(each.name) and is_dicom(each)]
-    if len(beside) > len(own) or (not own and any(map(is_dicom, files))):
+    if not own and any(map(is_dicom, files)):
         return Place(dicom=(folder,))
     folders = [] if own else [each for each in rest if each.is_dir() and holds_dicom(each)]
     out = left_out(folder, taken=folders)
+    if len(out.dicom) > len(own):
+        return Place(dicom=(folder,))
     notes = _told(folder, out)
-    if beside:
+    if out.dicom:
         notes.append(
-            f"{folder}: {len(beside)} DICOM file(s) beside {len(own)} other scan(s) are not taken "
-            f"({shown(beside)}); give them by their own names, or move them to a folder"
+            f"{folder}: {len(out.dicom)} DICOM file(s) beside {len(own)} other scan(s) are not "
+            f"taken ({shown(out.dicom)}); give them by their own names, or move them to a folder"
         )
     if not own and not folders:
         plain = not out.below and not any(has_suffix(name, ".zip") for name in out.unread)
