@@ -1,6 +1,6 @@
 """One scan in, one mask out: images with their geometry, in the formats that people have."""
 
-from attnseg.images.contents import absence, files_below, shown
+from attnseg.images.contents import absence, files_below, leads_up, shown
 from attnseg.images.formats import (
     find_source,
     read_case,
@@ -60,6 +60,7 @@ __all__ = [
     "is_dicom",
     "is_picture",
     "is_scan",
+    "leads_up",
     "left_out",
     "location",
     "names_dicom",

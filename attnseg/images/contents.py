@@ -33,7 +33,9 @@ class Fault:
 
 
 EMPTY = Fault("empty", "copy {it} again from its source")
-ANNEX = Fault("a pointer of git-annex whose content is not here", "fetch {it} with `git annex get`")
+ANNEX = Fault(
+    "a link or pointer of git-annex whose content is not here", "fetch {it} with `git annex get`"
+)
 LFS = Fault("a git-LFS pointer, not the image itself", "fetch {it} with `git lfs pull`")
 NOWHERE = Fault("a link that leads nowhere", "copy what {it} should lead to")
 FORBIDDEN = Fault("not open to this user", "ask for permission to read {it}")
@@ -93,23 +95,33 @@ def files_below(folder: Path) -> Iterator[Path]:
     """All files of a folder and of the folders in it, in order of their names.
 
     Hidden files and folders are left out. A link to a folder is followed, but no folder is visited
-    twice. A link that leads nowhere counts as a file, and so does a folder that may not be opened:
-    reading them says what is wrong.
+    twice, nor one that holds `folder` itself. A link that leads nowhere counts as a file, and so
+    does a folder that may not be opened: reading them says what is wrong.
     """
-    return _below(folder, set())
+    return _below(folder, {_identity(above) for above in folder.resolve().parents})
+
+
+def leads_up(folder: Path) -> bool:
+    """Whether a folder is a link to one in which it lies."""
+    return folder.is_symlink() and folder.resolve() in folder.parent.resolve().joinpath("x").parents
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
 
 
 def _below(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     try:
-        place = folder.stat()
+        identity = _identity(folder)
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except PermissionError:
         yield folder
         return
-    if (place.st_dev, place.st_ino) in visited:
+    if identity in visited:
         return
-    visited.add((place.st_dev, place.st_ino))
+    visited.add(identity)
     for entry in entries:
         if entry.name.startswith("."):
             continue

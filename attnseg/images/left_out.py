@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnseg.images.contents import files_below
+from attnseg.images.contents import files_below, leads_up
 from attnseg.images.paths import (
     DICOM_SUFFIXES,
     UNREAD_SUFFIXES,
@@ -48,13 +48,13 @@ def left_out(folder: Path, *, taken: Collection[Path] = ()) -> LeftOut:
     children = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
     names = {each.name.lower() for each in children}
     for child in children:
+        if is_scan(child) or child in taken:
+            continue
         if has_suffix(child.name, UNREAD_SUFFIXES) or _lone_half(child.name.lower(), names):
             unread.append(child.name)
-        elif is_scan(child) or child in taken:
-            continue
-        elif child.is_dir():
+        elif child.is_dir() and not leads_up(child):
             below += [path.relative_to(folder) for path in _scans_below(child)]
-        elif names_dicom(child.name) and is_dicom(child):
+        elif not child.is_dir() and names_dicom(child.name) and is_dicom(child):
             dicom.append(child.name)
     return LeftOut(tuple(unread), tuple(dicom), tuple(below))
 

@@ -16,6 +16,7 @@ from attnseg.images import (
     holds_dicom,
     is_dicom,
     is_scan,
+    leads_up,
     left_out,
     scan_suffix,
     shown,
@@ -115,7 +116,11 @@ def _folder(folder: Path) -> Place:
     files = [each for each in rest if not each.is_dir() and each.name.upper() != "DICOMDIR"]
     if not own and any(map(is_dicom, files)):
         return Place(dicom=(folder,))
-    folders = [] if own else [each for each in rest if each.is_dir() and holds_dicom(each)]
+    folders = (
+        []
+        if own
+        else [each for each in rest if each.is_dir() and not leads_up(each) and holds_dicom(each)]
+    )
     out = left_out(folder, taken=folders)
     if len(out.dicom) > len(own):
         return Place(dicom=(folder,))

@@ -120,14 +120,14 @@ def _unread(place: Path, unread: Sequence[Unread], *, read: int = 0) -> str:
     for each in unread:
         by_fault.setdefault(each.fault.what, []).append(each)
     reasons = [
-        f"{len(those)} {what} ({shown([each.name for each in those])})"
+        f"{what} ({len(those)}: {shown([each.name for each in those])})"
         for what, those in by_fault.items()
     ]
     remedies = dict.fromkeys(each.fault.remedy.format(it="each") for each in unread)
     total = f" of {len(unread) + read}" if read else ""
     lacking = ", and without them slices would be missing" if read else ""
     return (
-        f"{place}: {len(unread)}{total} file(s) cannot be read{lacking}: {', '.join(reasons)}; "
+        f"{place}: {len(unread)}{total} files cannot be read{lacking}: {', '.join(reasons)}; "
         f"{', '.join(remedies)}, or move away what is no part of the scan"
     )
 

@@ -37,7 +37,7 @@ _MAX_MEMBER = 1 << 31
 _MAX_RATIO = 1032
 
 CUT_SHORT = Fault("cut short", "copy {it} again from its source")
-NOT_DICOM = Fault("not DICOM", "copy {it} again from its source")
+NOT_DICOM = Fault("not DICOM, or cut short", "copy {it} again from its source")
 _ENCRYPTED = Fault("encrypted", "unpack the archive first")
 _PACKED_LINK = Fault("a link packed into an archive", "pack what {it} leads to")
 

@@ -84,7 +84,7 @@ def unlike_most(names: Sequence[str], values: Sequence[Hashable]) -> str:
     """Which files have another value than most, in words."""
     (usual, count), *_ = Counter(values).most_common()
     odd = [name for name, value in zip(names, values, strict=True) if value != usual]
-    return f"{count} are alike, {len(odd)} are not: {shown(odd)}"
+    return f"unlike {count} others: {shown(odd)}"
 
 
 def several_sizes(source: Series, sizes: Sequence[tuple[int, int, int]]) -> str:
@@ -135,27 +135,22 @@ def _crowded(source: Series, ordered: Sequence[Slice], gaps: np.ndarray, read: R
             places.append([each])
     crowded = [place for place in places if len(place) > 1]
     total, surplus = len(ordered), len(ordered) - len(places)
-    extra = [each.name for place in crowded for each in sorted(place, key=_by_name)[1:]]
+    pairs = [" and ".join(sorted(each.name for each in place)) for place in crowded]
     if all(len({(each.uid, each.index) for each in place}) == 1 for place in crowded):
         return (
-            f"{source}: {surplus} of its {total} images are copies of others; remove them: "
-            f"{shown(extra)}"
+            f"{source}: {surplus} of its {total} images are copies of others; remove them, one of "
+            f"{shown(pairs)}"
         )
-    pair = " and ".join(sorted(each.name for each in crowded[0][:2]))
     # Pixels are read of the places where slices meet, until two differ.
     if all(_same_pixels(source, place, read) for place in crowded):
         return (
             f"{source}: {surplus} of its {total} images were sent twice: they have the place and "
-            f"the pixels of another, such as {pair}; remove them: {shown(extra)}"
+            f"the pixels of others; remove them, one of {shown(pairs)}"
         )
     return (
         f"{source}: {total} images in {len(places)} places: time points, echoes or "
-        f"reconstructions in one series, such as {pair}; {_REMEDY}"
+        f"reconstructions in one series, such as {pairs[0]}; {_REMEDY}"
     )
-
-
-def _by_name(each: Slice) -> tuple[int, str]:
-    return len(each.name), each.name
 
 
 def _same_pixels(source: Series, place: Sequence[Slice], read: Read) -> bool:
