@@ -105,7 +105,7 @@ def _may_belong(unread: Sequence[Unread], uid: str, images: Sequence[File]) -> l
         each
         for each in unread
         if (
-            each.uid == uid
+            uid.startswith(each.uid)  # which may itself be cut short
             if each.uid
             else uid in folders.get(PurePosixPath(each.name).parent, {uid})
         )

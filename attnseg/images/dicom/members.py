@@ -31,6 +31,7 @@ _TAGS = [
     "ImageType", "NumberOfFrames", "Rows",
 ]  # fmt: skip
 _STANDARD = "1.2.840.10008."
+_DIRECTORY = "1.2.840.10008.1.3.10"
 _START_BYTES = 132
 # Of one file of an archive, and how far it may have been packed: what zlib can do at its best.
 _MAX_MEMBER = 1 << 31
@@ -132,7 +133,9 @@ def _look(path: Path, member: _Member, stream: BinaryIO) -> File | Unread | Othe
     if not kind or not (marked or kind.startswith(_STANDARD)):
         return Unread(member.name, CUT_SHORT if marked else NOT_DICOM, uid)
     image = "Rows" in tags or kind.name.endswith("Image Storage")
-    if image and _ends_early(stream, member, tags):
+    # What is no image names its series all the same, but for a directory of media.
+    cut = _ends_early(stream, member, tags) if image else not uid and kind != _DIRECTORY
+    if cut:
         return Unread(member.name, CUT_SHORT, uid)
     return File(
         name=member.name,
