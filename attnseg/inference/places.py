@@ -54,7 +54,8 @@ def look_at(path: Path) -> Place:
         return _folder(path)
     if _is_dicom_file(path):
         return Place(dicom=(path,))
-    if not path.exists():
+    # A link that leads nowhere is one bad scan among others: reading says what it is.
+    if not path.exists() and not (path.is_symlink() and is_scan(path)):
         raise DataError(absence(path))
     if has_suffix(path.name, (".img", ".img.gz")):
         raise DataError(half_of_a_pair(path))
