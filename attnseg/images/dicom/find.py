@@ -1,5 +1,6 @@
 """Which DICOM series lie in a folder, a zip archive or a file: a few tags of each file tell."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -90,8 +91,8 @@ def _series(
 
 def _names_image(name: str, suffixes: Iterable[str]) -> bool:
     """Whether a file that cannot be read may be an image of a series, by its name: one that says
-    DICOM, or is without a suffix, or ends as images of the place do."""
-    base = PurePosixPath(name).name
+    DICOM, or is without a suffix, or ends as images of the place do, packed or not."""
+    base = re.sub(r"\.(gz|bz2|xz|zst)$", "", PurePosixPath(name).name, flags=re.IGNORECASE)
     of_images = plain_suffix(base) in {*suffixes} - {""} and not is_scan(Path(base))
     return names_dicom(base) or of_images
 

@@ -39,6 +39,9 @@ _MAX_RATIO = 1032
 
 CUT_SHORT = Fault("cut short", "copy {it} again from its source")
 NOT_DICOM = Fault("not DICOM, or cut short", "copy {it} again from its source")
+_PACKED = Fault("packed on its own", "unpack {it}")
+# First bytes of gzip, bzip2, xz and zstd.
+_PACKING = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _ENCRYPTED = Fault("encrypted", "unpack the archive first")
 _PACKED_LINK = Fault("a link packed into an archive", "pack what {it} leads to")
 
@@ -108,7 +111,7 @@ def look(place: Path) -> Iterator[File | Unread | Other]:
                     yield _look(path, member, stream)
             except AttnsegError:
                 raise
-            except PermissionError:
+            except (PermissionError, IsADirectoryError):  # a folder stands for what is in it
                 yield Unread(member.name, FORBIDDEN)
             except Exception as error:  # pydicom raises whatever it meets in a damaged file
                 damaged = Fault(f"damaged ({first_line(error)})", CUT_SHORT.remedy)
@@ -118,7 +121,8 @@ def look(place: Path) -> Iterator[File | Unread | Other]:
 def _look(path: Path, member: _Member, stream: BinaryIO) -> File | Unread | Other:
     start = stream.read(_START_BYTES)
     marked = start[128:] == b"DICM"
-    if fault := hollow(start):
+    fault = hollow(start) or (_PACKED if start.startswith(_PACKING) else None)
+    if fault is not None:
         return Unread(member.name, fault)
     if not marked and not is_bare(start):
         named = has_suffix(path.name, DICOM_SUFFIXES)
@@ -132,7 +136,9 @@ def _look(path: Path, member: _Member, stream: BinaryIO) -> File | Unread | Othe
     uid = str(tags.get("SeriesInstanceUID", ""))
     if not kind or not (marked or kind.startswith(_STANDARD)):
         return Unread(member.name, CUT_SHORT if marked else NOT_DICOM, uid)
-    image = "Rows" in tags or kind.name.endswith("Image Storage")
+    # Spectra have rows of voxels and no pixels.
+    rows = "Rows" in tags and "Spectroscopy" not in kind.name
+    image = rows or kind.name.endswith("Image Storage")
     # What is no image names its series all the same, but for a directory of media.
     cut = _ends_early(stream, member, tags) if image else not uid and kind != _DIRECTORY
     if cut:
@@ -146,7 +152,7 @@ def _look(path: Path, member: _Member, stream: BinaryIO) -> File | Unread | Othe
         description=" ".join(str(tags.get("SeriesDescription") or "").split()),
         localizer="LOCALIZER" in [str(part).upper() for part in tags.get("ImageType") or ()],
         frames=int(tags.get("NumberOfFrames") or 1),
-        image="Rows" in tags,
+        image=rows,
     )
 
 
@@ -191,7 +197,10 @@ def _members(place: Path) -> Iterator[Iterator[_Member]]:
             yield (
                 _in_archive(place, archive, info)
                 for info in sorted(infos, key=lambda info: info.filename)
-                if not any(part.startswith(".") for part in PurePosixPath(info.filename).parts)
+                if not any(
+                    part.startswith(".") and part != ".."
+                    for part in PurePosixPath(info.filename).parts
+                )
             )
         elif has_suffix(place.name, ".zip") and not is_dicom(place):
             raise DataError(f"{place}: no zip archive, or cut short; copy it again")

@@ -1,5 +1,6 @@
 """Files in the place of a series that cannot be read: counted, named, and never left out."""
 
+import gzip
 import shutil
 import struct
 import zipfile
@@ -77,6 +78,7 @@ SPOILED = {
         written(b"version https://git-lfs.github.com/spec/v1\noid sha256:a\nsize 9\n"),
         r"a git-LFS pointer.*`git lfs pull`",
     ),
+    "packed on their own": (written(gzip.compress(bytes(900))), "packed on its own.*unpack each"),
     "cut in the pixels": (cut(-30), "cut short"),
     "cut in the header": (cut(700), "cut short"),
     "cut in the meta information": (cut(180), "cut short"),
@@ -170,6 +172,15 @@ def test_files_with_the_suffix_of_the_images_may_belong_to_them(tmp_path: Path) 
     emptied(tmp_path / "IM0007.img0")
     emptied(tmp_path / "IM0008.bak")
     with pytest.raises(DataError, match=r"1 of 8 files cannot be read.*\(1: IM0007\.img0\)"):
+        read(tmp_path)
+
+
+def test_slices_that_were_packed_one_by_one_are_counted(tmp_path: Path) -> None:
+    for path in make(tmp_path)[6:]:
+        path.with_suffix(".dcm.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    (tmp_path / "protocol.txt.gz").write_bytes(gzip.compress(b"text"))
+    with pytest.raises(DataError, match=r"2 of 8 .*\(2: IM0006\.dcm\.gz, IM0007\.dcm\.gz\); unp"):
         read(tmp_path)
 
 
