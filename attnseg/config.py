@@ -82,9 +82,10 @@ class AugmentationConfig(Frozen):
     intensity_probability: float = Field(default=0.2, ge=0, le=1)
     """Of each of noise, blur, brightness, contrast, gamma and low resolution."""
     mirror: Literal["auto", "all", "swap", "none"] = "auto"
-    """all: along every axis, but not left–right where labels come in left/right pairs; swap:
-    left–right as well, the labels of each pair changing places; auto: all for 2D networks, none
-    for 3D ones, whose anatomy always lies the same way."""
+    """all: along every axis, but not left–right where a label or region is named by a side; swap:
+    left–right as well, the labels of each pair of sides changing places, unless one with a side
+    has no partner; auto: all for 2D networks, none for 3D ones, whose anatomy always lies the same
+    way. docs/checking.md says how sides are recognised."""
 
 
 class TrainingConfig(Frozen):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from attnseg.datasets.cases import Dataset
 from attnseg.datasets.facts import CaseFacts
-from attnseg.datasets.findings import Finding
+from attnseg.datasets.findings import Finding, Severity
 from attnseg.datasets.outliers import find_oddities, find_scan_oddities
 
 # A label that fewer masks than this share lack is drawn as a rule, so that its absence is odd.
@@ -28,7 +28,7 @@ def find_problems(
         *_label_value_findings(dataset, facts),
         *_partial_label_findings(dataset, facts),
         *_spelling_findings(facts),
-        *_duplicates(facts),
+        *_duplicates(facts, "warning"),
         *find_oddities(dataset, facts, patient_pattern=patient_pattern),
     ]
     # A case that `attnseg check --fix` mends is not lost.
@@ -46,7 +46,7 @@ def find_scan_problems(facts: Sequence[CaseFacts]) -> list[Finding]:
     """All findings of scans that are no data set: readability, geometry, copies, notes."""
     return [
         *(finding for case in facts for finding in case.findings),
-        *_duplicates(facts),
+        *_duplicates(facts, "harmless"),  # nothing is trained on them
         *find_scan_oddities(facts),
     ]
 
@@ -134,7 +134,7 @@ def _spelling_findings(facts: Sequence[CaseFacts]) -> list[Finding]:
     return [Finding("dataset", "harmless", problem, "no harm done; 255 counts as label 1 in them")]
 
 
-def _duplicates(facts: Sequence[CaseFacts]) -> list[Finding]:
+def _duplicates(facts: Sequence[CaseFacts], severity: Severity) -> list[Finding]:
     """Images and masks that another case has too, by their voxels and not by their files."""
     with_image: dict[str, str] = {}
     with_label: dict[str, str] = {}
@@ -159,7 +159,7 @@ def _duplicates(facts: Sequence[CaseFacts]) -> list[Finding]:
             if same_image
             else "one of the two is probably a copy under a wrong name: keep the right one"
         )
-        findings.append(Finding(case.name, "harmless", problem, remedy))
+        findings.append(Finding(case.name, severity, problem, remedy))
     return findings
 
 

@@ -12,13 +12,13 @@ from attnseg.datasets import Dataset, Fingerprint
 from attnseg.errors import ConfigError, DataError
 from attnseg.files import write_text
 from attnseg.spec import Frozen, Ints, Label, ModelSpec, validate
-from attnseg.training.augmentation import prediction_mirror_axes
 from attnseg.training.decisions import (
     choose_batch,
     choose_network,
     choose_preprocessing,
     choose_slice_axis,
 )
+from attnseg.training.mirroring import mirroring_reason, prediction_mirror_axes
 
 
 class Probe(Frozen):
@@ -91,6 +91,10 @@ def make_plan(
             config, dataset, shape, spacing, axis, outputs, device, gpu_bytes, reasons
         )
     names = {label.value: label.name for label in labels}
+    mirroring = config.training.augmentation
+    reason = mirroring_reason(names, mirroring, patch=patch, regions=dataset.regions)
+    if reason is not None:
+        reasons["mirroring"] = reason
     spec = ModelSpec(
         architecture=architecture,
         preprocessing=preprocessing,
@@ -98,9 +102,7 @@ def make_plan(
         labels=tuple(labels),
         regions=dataset.regions,
         patch=(patch[0], patch[1], patch[2]),
-        mirror_axes=prediction_mirror_axes(
-            names, config.training.augmentation, patch=(patch[0], patch[1], patch[2])
-        ),
+        mirror_axes=prediction_mirror_axes(names, mirroring, patch=patch, regions=dataset.regions),
         fingerprint=json.loads(json.dumps(asdict(figures))),
         provenance={
             "dataset": dataset.root.resolve().name,
