@@ -163,5 +163,5 @@ def _guesses(word: str) -> Iterator[_Reading]:
         yield _Reading(within[2], (within[1], within[3]))
     if len(word) > 1 and word[0] in _SIDE_OF_LETTER:
         yield _Reading(_SIDE_OF_LETTER[word[0]], (word[1:],))
-    if len(word) > 3 and word[-1] in _SIDE_OF_LETTER:
+    if len(word) > 1 and word[-1] in _SIDE_OF_LETTER:
         yield _Reading(_SIDE_OF_LETTER[word[-1]], (word[:-1],))

@@ -76,6 +76,7 @@ PAIRS = [
     ("Kidneyl", "Kidneyr"),
     ("LV", "RV"),
     ("rib_L1", "rib_R1"),
+    ("UL6", "UR6"),
     ("lungleftupper", "lungrightupper"),
     ("left to right shunt", "right to left shunt"),
 ]

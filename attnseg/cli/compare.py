@@ -13,8 +13,8 @@ def compare(
     metric: Annotated[
         str,
         typer.Option(
-            help="By which number of each label: dice, iou, nsd, hd95_mm or assd_mm. What is missed "
-            "has no distance: no verdict by one while the two methods miss differently."
+            help="By which number of each label: dice, iou, nsd, hd95_mm or assd_mm. What is "
+            "missed has no distance: no verdict by one while the two miss differently."
         ),
     ] = "dice",
     images: Annotated[
