@@ -65,7 +65,11 @@ def attend(
             f"{models[0]}: this network has no gates; train one with --gates grid or skip"
         )
     names = predictor.spec.channel_names
-    scans = find_scans(inputs, num_channels=len(names), channel_names=names)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    scans = find_scans(inputs, num_channels=len(names), channel_names=names, say=say)
     passes = num_passes(len(predictor.gates.gates))
     judged: list[Judgement] = []
     pictures: dict[str, dict[str, bytes]] = {}

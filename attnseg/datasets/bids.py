@@ -15,7 +15,14 @@ from attnseg.datasets.findings import Finding
 from attnseg.datasets.labels import IGNORE, LabelScheme
 from attnseg.datasets.tables import nearest, read_table
 from attnseg.errors import ConfigError, DataError
-from attnseg.images import is_scan, strip_suffix
+from attnseg.images import (
+    DICOM_SUFFIXES,
+    UNREAD_SUFFIXES,
+    has_suffix,
+    is_scan,
+    shown,
+    strip_suffix,
+)
 
 
 def is_bids(root: Path) -> bool:
@@ -74,20 +81,49 @@ def read(root: Path, *, images: Sequence[str] = (), labels: str | None = None) -
             cases.append(Case(case, there, label, patient=f"sub-{name.subject}"))
     channels = tuple(pattern.strip("*_") or "image" for pattern in chosen)
     told = _told("data.images", scan_kinds, chosen) + _told("data.labels", mask_kinds, [drawn])
+    told += _strangers(root)
     return Found(cases, channels, _label_scheme(root, used), problems, told)
 
 
 def _scans_below(root: Path) -> list[tuple[BidsName, Path]]:
     """Scans of all subjects of a data set or a derivative."""
     found = []
-    for subject in sorted(root.glob("sub-*/")):
-        for place in (subject, *sorted(subject.glob("ses-*/"))):
-            folders = [place / datatype for datatype in DATATYPES]
-            for path in (path for folder in folders for path in sorted(folder.glob("*"))):
-                name = parse_name(path.name) if is_scan(path) else None
-                if name:
-                    found.append((name, path))
+    for place in _places_below(root):
+        folders = [place / datatype for datatype in DATATYPES]
+        for path in (path for folder in folders for path in sorted(folder.glob("*"))):
+            name = parse_name(path.name) if is_scan(path) else None
+            if name:
+                found.append((name, path))
     return found
+
+
+def _places_below(root: Path) -> list[Path]:
+    """Folders of subjects, and of sessions within them."""
+    subjects = sorted(root.glob("sub-*/"))
+    return [place for subject in subjects for place in (subject, *sorted(subject.glob("ses-*/")))]
+
+
+def _strangers(root: Path) -> tuple[str, ...]:
+    """Files that look like scans and are none of the data set, in sentences."""
+    unnamed, unread = [], []
+    for top in (root, *sorted((root / "derivatives").glob("*/"))):
+        for place in _places_below(top):
+            for folder in (place, *(place / datatype for datatype in DATATYPES)):
+                for path in sorted(folder.glob("[!.]*")):
+                    name = path.relative_to(root).as_posix()
+                    if has_suffix(path.name, (*UNREAD_SUFFIXES, *DICOM_SUFFIXES)):
+                        unread.append(name)
+                    elif is_scan(path) and (folder == place or not parse_name(path.name)):
+                        unnamed.append(name)
+    told = []
+    if unread:
+        told.append(f"not read: {len(unread)} file(s) ({shown(unread)}); convert them to NIfTI")
+    if unnamed:
+        told.append(
+            f"not taken: {len(unnamed)} scan(s) without a name or place of BIDS ({shown(unnamed)});"
+            " name them as sub-XX/anat/sub-XX_T1w.nii.gz"
+        )
+    return tuple(told)
 
 
 def _by_case(

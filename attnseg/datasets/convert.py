@@ -216,7 +216,9 @@ def _with(image: Image, array: np.ndarray) -> Image:
 
 
 def _same_format(source: Source, target: Path) -> bool:
-    return isinstance(source, Path) and scan_suffix(source.name) == scan_suffix(target.name)
+    return isinstance(source, Path) and (
+        scan_suffix(source.name).lower() == scan_suffix(target.name).lower()
+    )
 
 
 def copy_file(source: Source, target: Path) -> None:

@@ -1,6 +1,5 @@
 """Cases that a table lists, or that file names tell by a pattern: `{case}_t1.nii.gz`."""
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,16 @@ from attnseg.datasets.labels import read_label_scheme
 from attnseg.datasets.metadata import read_metadata
 from attnseg.datasets.tables import nearest, read_table
 from attnseg.errors import ConfigError, DataError
-from attnseg.images import is_scan, strip_suffix
+from attnseg.images import (
+    DICOM_SUFFIXES,
+    UNREAD_SUFFIXES,
+    files_below,
+    has_suffix,
+    is_scan,
+    scan_suffix,
+    shown,
+    strip_suffix,
+)
 
 CASE = "{case}"
 _NO_CHANNELS = ("case", "label", "patient")
@@ -101,7 +109,8 @@ def from_table(path: Path, *, columns: Sequence[str] = ()) -> Found:
         absent = {
             name: file
             for name, file in (images | {"label": row.files.get("label")}).items()
-            if file is not None and not file.exists()
+            # Reading a link that leads nowhere says what it is.
+            if file is not None and not file.exists() and not file.is_symlink()
         }
         problems += [
             _fatal(
@@ -202,7 +211,7 @@ def by_pattern(root: Path, *, images: Sequence[str], labels: str | None) -> Foun
     metadata = read_metadata(root / "dataset.json")
     given = metadata.exists and len(metadata.channel_names) == len(images)
     channels = metadata.channel_names if given else pattern_names(images)
-    return Found(cases, channels, metadata.labels, problems, _told(others))
+    return Found(cases, channels, metadata.labels, problems, _told(others) + _not_read(root))
 
 
 def pattern_names(patterns: Sequence[str]) -> tuple[str, ...]:
@@ -230,17 +239,14 @@ def no_match(folder: Path, pattern: str, others: Mapping[str, Path]) -> DataErro
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split(CASE)]
+    suffix = scan_suffix(pattern)
+    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in strip_suffix(pattern).split(CASE)]
     expression = parts[0] + "(?P<case>[^/]+?)" + "(?P=case)".join(parts[1:])
-    return re.compile(f"(?:.*/)?{expression}")
+    return re.compile(f"(?:.*/)?{expression}(?i:{re.escape(suffix)})")
 
 
 def _files_below(folder: Path) -> list[Path]:
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in sorted(names) if is_scan(Path(name))]
-    return found
+    return [path for path in files_below(folder) if is_scan(path)]
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -263,8 +269,19 @@ def _fatal(name: str, problem: str, remedy: str) -> Finding:
     return Finding(name, "fatal", problem, remedy)
 
 
+def _not_read(folder: Path) -> tuple[str, ...]:
+    """Images below a folder in formats that are not read, in a sentence."""
+    names = [
+        path.relative_to(folder).as_posix()
+        for path in files_below(folder)
+        if has_suffix(path.name, (*UNREAD_SUFFIXES, *DICOM_SUFFIXES))
+    ]
+    if not names:
+        return ()
+    return (f"not read: {len(names)} file(s) ({shown(names)}); convert them to NIfTI",)
+
+
 def _told(others: Mapping[str, Path]) -> tuple[str, ...]:
     if not others:
         return ()
-    shown = ", ".join(list(others)[:3]) + (", …" if len(others) > 3 else "")
-    return (f"not matched: {len(others)} file(s) ({shown})",)
+    return (f"not matched: {len(others)} file(s) ({shown(list(others))})",)

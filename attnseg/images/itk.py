@@ -17,6 +17,7 @@ from attnseg.files import atomic_path
 from attnseg.images import metaimage, nrrd
 from attnseg.images.geometry import Geometry, checked_geometry, shear_notes
 from attnseg.images.image import Image, Outline, channel_first, channels_last, whole_numbers
+from attnseg.images.paths import has_suffix
 from attnseg.images.streams import (
     DEFLATE_RATIO,
     Inflating,
@@ -118,9 +119,9 @@ def write_image(path: Path, image: Image) -> None:
 
 
 def _write(path: Path, voxels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:
-    if not path.name.endswith((".nrrd", ".mha")):
+    if not has_suffix(path.name, (".nrrd", ".mha")):
         raise DataError(f"{path}: masks and scans are written as .nrrd or .mha; choose one")
-    as_nrrd = path.name.endswith(".nrrd")
+    as_nrrd = has_suffix(path.name, ".nrrd")
     dtype = np.dtype(dtype).newbyteorder("<")
     place = _lines(like, nrrd.MAGIC if as_nrrd else metaimage.MAGIC)
     header = nrrd.header if as_nrrd else metaimage.header
@@ -145,7 +146,7 @@ def _lines(like: Image, magic: bytes) -> bytes | None:
 
 
 def _outlined(path: Path, num_channels: int | None) -> tuple[Stored, Geometry]:
-    stored = (metaimage if path.name.lower().endswith((".mha", ".mhd")) else nrrd).parse(path)
+    stored = (metaimage if has_suffix(path.name, (".mha", ".mhd")) else nrrd).parse(path)
     channels_last(path, (*stored.grid, stored.channels), num_channels)
     remedy = "correct the header, or export it again"
     return stored, checked_geometry(path, stored.grid, stored.affine, remedy=remedy)

@@ -24,9 +24,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
+from attnseg.images.contents import first_bytes
 from attnseg.images.geometry import Geometry
 from attnseg.images.image import Image, Outline, whole_numbers
-from attnseg.images.paths import first_bytes
 
 # The readers themselves: `PIL.Image.open` would set its own limit to the number of pixels.
 _READERS: dict[bytes, type[ImageFile]] = {
