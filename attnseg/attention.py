@@ -57,7 +57,7 @@ def attend(
     Raises:
         AttnsegError: no scan or model; a network without gates; every scan failed.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
     models = find_models(model)
     predictor = Predictor.load(models, **settings)
     if not predictor.gates.gates:

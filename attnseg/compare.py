@@ -47,7 +47,6 @@ def compare(
         raise UsageError("--images is for the pictures of a page; add --html FILE")
     evaluations = [_evaluate(masks, reference, full=metric != "dice") for masks in (a, b)]
     found = compare_evaluations(*evaluations, metric=metric)
-    print_comparison(found, Console(highlight=False))
     if json is not None:
         save_json(found, json)
     if csv is not None:
@@ -58,6 +57,7 @@ def compare(
         pictures = _pictures(found, evaluations[0], evaluations[1], images)
         sources = {"A": str(a), "B": str(b), "reference": str(reference)}
         save_compare_page(found, pictures, sources, html)
+    print_comparison(found, Console(highlight=False, emoji=False))
     return found
 
 

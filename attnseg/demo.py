@@ -36,7 +36,7 @@ def run_demo(output: Path, *, minutes: float = 3.0, overwrite: bool = False) -> 
     Raises:
         RunError: the folder is there already.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
     if output.exists() and any(output.iterdir()) and not overwrite:
         raise RunError(f"{output}: this folder is not empty; give another -o or --overwrite")
     begin = time.perf_counter()

@@ -19,7 +19,7 @@ from attnseg.datasets.bids_names import (
 )
 from attnseg.datasets.cases import Case, Dataset
 from attnseg.datasets.labels import IGNORE, PRESENT
-from attnseg.errors import DataError
+from attnseg.errors import DataError, refuse_unknown
 from attnseg.images import scan_suffix
 
 WRITTEN_LAYOUTS = ("paired", "msd", "nnunet", "bids")
@@ -50,7 +50,9 @@ def arrange(dataset: Dataset, *, layout: str, suffix: str) -> list[Target]:
 
     Raises:
         DataError: what the layout has no place for.
+        UsageError: another layout.
     """
+    refuse_unknown("layout", layout, WRITTEN_LAYOUTS)
     refusal = _refusal(dataset, layout=layout, suffix=suffix)
     if refusal:
         raise DataError(f"{dataset.root}: {refusal}")
