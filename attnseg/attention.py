@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Unpack
 
-import numpy as np
-from rich.console import Console
+import numpy as np  # noqa: TID253
+from rich.console import Console  # noqa: TID253
 
 from attnseg.errors import AttnsegError, DataError
 from attnseg.evaluation import Judgement, judge_gates, save_judgements

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from attnseg.errors import DataError, UsageError
 from attnseg.evaluation import Evaluation, evaluate
 from attnseg.evaluation.compare import compare as compare_evaluations
@@ -42,6 +40,8 @@ def compare(
         DataError: masks that do not pair with references, no case that both have.
         UsageError: an unknown metric; scans without a page.
     """
+    from rich.console import Console
+
     find_metric(metric)
     if images is not None and html is None:
         raise UsageError("--images is for the pictures of a page; add --html FILE")

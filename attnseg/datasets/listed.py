@@ -15,6 +15,7 @@ from attnseg.datasets.metadata import read_metadata
 from attnseg.datasets.tables import nearest, read_table
 from attnseg.errors import ConfigError, DataError
 from attnseg.images import is_scan, strip_suffix
+from attnseg.names import composed, on_disk
 
 CASE = "{case}"
 _NO_CHANNELS = ("case", "label", "patient")
@@ -56,18 +57,18 @@ def read_rows(path: Path) -> tuple[list[str], list[Row]]:
         )
     cases: dict[str, Row] = {}
     for cells in rows:
-        name = cells["case"]
+        name = composed(cells["case"])
         if not name or name in cases or "/" in name or name.startswith("."):
             raise DataError(
                 f"{path}: case {name!r} {'comes twice' if name in cases else 'is no name'}; masks "
                 "are named after cases: give each a name of its own, without slashes"
             )
         files = {
-            column: path.parent / cells[column]
+            column: on_disk(path.parent / cells[column])
             for column in (*channels, "label")
             if cells.get(column)
         }
-        cases[name] = Row(name, files, cells.get("patient") or None)
+        cases[name] = Row(name, files, composed(cells.get("patient", "")) or None)
     return channels, list(cases.values())
 
 
@@ -157,7 +158,7 @@ def match(
     for path in _files_below(folder):
         within = path.relative_to(folder).as_posix()
         for pattern, expression in compiled.items():
-            if found := expression.fullmatch(within):
+            if found := expression.fullmatch(composed(within)):
                 files = matched[found["case"]]
                 if pattern in files:
                     raise DataError(
@@ -230,7 +231,7 @@ def no_match(folder: Path, pattern: str, others: Mapping[str, Path]) -> DataErro
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split(CASE)]
+    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in composed(pattern).split(CASE)]
     expression = parts[0] + "(?P<case>[^/]+?)" + "(?P=case)".join(parts[1:])
     return re.compile(f"(?:.*/)?{expression}")
 

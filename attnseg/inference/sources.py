@@ -1,6 +1,6 @@
 """What the user typed → scans; which model is meant; where masks go."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,11 @@ from attnseg.images import (
     is_dicom,
     is_picture,
     is_scan,
+    location,
     split_channel,
     strip_suffix,
 )
+from attnseg.names import alike, how_they_differ
 from attnseg.spec import ModelSpec
 
 MODEL_NAME = "model.safetensors"
@@ -111,13 +113,20 @@ def refuse_twice(scans: Sequence[Scan]) -> None:
     """A mask and its line in the manifest go by a scan's name.
 
     Raises:
-        UsageError: two scans of one name.
+        UsageError: two scans of one name; names that differ in capitals alone are one, for on
+            Windows and macOS the mask of one would be written over that of the other.
     """
-    twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
+    by_name: dict[str, list[Scan]] = defaultdict(list)
+    for scan in scans:
+        by_name[alike(scan.name)].append(scan)
+    twice = sorted((group for group in by_name.values() if len(group) > 1), key=lambda g: g[0].name)
     if twice:
+        names = dict.fromkeys(scan.name for group in twice for scan in group)
+        one, other = (location(scan.paths[0]) for scan in twice[0][:2])
         raise UsageError(
-            f"scans named {', '.join(sorted(twice))} come twice, and a mask goes by its scan's "
-            "name; rename one, or predict the folders one by one with different -o"
+            f"scans named {', '.join(names)} come twice ({one} and {other}"
+            f"{how_they_differ(one.name, other.name)}), and a mask goes by its scan's name, "
+            "capitals or not; rename one, or predict the folders one by one with different -o"
         )
 
 
