@@ -30,6 +30,11 @@ def alike(name: str) -> str:
     return composed(name).casefold()
 
 
+def readable(text: str) -> str:
+    """Text as UTF-8 can hold it: bytes of a file's name that are none, as \\xfc, are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def on_disk(path: Path) -> Path:
     """The file or folder that `path` means: itself, or the one whose name is the same in NFC.
 
