@@ -91,7 +91,12 @@ def find_scans(
         channel = split_channel(strip_suffix(path.name))
         # A higher number is part of the name, as the year in scan_2019.
         if channel and channel[1] < num_channels:
-            channels.setdefault((path.parent, channel[0]), {})[channel[1]] = path
+            other = channels.setdefault((path.parent, channel[0]), {}).setdefault(channel[1], path)
+            if other != path:
+                raise UsageError(
+                    f"{path}: {other.name} is the same channel of the same case"
+                    f"{how_they_differ(other.name, path.name)}; keep one of the two"
+                )
         else:
             scans.append(Scan(strip_suffix(path.name), (path,)))
     for (folder, name), parts in channels.items():
