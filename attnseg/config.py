@@ -6,8 +6,8 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
-from pydantic import Field, PositiveInt, model_validator
+import yaml  # noqa: TID253
+from pydantic import Field, PositiveInt, model_validator  # noqa: TID253
 
 from attnseg.errors import ConfigError
 from attnseg.spec import Frozen, Ints, Spacing, validate

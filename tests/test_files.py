@@ -1,10 +1,20 @@
 """Whole files or none."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from attnseg.files import atomic_path, write_text
+
+
+def test_a_byte_of_a_name_that_is_no_utf8_is_written_as_json_reads_it(tmp_path: Path) -> None:
+    name = os.fsdecode(b"M\xfcller")
+    write_text(tmp_path / "a.json", json.dumps({"é": name}, ensure_ascii=False))
+    content = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert "é" in content
+    assert json.loads(content) == {"é": name}
 
 
 def test_the_file_appears_only_when_the_block_is_done(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from attnseg.images import (
     shown,
     strip_suffix,
 )
+from attnseg.names import on_disk
 
 
 def is_bids(root: Path) -> bool:
@@ -252,7 +253,7 @@ def label_names_beside(mask: Path) -> dict[int, str]:
     Raises:
         DataError: a table that cannot be used.
     """
-    own = mask.with_name(strip_suffix(mask.name) + ".tsv")
+    own = on_disk(mask.with_name(strip_suffix(mask.name) + ".tsv"))
     if own.is_file():
         return read_label_table(own)
     if parse_name(mask.name) is None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from attnseg.datasets.cases import Dataset
 from attnseg.datasets.facts import CaseFacts
 from attnseg.datasets.findings import Finding, Severity
+from attnseg.datasets.name_checks import find_name_problems
 from attnseg.datasets.outliers import find_oddities, find_scan_oddities
 
 # A label that fewer masks than this share lack is drawn as a rule, so that its absence is odd.
@@ -29,6 +30,7 @@ def find_problems(
         *_partial_label_findings(dataset, facts),
         *_spelling_findings(facts),
         *_duplicates(facts, "warning"),
+        *find_name_problems(case.name for case in facts),
         *find_oddities(dataset, facts, patient_pattern=patient_pattern),
     ]
     # A case that `attnseg check --fix` mends is not lost.
@@ -47,6 +49,7 @@ def find_scan_problems(facts: Sequence[CaseFacts]) -> list[Finding]:
     return [
         *(finding for case in facts for finding in case.findings),
         *_duplicates(facts, "harmless"),  # nothing is trained on them
+        *find_name_problems(case.name for case in facts),
         *find_scan_oddities(facts),
     ]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attnseg.errors import DataError
+from attnseg.names import composed
 from attnseg.spec import Region
 
 IGNORE = "ignore"
@@ -166,7 +167,7 @@ def _present(
             f"{path}: `{PRESENT}` is a {type(raw).__name__}; it must be an object such as "
             '{"case_1": [1, 2]}'
         )
-    return {case: _drawn(path, case, entry, names) for case, entry in raw.items()}
+    return {composed(case): _drawn(path, case, entry, names) for case, entry in raw.items()}
 
 
 def _drawn(path: Path, case: str, entry: Any, names: Mapping[int, str]) -> tuple[int, ...]:

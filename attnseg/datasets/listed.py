@@ -23,6 +23,7 @@ from attnseg.images import (
     shown,
     strip_suffix,
 )
+from attnseg.names import composed, on_disk
 
 CASE = "{case}"
 _NO_CHANNELS = ("case", "label", "patient")
@@ -64,18 +65,18 @@ def read_rows(path: Path) -> tuple[list[str], list[Row]]:
         )
     cases: dict[str, Row] = {}
     for cells in rows:
-        name = cells["case"]
+        name = composed(cells["case"])
         if not name or name in cases or "/" in name or name.startswith("."):
             raise DataError(
                 f"{path}: case {name!r} {'comes twice' if name in cases else 'is no name'}; masks "
                 "are named after cases: give each a name of its own, without slashes"
             )
         files = {
-            column: path.parent / cells[column]
+            column: on_disk(path.parent / cells[column])
             for column in (*channels, "label")
             if cells.get(column)
         }
-        cases[name] = Row(name, files, cells.get("patient") or None)
+        cases[name] = Row(name, files, composed(cells.get("patient", "")) or None)
     return channels, list(cases.values())
 
 
@@ -166,7 +167,7 @@ def match(
     for path in _files_below(folder):
         within = path.relative_to(folder).as_posix()
         for pattern, expression in compiled.items():
-            if found := expression.fullmatch(within):
+            if found := expression.fullmatch(composed(within)):
                 files = matched[found["case"]]
                 if pattern in files:
                     raise DataError(
@@ -240,7 +241,8 @@ def no_match(folder: Path, pattern: str, others: Mapping[str, Path]) -> DataErro
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     suffix = scan_suffix(pattern)
-    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in strip_suffix(pattern).split(CASE)]
+    stem = composed(strip_suffix(pattern))
+    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in stem.split(CASE)]
     expression = parts[0] + "(?P<case>[^/]+?)" + "(?P=case)".join(parts[1:])
     return re.compile(f"(?:.*/)?{expression}(?i:{re.escape(suffix)})")
 

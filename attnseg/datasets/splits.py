@@ -9,6 +9,7 @@ from pathlib import Path
 
 from attnseg.errors import ConfigError, DataError
 from attnseg.files import write_text
+from attnseg.names import composed
 
 Splits = list[list[str]]
 
@@ -97,7 +98,9 @@ def load_splits(path: Path) -> Splits:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         version = content["version"]
-        splits: Splits = [[str(name) for name in fold["validation"]] for fold in content["folds"]]
+        splits: Splits = [
+            [composed(str(name)) for name in fold["validation"]] for fold in content["folds"]
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: no readable splits ({type(error).__name__}: {error}); restore the file or "
@@ -169,4 +172,4 @@ def _placed(
 
 
 def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()

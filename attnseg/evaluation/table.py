@@ -39,7 +39,7 @@ def table_lines(evaluation: Evaluation) -> list[str]:
     from rich.console import Console
 
     stream = io.StringIO()
-    print_table(evaluation, Console(file=stream, width=_WIDTH, color_system=None))
+    print_table(evaluation, Console(file=stream, width=_WIDTH, color_system=None, emoji=False))
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 

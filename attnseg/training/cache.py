@@ -107,7 +107,7 @@ def case_key(case: Case, spec: ModelSpec, *, ignore_label: int | None) -> str:
     }
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode())
     for path in (*case.images, *([case.label] if case.label else [])):
-        digest.update(path.name.encode())
+        digest.update(path.name.encode(errors="surrogateescape"))
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)

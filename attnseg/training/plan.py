@@ -11,6 +11,7 @@ from attnseg.config import Config
 from attnseg.datasets import Dataset, Fingerprint
 from attnseg.errors import ConfigError, DataError
 from attnseg.files import write_text
+from attnseg.names import readable
 from attnseg.spec import Frozen, Ints, Label, ModelSpec, validate
 from attnseg.training.decisions import (
     choose_batch,
@@ -105,7 +106,7 @@ def make_plan(
         mirror_axes=prediction_mirror_axes(names, mirroring, patch=patch, regions=dataset.regions),
         fingerprint=json.loads(json.dumps(asdict(figures))),
         provenance={
-            "dataset": dataset.root.resolve().name,
+            "dataset": readable(dataset.root.resolve().name),
             "layout": dataset.layout,
             "seed": config.training.seed,
         },

@@ -229,6 +229,7 @@ def test_a_browser_draws_the_scan_and_hides_a_label(tmp_path: Path) -> None:
         assert coloured(tab.picture()[canvas].astype(int)) < coloured(with_labels) / 20
         assert tab.run("location.hash") == "#hide=2&view=multi"
         assert tab.errors == []
+        assert tab.requested
         assert all(each.startswith(("file:", "data:")) for each in tab.requested)
 
 
