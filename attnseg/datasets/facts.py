@@ -21,6 +21,7 @@ from attnseg.datasets.measures import (
     label_digest,
     on_ras_axes,
 )
+from attnseg.datasets.pictures import check_turn
 from attnseg.errors import DataError
 from attnseg.images import Image, Source, read_case, read_labels
 
@@ -186,7 +187,10 @@ def inspect_files(
         facts = _with_labels(facts, labels, ignore_label)
         findings += check_label(name, facts.label_counts, ignore_label)
     if image and labels:
-        findings += check_pair(name, image.geometry, labels)
+        turned = check_turn(name, image, labels)
+        findings += turned
+        if not any(finding.stops for finding in turned):
+            findings += check_pair(name, image.geometry, labels)
         if image.geometry.shape == labels.geometry.shape:
             drawn = labels.array[0]
             if ignore_label is not None:

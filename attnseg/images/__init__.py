@@ -28,7 +28,7 @@ from attnseg.images.paths import (
     split_channel,
     strip_suffix,
 )
-from attnseg.images.pictures import picture_channels
+from attnseg.images.pictures import as_shown, picture_channels, picture_orientation
 
 __all__ = [
     "MASK_SUFFIXES",
@@ -41,6 +41,7 @@ __all__ = [
     "Series",
     "Source",
     "absolute",
+    "as_shown",
     "find_source",
     "holds_dicom",
     "is_dicom",
@@ -49,6 +50,7 @@ __all__ = [
     "location",
     "open_volumes",
     "picture_channels",
+    "picture_orientation",
     "read_case",
     "read_image",
     "read_labels",
