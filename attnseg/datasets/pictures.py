@@ -62,15 +62,15 @@ def check_turn(name: str, image: Image, labels: Image) -> list[Finding]:
     drawn = labels.array[0]
     for orientation, how, remedy in (
         (
-            of_image,
-            f"drawn on the picture as stored, before its EXIF orientation {of_image} turned it",
-            f"turn the label as the picture is shown, or reset the picture's orientation ({reset})",
-        ),
-        (
             undone,
             f"drawn on the picture as shown, and then turned by its own EXIF orientation "
             f"{of_labels}",
             f"remove the label's orientation ({reset})",
+        ),
+        (
+            of_image,
+            f"drawn on the picture as stored, before its EXIF orientation {of_image} turned it",
+            f"turn the label as the picture is shown, or reset the picture's orientation ({reset})",
         ),
     ):
         turned = as_shown(drawn, orientation)
