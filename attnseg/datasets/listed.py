@@ -45,22 +45,23 @@ def read_rows(path: Path) -> tuple[list[str], list[Row]]:
     Raises:
         DataError: not such a table, no channel, no case, a case without a name or named twice.
     """
-    rows = read_table(path, required=["case"])
-    if not rows:
+    table = read_table(path, required=["case"])
+    if not table.rows:
         raise DataError(f"{path}: 0 cases; below the column names, give a line for each case")
-    channels = [name for name in rows[0] if name not in _NO_CHANNELS]
+    channels = [name for name in table.columns if name not in _NO_CHANNELS]
     if not channels:
         raise DataError(
-            f"{path}: no column of images (columns: {', '.join(rows[0])}); add one for each "
+            f"{path}: no column of images (columns: {', '.join(table.columns)}); add one for each "
             "channel, named as the channel"
         )
     cases: dict[str, Row] = {}
-    for cells in rows:
+    for line, cells in table.numbered():
         name = cells["case"]
         if not name or name in cases or "/" in name or name.startswith("."):
+            fault = "comes twice" if name in cases else "is no name"
             raise DataError(
-                f"{path}: case {name!r} {'comes twice' if name in cases else 'is no name'}; masks "
-                "are named after cases: give each a name of its own, without slashes"
+                f"{path}: line {line}: case {name!r} {fault}; masks are named after cases: give "
+                "each a name of its own, without slashes"
             )
         files = {
             column: path.parent / cells[column]
