@@ -1,6 +1,7 @@
 """Data sets of pictures: PNG, JPEG and TIFF in place of volumes."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,14 @@ import numpy as np
 from attnseg.datasets.cases import Case
 from attnseg.datasets.findings import Finding
 from attnseg.errors import DataError
-from attnseg.images import Image, as_shown, is_picture, picture_channels, picture_orientation
+from attnseg.images import (
+    Image,
+    as_shown,
+    is_picture,
+    palette_colours,
+    picture_channels,
+    picture_orientation,
+)
 
 _COLOURS = ("red", "green", "blue")
 # A mask is said to be turned where, turned otherwise, it explains this much of the variance of the
@@ -92,12 +100,51 @@ def check_turn(name: str, image: Image, labels: Image) -> list[Finding]:
     return []
 
 
+def colours_of_labels(labels: Image, values: Iterable[int]) -> dict[int, str]:
+    """Label value → colour in the palette of a mask; none where it has no palette to speak of."""
+    if not _noted(labels):
+        return {}
+    colours = palette_colours(_path(labels))
+    return {value: colours[value] for value in values if value in colours}
+
+
+def check_palettes(colours: Mapping[str, Mapping[int, str]]) -> list[Finding]:
+    """Masks in which a label has another colour than in most, as where each has its own palette.
+
+    Args:
+        colours: case → `colours_of_labels`.
+    """
+    findings = []
+    for value in sorted({value for each in colours.values() for value in each}):
+        of_case = {name: each[value] for name, each in colours.items() if value in each}
+        usual, count = Counter(of_case.values()).most_common(1)[0]
+        for name, colour in of_case.items():
+            if colour != usual:
+                problem = (
+                    f"label {value} is {colour} in the palette of its mask, and {usual} in {count} "
+                    f"of {len(of_case)}"
+                )
+                remedy = (
+                    "a palette's indices are the labels: save all masks with one palette, or as "
+                    "grey PNG that hold the label values"
+                )
+                findings.append(Finding(name, "warning", problem, remedy))
+    return findings
+
+
 def _orientation(image: Image) -> int:
-    """EXIF orientation of its file, which is opened only where the reader noted something."""
-    path = image.path
-    if not image.notes or not isinstance(path, Path) or not is_picture(path):
-        return 1
-    return picture_orientation(path)
+    """EXIF orientation of its file."""
+    return picture_orientation(_path(image)) if _noted(image) else 1
+
+
+def _noted(image: Image) -> bool:
+    """Whether it is a picture of which the reader noted something: no other is opened again."""
+    return bool(image.notes) and isinstance(image.path, Path) and is_picture(image.path)
+
+
+def _path(image: Image) -> Path:
+    assert isinstance(image.path, Path)
+    return image.path
 
 
 def _explained(image: Image, drawn: np.ndarray) -> float:

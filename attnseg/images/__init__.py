@@ -28,7 +28,12 @@ from attnseg.images.paths import (
     split_channel,
     strip_suffix,
 )
-from attnseg.images.pictures import as_shown, picture_channels, picture_orientation
+from attnseg.images.pictures import (
+    as_shown,
+    palette_colours,
+    picture_channels,
+    picture_orientation,
+)
 
 __all__ = [
     "MASK_SUFFIXES",
@@ -49,6 +54,7 @@ __all__ = [
     "is_scan",
     "location",
     "open_volumes",
+    "palette_colours",
     "picture_channels",
     "picture_orientation",
     "read_case",

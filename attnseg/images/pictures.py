@@ -23,6 +23,7 @@ from attnseg.images.picture_files import (
     keeps_values,
     open_picture,
     orientation_of,
+    palette_of,
     shown_size,
 )
 from attnseg.images.picture_pixels import Decoded, decode, upright
@@ -126,6 +127,17 @@ def picture_orientation(path: Path) -> int:
     """
     with open_picture(Path(path), header_only=True) as picture:
         return orientation_of(picture)
+
+
+def palette_colours(path: Path) -> dict[int, str]:
+    """Index → colour such as "#ff0000" of a picture with a palette, from the header alone.
+
+    Raises:
+        DataError: as of `picture_channels`.
+    """
+    with open_picture(Path(path), header_only=True) as picture:
+        colours = palette_of(picture)
+    return {} if colours is None else {n: f"#{bytes(rgb).hex()}" for n, rgb in enumerate(colours)}
 
 
 def as_shown(array: np.ndarray, orientation: int) -> np.ndarray:

@@ -277,6 +277,20 @@ def test_masks_that_were_drawn_on_the_stored_pixels(tmp_path, size, orientation,
         assert f"as stored, before its EXIF orientation {orientation} turned it" in problem
 
 
+def test_many_masks_on_the_stored_pixels_are_one_warning(tmp_path):
+    root = photographs(tmp_path, size=(36, 36), orientation=8)
+    for number in range(1, 6, 2):  # those that are stored as shown, as if they were not
+        for folder, suffix in (("images", "jpg"), ("labels", "png")):
+            copy = (root / folder / f"p{number - 1}.{suffix}").read_bytes()
+            (root / folder / f"p{number}.{suffix}").write_bytes(copy)
+    for number in range(6):
+        turn(root / "labels" / f"p{number}.png", PIL.Image.Transpose.ROTATE_270)
+    _, _, problems = found(root)
+    (warning,) = [each for each in problems if each[1] == "warning"]
+    assert warning[0] == "dataset"
+    assert warning[2].startswith("6 cases, such as p0: label explains ")
+
+
 def test_masks_with_the_orientation_of_their_pictures(tmp_path):
     """A mask stored as its picture is turns with it; one as shown that has it all the same is
     turned away from it."""
@@ -303,3 +317,30 @@ def test_what_many_pictures_lose_is_said_once(tmp_path, save_picture):
     noted = [problem for _, _, problem in problems if "opaque" in problem]
     assert len(noted) == 1
     assert "63 of 63 pixels are not opaque" in noted[0]
+
+
+def save_palette(path: Path, labels: np.ndarray, *colours: str) -> None:
+    picture = PIL.Image.fromarray(labels)
+    picture.putpalette(bytes.fromhex("".join(colours)))
+    picture.save(path)
+
+
+def test_palettes_that_number_the_colours_differently(tmp_path, paired):
+    """Programs that make a palette for each file call red 1 in one and 2 in another."""
+    both = [mask(1, size=2) + 2 * (mask(1, size=4) - mask(1, size=2)) for _ in range(4)]
+    for number, labels in enumerate(both):
+        labels[8, number] = 1
+    root = paired(*both)
+    black, red, green = "000000", "ff0000", "00ff00"
+    for number, labels in enumerate(both):
+        order = (black, green, red) if number == 2 else (black, red, green)
+        save_palette(root / "labels" / f"{number}.png", labels, *order)
+    _, _, problems = found(root)
+    assert [each for each in problems if each[1] == "warning"] == [
+        ("2", "warning", "label 1 is #00ff00 in the palette of its mask, and #ff0000 in 3 of 4"),
+        ("2", "warning", "label 2 is #ff0000 in the palette of its mask, and #00ff00 in 3 of 4"),
+    ]
+    save_palette(root / "labels" / "2.png", both[2], black, red, green)
+    _, _, problems = found(root)
+    assert {severity for _, severity, _ in problems} == {"harmless"}
+    assert len(problems) == 4
