@@ -30,11 +30,13 @@ class Row:
         name: of the case.
         files: column → path, of the channels and of `label`; empty cells are left out.
         patient: whose scan it is; None where the table does not say.
+        line: of the table, on which it stands.
     """
 
     name: str
     files: dict[str, Path]
     patient: str | None = None
+    line: int = 0
 
 
 def read_rows(path: Path) -> tuple[list[str], list[Row]]:
@@ -68,7 +70,7 @@ def read_rows(path: Path) -> tuple[list[str], list[Row]]:
             for column in (*channels, "label")
             if cells.get(column)
         }
-        cases[name] = Row(name, files, cells.get("patient") or None)
+        cases[name] = Row(name, files, cells.get("patient") or None, line)
     return channels, list(cases.values())
 
 
@@ -96,7 +98,11 @@ def from_table(path: Path, *, columns: Sequence[str] = ()) -> Found:
         images = {name: row.files.get(name) for name in channels}
         missing = [name for name, file in images.items() if file is None]
         problems += [
-            _fatal(row.name, f"no file in column {name!r} of {path.name}", "name it there")
+            _fatal(
+                row.name,
+                f"no file in column {name!r} of {path.name}, line {row.line}",
+                "name it there",
+            )
             for name in missing
         ]
         absent = {
@@ -108,7 +114,7 @@ def from_table(path: Path, *, columns: Sequence[str] = ()) -> Found:
             _fatal(
                 row.name,
                 f"no such file: {file} ({name}){nearest(file.name, _names_in(file.parent))}",
-                f"correct the path in {path.name}; paths are relative to it",
+                f"correct the path in {path.name}, line {row.line}; paths are relative to it",
             )
             for name, file in absent.items()
         ]

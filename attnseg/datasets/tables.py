@@ -74,7 +74,7 @@ def read_table(path: Path, *, required: Collection[str] = (), only: bool = False
     (_, columns), *rows = _rows(lines, separator)
     _refuse_long_rows(path, separator, columns, rows)
     named = [place for place, name in enumerate(columns) if name]
-    _refuse_columns(path, columns, [row for _, row in rows], required, only=only)
+    _refuse_columns(path, separator, columns, [row for _, row in rows], required, only=only)
     names = list(dict.fromkeys(columns[place] for place in named))
     return Table(
         path,
@@ -148,6 +148,7 @@ def _refuse_long_rows(
 
 def _refuse_columns(
     path: Path,
+    separator: str,
     columns: Sequence[str],
     rows: Sequence[list[str]],
     required: Collection[str],
@@ -175,4 +176,5 @@ def _refuse_columns(
             fault = f"a column without a name that holds {next(filter(None, cells))!r}"
     if fault:
         listed = ", ".join(columns).rstrip(", ") or "none"
-        raise DataError(f"{path}: {fault} (columns: {listed}); correct its first line")
+        between = f", a {_NAMES.get(separator, repr(separator))} between names" * bool(missing)
+        raise DataError(f"{path}: {fault} (columns: {listed}); correct its first line{between}")

@@ -148,6 +148,10 @@ def test_the_nearest_table_of_labels_holds(bids):
     [
         ("", "the table is empty"),
         ("index\tlabel\n1\tx\n", r"no column 'name' \(columns: index, label\)"),
+        (
+            "index  name\n1  x\n",
+            r"no column 'index' .columns: index  name.; .* a tab between names",
+        ),
         ("index\tname\none\tx\n", r"label 'one' \('x'\); each line needs an integer"),
         ("index\tname\n1\tx\n1\ty\n", r"label '1' \('y'\)"),
         ("index\tname\n\n1\n", r"line 3: label '1' \(''\); each line needs"),

@@ -198,7 +198,7 @@ def test_short_rows_lack_their_last_cells(tmp_path, touch):
     assert [case.name for case in dataset.cases] == ["a", "b"]
     assert [str(finding).split(";")[0] for finding in dataset.problems] == [
         "a: it has no label",
-        "c: no file in column 'CT' of cases.csv",
+        "c: no file in column 'CT' of cases.csv, line 4",
         "c: it has no label",
     ]
 
@@ -215,9 +215,9 @@ def test_rows_without_their_files_are_findings(tmp_path, touch):
     dataset = find_dataset(path)
     assert [str(finding) for finding in dataset.problems] == [
         f"a: no such file: {tmp_path / 'a_t1.nii'} (T1) (nearest: a_t1.nii.gz, b_t1.nii.gz, "
-        "b_seg.nii.gz); correct the path in cases.csv; paths are relative to it",
+        "b_seg.nii.gz); correct the path in cases.csv, line 2; paths are relative to it",
         "b: it has no label; name its mask in the column `label`, or remove the row",
-        "c: no file in column 'T1' of cases.csv; name it there",
+        "c: no file in column 'T1' of cases.csv, line 4; name it there",
     ]
     assert [case.name for case in dataset.cases] == ["b"]
 
