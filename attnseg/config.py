@@ -10,6 +10,7 @@ import yaml  # noqa: TID253
 from pydantic import Field, PositiveInt, model_validator  # noqa: TID253
 
 from attnseg.errors import ConfigError
+from attnseg.files import read_text
 from attnseg.spec import Frozen, Ints, Spacing, validate
 
 Auto = Literal["auto"]
@@ -165,11 +166,11 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> C
     if path is not None:
         source = str(path)
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+            raw = yaml.safe_load(read_text(path))
         except FileNotFoundError:
             raise ConfigError(f"{path}: no such configuration file; check --config") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read ({error})") from error
+            raise ConfigError(f"{path}: cannot be read ({error}); save it as UTF-8") from error
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date like 2026-02-31
             problem = " ".join(str(error).split())
             raise ConfigError(f"{path}: not valid YAML: {problem}") from None

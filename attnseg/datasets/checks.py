@@ -7,7 +7,8 @@ from attnseg.datasets.cases import Dataset
 from attnseg.datasets.facts import CaseFacts
 from attnseg.datasets.findings import Finding, Severity
 from attnseg.datasets.name_checks import find_name_problems
-from attnseg.datasets.outliers import find_oddities, find_scan_oddities
+from attnseg.datasets.outliers import find_oddities, find_scan_oddities, fold_alike, folded
+from attnseg.datasets.pictures import check_palettes
 
 # A label that fewer masks than this share lack is drawn as a rule, so that its absence is odd.
 _SELDOM = 0.25
@@ -23,12 +24,15 @@ def find_problems(
         facts: what `inspect_dataset` found in its files.
         patient_pattern: as of `make_splits`; None where nobody said which cases share a patient.
     """
+    of_cases = [finding for case in facts for finding in case.findings]
     findings = [
         *dataset.problems,
-        *(finding for case in facts for finding in case.findings),
+        *(finding for finding in of_cases if finding.severity != "warning"),
+        *fold_alike(finding for finding in of_cases if finding.severity == "warning"),
         *_label_value_findings(dataset, facts),
         *_partial_label_findings(dataset, facts),
         *_spelling_findings(facts),
+        *folded(check_palettes({case.name: case.label_colours for case in facts})),
         *_duplicates(facts, "warning"),
         *find_name_problems(case.name for case in facts),
         *find_oddities(dataset, facts, patient_pattern=patient_pattern),

@@ -21,6 +21,7 @@ from attnseg.datasets.measures import (
     label_digest,
     on_ras_axes,
 )
+from attnseg.datasets.pictures import check_turn, colours_of_labels
 from attnseg.errors import DataError
 from attnseg.images import Image, Source, read_case, read_labels
 
@@ -42,6 +43,7 @@ class CaseFacts:
         ras_spacing_mm: distance of voxel centres along right, front, up.
         label_counts: label value → voxels, background included, the label to ignore left out.
         white_as_one: whether the mask spells the label 1 as 255, as many pictures do.
+        label_colours: label value → its colour, such as "#ff0000", of a mask with a palette.
         label_digest: the same for two masks only if their shapes and values are the same.
         label_centres_mm: label value → centre of its voxels in mm, RAS+, by the mask's own header;
             background and the label to ignore left out.
@@ -61,6 +63,7 @@ class CaseFacts:
     ras_spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     label_counts: dict[int, int] = field(default_factory=dict)
     white_as_one: bool = False
+    label_colours: dict[int, str] = field(default_factory=dict)
     label_digest: str = ""
     label_centres_mm: dict[int, tuple[float, float, float]] = field(default_factory=dict)
     voxel_volume_mm3: float = 0.0
@@ -186,7 +189,10 @@ def inspect_files(
         facts = _with_labels(facts, labels, ignore_label)
         findings += check_label(name, facts.label_counts, ignore_label)
     if image and labels:
-        findings += check_pair(name, image.geometry, labels)
+        turned = check_turn(name, image, labels)
+        findings += turned
+        if not any(finding.stops for finding in turned):
+            findings += check_pair(name, image.geometry, labels)
         if image.geometry.shape == labels.geometry.shape:
             drawn = labels.array[0]
             if ignore_label is not None:
@@ -219,6 +225,7 @@ def _with_image(facts: CaseFacts, image: Image) -> CaseFacts:
 def _with_labels(facts: CaseFacts, labels: Image, ignore_label: int | None) -> CaseFacts:
     counts = count_values(labels.array[0])
     digest = label_digest(labels.array[0], counts)
+    colours = colours_of_labels(labels, counts)
     centres = centroids_mm(labels.array[0], labels.geometry)
     if ignore_label is not None:
         centres.pop(ignore_label, None)
@@ -227,6 +234,7 @@ def _with_labels(facts: CaseFacts, labels: Image, ignore_label: int | None) -> C
     return replace(
         facts,
         label_counts=counts,
+        label_colours=colours,
         label_digest=digest,
         label_centres_mm=centres,
         voxel_volume_mm3=labels.geometry.voxel_volume_mm3,

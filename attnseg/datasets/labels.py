@@ -1,12 +1,12 @@
 """What `dataset.json` says about labels: names, what to ignore, regions, what was drawn where."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from attnseg.errors import DataError
+from attnseg.files import load_json
 from attnseg.names import composed
 from attnseg.spec import Region
 
@@ -49,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: not readable, not JSON, or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = load_json(path)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: not readable as JSON ({error}); correct or re-export it"

@@ -6,7 +6,7 @@ A warning that comes with every data set is not read, so each rule leaves sound 
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -67,6 +67,14 @@ def folded(findings: Sequence[Finding]) -> list[Finding]:
     first = findings[0]
     problem = f"{len(findings)} cases, such as {first.case}: {first.problem}"
     return [Finding("dataset", first.severity, problem, first.remedy)]
+
+
+def fold_alike(findings: Iterable[Finding]) -> list[Finding]:
+    """The same thing in many cases, numbers apart, told once."""
+    alike: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        alike[re.sub(r"[\d.]+", "#", f"{finding.problem}; {finding.remedy}")].append(finding)
+    return [finding for kind in alike.values() for finding in folded(kind)]
 
 
 def _patients(dataset: Dataset, pattern: str | None) -> Iterator[Finding]:
@@ -155,7 +163,7 @@ def _unlike_hounsfield(low: float, high: float) -> str:
 
 def _notes(facts: Sequence[CaseFacts]) -> list[Finding]:
     """What readers had to settle; the same thing in many cases is told once."""
-    alike: dict[str, list[Finding]] = defaultdict(list)
+    findings = []
     for case in facts:
         for note in case.notes:
             # As errors do, notes say "what was found; what was made of it".
@@ -164,9 +172,8 @@ def _notes(facts: Sequence[CaseFacts]) -> list[Finding]:
                 f"{settled}: see whether that is right" if problem else "see whether it is right"
             )
             problem = problem or note
-            finding = Finding(case.name, "harmless", problem, remedy)
-            alike[re.sub(r"[\d.]+", "#", note)].append(finding)
-    return [finding for findings in alike.values() for finding in folded(findings)]
+            findings.append(Finding(case.name, "harmless", problem, remedy))
+    return fold_alike(findings)
 
 
 def _volumes(names: Mapping[int, str], facts: Sequence[CaseFacts]) -> list[Finding]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attnseg.errors import ConfigError, DataError
-from attnseg.files import write_text
+from attnseg.files import load_json, write_text
 from attnseg.names import composed
 
 Splits = list[list[str]]
@@ -96,7 +96,7 @@ def load_splits(path: Path) -> Splits:
         DataError: no such file, not splits, or a case in two folds.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = load_json(Path(path))
         version = content["version"]
         splits: Splits = [
             [composed(str(name)) for name in fold["validation"]] for fold in content["folds"]

@@ -24,7 +24,7 @@ from attnseg.spec import ModelSpec
 # Voxels remembered per class: enough for every patch of a run to differ.
 _VOXELS_PER_CLASS = 2000
 # To be raised when the same files and settings would give other arrays.
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 1 << 22
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from attnseg.config import Config
 from attnseg.datasets import Dataset, Fingerprint
 from attnseg.errors import ConfigError, DataError
-from attnseg.files import write_text
+from attnseg.files import load_json, write_text
 from attnseg.names import readable
 from attnseg.spec import Frozen, Ints, Label, ModelSpec, validate
 from attnseg.training.decisions import (
@@ -132,7 +132,7 @@ def load_plan(path: Path) -> Plan:
         DataError: missing, or no longer a plan.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = load_json(path)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as a plan ({error}); make one with `attnseg plan DATA`"
