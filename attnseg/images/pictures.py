@@ -11,6 +11,7 @@ import warnings
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images.geometry import Geometry
-from attnseg.images.image import Image, Outline, whole_numbers
+from attnseg.images.image import Image, Outline
 from attnseg.images.paths import first_bytes
+from attnseg.images.whole import whole_numbers
 
 # The readers themselves: `PIL.Image.open` would set its own limit to the number of pixels.
 _READERS: dict[bytes, type[ImageFile]] = {
@@ -105,7 +107,7 @@ def read_labels(path: Path, *, label_values: Collection[int] | None = None) -> I
     """Read a mask as integers `[1, I, J, 1]`, the values as stored: of a palette its indices.
 
     Colour masks are accepted where the three channels are equal, floating-point ones where every
-    value is a whole number.
+    value is whole but for rounding; see `whole_numbers`.
 
     Args:
         path: a PNG or TIFF file.
@@ -135,7 +137,7 @@ def read_labels(path: Path, *, label_values: Collection[int] | None = None) -> I
             f"{path}: a mask in colour does not say which colour is which label; save it as a grey "
             "or palette PNG that holds the label values"
         )
-    labels = whole_numbers(_first_band(pixels), source=str(path))
+    labels, settled = whole_numbers(_first_band(pixels), source=str(path))
     if labels.dtype == bool:
         labels = labels.astype(np.uint8)
     if picture.mode == "L" and bits < 8:
@@ -144,7 +146,8 @@ def read_labels(path: Path, *, label_values: Collection[int] | None = None) -> I
     if binary and ((labels == 0) | (labels == 255)).all():
         labels = labels // 255
     native = labels.dtype.newbyteorder("=")
-    return _image(path, np.ascontiguousarray(labels.T, dtype=native))
+    image = _image(path, np.ascontiguousarray(labels.T, dtype=native))
+    return replace(image, notes=(*image.notes, *settled), rounded=bool(settled))
 
 
 def picture_channels(path: Path) -> int:
