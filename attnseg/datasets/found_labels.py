@@ -58,15 +58,15 @@ def nnunet_notes(dataset: Dataset, targets: Sequence[Target]) -> list[str]:
     values = [*sorted(dataset.label_names), *ignore]
     if values != list(range(1, len(values) + 1)):
         notes.append(
-            "nnU-Net takes labels 1, 2, 3, … without gaps, the one to ignore last, and these "
-            f"are {_listed(values)}; attnseg trains on them as they are, for nnU-Net renumber masks "
-            "and dataset.json"
+            "nnU-Net takes labels 1, 2, 3, … without gaps, the one to ignore last, and these are "
+            f"{_listed(values)}; attnseg trains on them as they are, for nnU-Net renumber masks and "
+            "dataset.json"
         )
     files = [path for each in targets for path in (*each.images, each.label)]
     endings = sorted({scan_suffix(path.name) for path in files})
     if len(endings) > 1 or (endings and endings[0] in _NOT_OF_NNUNET):
         notes.append(
-            f"nnU-Net takes one file ending that it can read, and these files end in "
+            "nnU-Net takes one file ending that it can read, and these files end in "
             f"{', '.join(endings)}; attnseg reads them as they are, for nnU-Net save all as .png"
         )
     return notes
