@@ -59,8 +59,8 @@ def nnunet_notes(dataset: Dataset, targets: Sequence[Target]) -> list[str]:
     if values != list(range(1, len(values) + 1)):
         notes.append(
             "nnU-Net takes labels 1, 2, 3, … without gaps, the one to ignore last, and these are "
-            f"{_listed(values)}; attnseg trains on them as they are, for nnU-Net renumber masks and "
-            "dataset.json"
+            f"{_listed(values)}; attnseg trains on them as they are, for nnU-Net renumber masks "
+            "and dataset.json"
         )
     files = [path for each in targets for path in (*each.images, each.label)]
     endings = sorted({scan_suffix(path.name) for path in files})
