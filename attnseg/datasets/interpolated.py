@@ -10,6 +10,8 @@ from attnseg.datasets.labels import unnamed
 
 # Voxels of a mask that are looked at; enough to know a layer from a body.
 _SAMPLES = 10_000
+# Where there are more, every fourth slice is searched: a quarter of the time.
+_SLICES = 4
 # Of a value's voxels, the share with a smaller and a larger neighbour. Of layers of one voxel it is
 # 1, of JPEG's noise 0.8 to 1 for most values; of hippocampus, heads and necks it is 0.1 at most.
 SHARE = 0.8
@@ -43,8 +45,8 @@ def count_between(
 ) -> dict[int, tuple[int, int]]:
     """Of some label values, how many voxels lie between a smaller and a larger neighbour.
 
-    Neighbours are the 26 around a voxel, in a slice 8. At most ten thousand voxels are looked at,
-    evenly spaced.
+    Neighbours are the 26 around a voxel, in a slice 8. About ten thousand voxels are looked at, or
+    all if there are fewer, evenly spaced.
 
     Args:
         labels: `[I, J, K]`.
@@ -58,11 +60,13 @@ def count_between(
     if not values:
         return {}
     step = -(-sum(counts[value] for value in values) // _SAMPLES) or 1
+    across = min(step, _SLICES, labels.shape[2])
+    within = -(-step // across)
     wanted = np.array(sorted(values))
     places, seen = [], 0
-    for k in range(labels.shape[2]):
+    for k in range(0, labels.shape[2], across):
         i, j = np.nonzero(np.isin(labels[:, :, k], wanted))
-        picked = slice(-seen % step, None, step)
+        picked = slice(-seen % within, None, within)
         places.append(np.stack([i[picked], j[picked], np.full(len(i[picked]), k)]))
         seen += len(i)
     place = np.concatenate(places, axis=1)

@@ -93,7 +93,10 @@ def stored_shape(path: Path, header: Header) -> tuple[int, ...]:
         DataError: no axes, or one without voxels.
     """
     num_axes = int(header["dim"][0])
-    shape = tuple(header.get_data_shape()) if 2 <= num_axes <= 7 else ()
+    try:
+        shape = tuple(header.get_data_shape()) if 2 <= num_axes <= 7 else ()
+    except HeaderDataError:  # nibabel's rule for surfaces of FreeSurfer, whose first axis is -1
+        shape = ()
     if min(shape, default=0) < 1:
         raise DataError(f"{path}: shape {shape} is not a volume; re-export the file")
     return shape + (1,) * (3 - len(shape))
