@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from attnseg.datasets.cases import Dataset
 from attnseg.datasets.facts import CaseFacts
 from attnseg.datasets.findings import Finding, Severity
+from attnseg.datasets.interpolated import FEWEST, PART, SHARE
 from attnseg.datasets.name_checks import find_name_problems
 from attnseg.datasets.outliers import find_oddities, find_scan_oddities, fold_alike, folded
 from attnseg.datasets.pictures import check_palettes
@@ -33,6 +34,7 @@ def find_problems(
         *_partial_label_findings(dataset, facts),
         *_spelling_findings(facts),
         *folded(check_palettes({case.name: case.label_colours for case in facts})),
+        *_interpolation_findings(facts),
         *_duplicates(facts, "warning"),
         *find_name_problems(case.name for case in facts),
         *find_oddities(dataset, facts, patient_pattern=patient_pattern),
@@ -131,6 +133,33 @@ def _partial_label_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> lis
             )
             findings.append(Finding("dataset", "harmless", problem, remedy))
     return findings
+
+
+def _interpolation_findings(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """One warning where values that nobody named lie only at the edges of others."""
+    looked: dict[int, list[int]] = {}
+    for case in facts:
+        for value, pair in case.between.items():
+            total = looked.setdefault(value, [0, 0])
+            total[0] += pair[0]
+            total[1] += pair[1]
+    edges = {value for value, (seen, between) in looked.items() if between >= SHARE * seen}
+    masks = [case for case in facts if len(edges & case.between.keys()) >= FEWEST]
+    if not masks or len(edges) < PART * len(looked):
+        return []
+    shown = sorted(edges.intersection(*[case.between for case in masks]) or edges)
+    labelled = sum(any(case.label_counts) for case in facts)
+    problem = (
+        f"{len(edges)} label values, such as {', '.join(map(str, shown[:3]))}, lie only at "
+        f"the edges of others, each between a smaller and a larger one, in {len(masks)} of "
+        f"{labelled} masks, such as that of {masks[0].name}: so look masks that were resized with "
+        "interpolation or kept as JPEG"
+    )
+    remedy = (
+        "make the masks anew from the originals, resized by nearest neighbour; if the values are "
+        "meant, name them under `labels` in dataset.json"
+    )
+    return [Finding("dataset", "warning", problem, remedy)]
 
 
 def _spelling_findings(facts: Sequence[CaseFacts]) -> list[Finding]:

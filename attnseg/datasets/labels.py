@@ -73,7 +73,7 @@ def parse_labels(path: Path, content: Mapping[str, Any]) -> LabelScheme:
         regions = _regions(path, foreground, content.get("regions_class_order"))
         for region in regions:
             for value in region.members:
-                names.setdefault(value, f"label {value}")
+                names.setdefault(value, unnamed(value))
     if ignore is not None and (ignore == 0 or ignore in names):
         raise DataError(
             f"{path}: label {IGNORE!r} is {ignore}, which is the value of another label; give it "
@@ -189,6 +189,11 @@ def _drawn(path: Path, case: str, entry: Any, names: Mapping[int, str]) -> tuple
             )
         values.add(value)
     return tuple(sorted(values))
+
+
+def unnamed(value: int) -> str:
+    """What a label is called that nobody named."""
+    return f"label {value}"
 
 
 def white_is_one(masks: Iterable[Collection[int]], declared: Collection[int] = ()) -> bool:

@@ -6,6 +6,7 @@ An EXIF orientation is followed, by pictures and masks alike: masks are drawn on
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images.geometry import Geometry
-from attnseg.images.image import Image, Outline, whole_numbers
+from attnseg.images.image import Image, Outline
 from attnseg.images.picture_files import (
     bits_of,
     holds_grey,
@@ -27,6 +28,7 @@ from attnseg.images.picture_files import (
     shown_size,
 )
 from attnseg.images.picture_pixels import Decoded, decode, upright
+from attnseg.images.whole import whole_numbers
 
 
 def read_image(path: Path, *, num_channels: int | None = None) -> Image:
@@ -64,7 +66,8 @@ def read_labels(path: Path, *, label_values: Collection[int] | None = None) -> I
     """Read a mask as integers `[1, I, J, 1]`, the values as stored: of a palette its indices.
 
     It is read upright, as its own EXIF orientation says, if it has one. Colour masks are accepted
-    where the three channels are equal, floating-point ones where every value is a whole number.
+    where the three channels are equal, floating-point ones where every value is
+    whole but for rounding; see `whole_numbers`.
 
     Args:
         path: a PNG or TIFF file.
@@ -94,7 +97,8 @@ def read_labels(path: Path, *, label_values: Collection[int] | None = None) -> I
             f"{path}: a mask in colour does not say which colour is which label; save it as a grey "
             "or palette PNG that holds the label values"
         )
-    labels = whole_numbers(pixels[..., 0] if decoded.has_colour else pixels, source=str(path))
+    bands = pixels[..., 0] if decoded.has_colour else pixels
+    labels, settled = whole_numbers(bands, source=str(path))
     if labels.dtype == bool:
         labels = labels.astype(np.uint8)
     if mode == "L" and bits < 8:
@@ -104,7 +108,8 @@ def read_labels(path: Path, *, label_values: Collection[int] | None = None) -> I
     if binary and ((labels == 0) | (labels == 255)).all():
         labels = labels // 255
     native = labels.dtype.newbyteorder("=")
-    return _image(path, np.ascontiguousarray(labels.T, dtype=native), notes)
+    image = _image(path, np.ascontiguousarray(labels.T, dtype=native), (*notes, *settled))
+    return replace(image, rounded=bool(settled))
 
 
 def picture_channels(path: Path) -> int:
