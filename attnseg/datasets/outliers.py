@@ -65,7 +65,7 @@ def folded(findings: Sequence[Finding]) -> list[Finding]:
         return list(findings)
     first = findings[0]
     problem = f"{len(findings)} cases, such as {first.case}: {first.problem}"
-    return [Finding("dataset", "harmless", problem, first.remedy)]
+    return [Finding("dataset", first.severity, problem, first.remedy)]
 
 
 def _patients(dataset: Dataset, pattern: str | None) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ class Image:
         path: where it was read from; None for images made in memory.
         notes: what the reader had to settle, in plain sentences: two places in the header that
             contradict each other, directions a little askew, a series chosen among several.
+        sources: one a channel, where each channel was read from a file of its own; () otherwise.
     """
 
     array: np.ndarray
@@ -30,6 +31,7 @@ class Image:
     header: bytes | None = None
     path: Source | None = None
     notes: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.array.shape[1:] == self.geometry.shape, (self.array.shape, self.geometry.shape)
@@ -40,6 +42,13 @@ class Image:
         if self.path is None:
             return "image"
         return self.path.name if isinstance(self.path, Series) else strip_suffix(self.path.name)
+
+    def source_of(self, channel: int) -> str:
+        """The file of a channel, for messages; its number too where one file holds several."""
+        if self.sources:
+            return str(self.sources[channel])
+        source = str(self.path or "image")
+        return source if len(self.array) == 1 else f"{source}, channel {channel}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,8 @@
 """Scan → network input, and the facts needed for the way back. One path for training and use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from attnseg.errors import DataError
 from attnseg.images import Geometry, Image
-from attnseg.preprocessing.normalization import scale_of
+from attnseg.preprocessing.normalization import is_constant, scale_of
 from attnseg.preprocessing.orientation import AxisOrder
 from attnseg.preprocessing.resampling import axis_matrix, resample, resample_labels
 from attnseg.spec import Preprocessing
@@ -61,19 +63,20 @@ def preprocess(image: Image, spec: Preprocessing) -> tuple[Tensor, Grid]:
         The network's input `[C, R, A, S]`, float32, and its grid.
 
     Raises:
-        DataError: other number of channels than the spec, NaN, no contrast.
+        DataError: other number of channels than the spec, NaN.
     """
     expected = len(spec.normalization)
-    source = str(image.path or "image")
     if image.array.shape[0] != expected:
         raise DataError(
-            f"{source}: {image.array.shape[0]} channel(s) where the model expects {expected}; give "
+            f"{image.path or 'image'}: {image.array.shape[0]} channel(s) where the model expects {expected}; give "
             "all channels of the case"
         )
     grid = Grid.of(image.geometry, spec)
     scales = [
-        scale_of(channel, scheme, source=source)
-        for channel, scheme in zip(image.array, spec.normalization, strict=True)
+        scale_of(channel, scheme, source=image.source_of(number))
+        for number, (channel, scheme) in enumerate(
+            zip(image.array, spec.normalization, strict=True)
+        )
     ]
     oriented = grid.axes.apply(image.array)
     # Some rows at a time, so that the scan itself is all that exists at its full size.
@@ -86,6 +89,25 @@ def preprocess(image: Image, spec: Preprocessing) -> tuple[Tensor, Grid]:
         part_shape = (part.shape[1], *grid.shape[1:])
         planes[:, rows] = resample(torch.from_numpy(np.ascontiguousarray(part)), part_shape)
     return resample(planes, grid.shape), grid
+
+
+def constant_channels(image: Image, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """A sentence for each channel of a single value, which says nothing to a network.
+
+    Such are a sequence that was not acquired, or a blank tile. A z-score makes zeros of them.
+
+    Args:
+        image: the scan as read.
+        names: of the channels; where there are others or none, channels go by their number.
+    """
+    found = []
+    for number, channel in enumerate(image.array):
+        if is_constant(channel):
+            file = Path(str(image.sources[number] if image.sources else image.path or "image")).name
+            named = [names[number]] if len(names) == len(image.array) else []
+            called = ", ".join(dict.fromkeys([*named, file]))
+            found.append(f"channel {number} ({called}) is {channel.flat[0]:g} everywhere")
+    return tuple(found)
 
 
 def preprocess_labels(
