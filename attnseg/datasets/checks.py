@@ -143,9 +143,10 @@ def _label_value_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[
 
     undeclared = {value: cases for value, cases in cases_with.items() if value not in names}
     # A value that one mask alone has is nearly always a slip of the annotator or a wrong file.
+    several = sum(bool(case.label_counts) for case in facts) > 1
     stray: dict[str, list[int]] = defaultdict(list)
     for value, cases in undeclared.items():
-        if len(cases) == 1:
+        if len(cases) == 1 and several:
             stray[cases[0]].append(value)
     for case_name, values in stray.items():
         problem = f"label value(s) {_listed(values)} occur in this case only"

@@ -68,8 +68,8 @@ def preprocess(image: Image, spec: Preprocessing) -> tuple[Tensor, Grid]:
     expected = len(spec.normalization)
     if image.array.shape[0] != expected:
         raise DataError(
-            f"{image.path or 'image'}: {image.array.shape[0]} channel(s) where the model expects {expected}; give "
-            "all channels of the case"
+            f"{image.path or 'image'}: {image.array.shape[0]} channel(s) where the model expects "
+            f"{expected}; give all channels of the case"
         )
     grid = Grid.of(image.geometry, spec)
     scales = [

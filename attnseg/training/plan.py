@@ -1,6 +1,7 @@
 """From the data to the numbers of a run: spacing, patch, levels, channels, each with its reason."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
@@ -78,7 +79,7 @@ def make_plan(
         )
     ]
     axis = choose_slice_axis(config, dataset, shape, spacing, base, reasons)
-    labels = _labels(dataset, figures)
+    labels = _labels(dataset, figures.label_values)
     outputs = len(dataset.regions or labels)
     if base is not None:
         architecture = base.architecture.model_copy(
@@ -137,13 +138,32 @@ def load_plan(path: Path) -> Plan:
     return validate(Plan, raw, source=str(path), error=DataError)
 
 
-def check_plan(plan: Plan, dataset: Dataset, figures: Fingerprint, *, source: str) -> None:
+def check_plan(
+    plan: Plan,
+    dataset: Dataset,
+    label_values: Collection[int],
+    *,
+    source: str,
+    fewer_labels: bool = False,
+) -> None:
     """A plan that was given must be one for this data.
+
+    Args:
+        plan: for instance of a run that goes on.
+        dataset: names of channels and labels, regions.
+        label_values: those of its masks.
+        source: of the plan, named in the error.
+        fewer_labels: whether the masks may lack labels that the plan has.
 
     Raises:
         ConfigError: other channels, labels or regions than the data set's.
     """
-    ours = (dataset.channel_names, _labels(dataset, figures), dataset.regions)
+    labels = _labels(dataset, label_values)
+    if fewer_labels:
+        found = {label.value for label in labels}
+        labels += [label for label in plan.spec.labels if label.value not in found]
+        labels = [labels[0], *sorted(labels[1:], key=lambda label: label.value)]
+    ours = (dataset.channel_names, labels, dataset.regions)
     theirs = (plan.spec.channel_names, list(plan.spec.labels), plan.spec.regions)
     for what, mine, given in zip(("channels", "labels", "regions"), ours, theirs, strict=True):
         if mine != given:
@@ -153,10 +173,10 @@ def check_plan(plan: Plan, dataset: Dataset, figures: Fingerprint, *, source: st
             )
 
 
-def _labels(dataset: Dataset, figures: Fingerprint) -> list[Label]:
+def _labels(dataset: Dataset, label_values: Collection[int]) -> list[Label]:
     names = dataset.label_names
     united = {value for region in dataset.regions for value in region.members}
     return [Label(value=0, name="background")] + [
         Label(value=value, name=names.get(value, f"label {value}"))
-        for value in sorted({*figures.label_values, *united} - {0})
+        for value in sorted({*label_values, *united} - {0})
     ]

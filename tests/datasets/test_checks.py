@@ -125,6 +125,8 @@ def test_a_single_case_can_be_trained_on_but_not_held_out():
         "warning",
         "1 usable case(s) of one patient: none can be held out",
     )
+    # Whose values are all there is, none of them stray.
+    assert [severity for _, severity, _ in found({}, facts("a", 1, 2))] == ["warning"]
     assert found({1: "x"}, broken)[-1] == (
         "dataset",
         "fatal",
