@@ -8,6 +8,7 @@ from attnseg.preprocessing.pipeline import (
     constant_channels,
     preprocess,
     preprocess_labels,
+    refuse_too_large,
 )
 from attnseg.preprocessing.resampling import apply_along, axis_matrix, resample, resample_labels
 
@@ -23,6 +24,7 @@ __all__ = [
     "normalize",
     "preprocess",
     "preprocess_labels",
+    "refuse_too_large",
     "resample",
     "resample_labels",
 ]

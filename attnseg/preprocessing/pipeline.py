@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ Shape = tuple[int, int, int]
 # Rows of a scan that are normalised and resampled at a time; a file's fastest axis may be among
 # them, of which a line of the cache holds sixteen voxels.
 _ROWS = 32
+# A scan may grow to so many voxels, or so many times its own, when it is resampled.
+_MOST_VOXELS, _MOST_TIMES = 2**31, 64
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,11 @@ class Grid:
 
     @classmethod
     def of(cls, geometry: Geometry, spec: Preprocessing) -> "Grid":
-        """The grid on which a model with this spec sees a scan with this geometry."""
+        """The grid on which a model with this spec sees a scan with this geometry.
+
+        Raises:
+            DataError: a spacing so far from the model's that the grid would fill any memory.
+        """
         axes = AxisOrder.of(geometry)
         source = axes.permute(geometry.shape)
         spacing = axes.permute(geometry.spacing_mm)
@@ -46,6 +53,7 @@ class Grid:
             n if abs(mm / wanted - 1) < 1e-3 else max(1, round(n * mm / wanted))
             for n, mm, wanted in zip(source, spacing, spec.spacing_mm, strict=True)
         ]
+        refuse_too_large(source, target, source="the scan", spacing_mm=spec.spacing_mm)
         return cls(axes, source, (target[0], target[1], target[2]))
 
     def matrices_back(self) -> tuple[Tensor | None, ...]:
@@ -54,6 +62,36 @@ class Grid:
             None if n == m else axis_matrix(n, m)
             for n, m in zip(self.shape, self.source_shape, strict=True)
         )
+
+
+def refuse_too_large(
+    shape: Sequence[int],
+    resampled: Sequence[int],
+    *,
+    source: str,
+    spacing_mm: Sequence[float],
+) -> None:
+    """Stop where a header of wrong units would make a scan thousands of times larger.
+
+    Args:
+        shape: voxels per axis.
+        resampled: the same at the model's spacing.
+        source: what would become so large.
+        spacing_mm: the model's.
+
+    Raises:
+        DataError: it would.
+    """
+    if prod(resampled) <= max(_MOST_VOXELS, _MOST_TIMES * prod(shape)):
+        return
+    before, after, spacing = (
+        "×".join(f"{n:g}" for n in each) for each in (shape, resampled, spacing_mm)
+    )
+    raise DataError(
+        f"{source} of {before} voxels would become one of {after} at the model's spacing of "
+        f"{spacing} mm; is the spacing in its header in mm? Correct it, or train with another "
+        "preprocessing.spacing_mm"
+    )
 
 
 def preprocess(image: Image, spec: Preprocessing) -> tuple[Tensor, Grid]:

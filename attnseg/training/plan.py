@@ -12,6 +12,7 @@ from attnseg.config import Config
 from attnseg.datasets import Dataset, Fingerprint
 from attnseg.errors import ConfigError, DataError
 from attnseg.files import write_text
+from attnseg.preprocessing import refuse_too_large
 from attnseg.spec import Frozen, Ints, Label, ModelSpec, validate
 from attnseg.training.augmentation import prediction_mirror_axes
 from attnseg.training.decisions import (
@@ -78,6 +79,9 @@ def make_plan(
             figures.median_shape, figures.median_spacing_mm, spacing, strict=True
         )
     ]
+    refuse_too_large(
+        figures.median_shape, shape, source=f"{dataset.root}: the median scan", spacing_mm=spacing
+    )
     axis = choose_slice_axis(config, dataset, shape, spacing, base, reasons)
     labels = _labels(dataset, figures.label_values)
     outputs = len(dataset.regions or labels)
@@ -112,7 +116,7 @@ def make_plan(
     voxels = figures.num_cases * prod(shape)
     return Plan(
         spec=spec,
-        batch_size=choose_batch(config, architecture, patch, device, gpu_bytes, reasons),
+        batch_size=choose_batch(config, architecture, patch, axis, device, gpu_bytes, reasons),
         disk_mb=round(voxels * (4 * len(dataset.channel_names) + 2) / 1e6, 1),
         reasons=reasons,
     )
