@@ -3,11 +3,14 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+import numpy as np
+
 from attnseg.datasets.cases import Dataset
 from attnseg.datasets.facts import CaseFacts
 from attnseg.datasets.findings import Finding
 from attnseg.datasets.outliers import find_oddities, find_scan_oddities, folded
 from attnseg.datasets.splits import Splits, count_folds, make_splits
+from attnseg.preprocessing import too_large
 
 # A label that fewer masks than this share lack is drawn as a rule, so that its absence is odd.
 _SELDOM = 0.25
@@ -38,6 +41,7 @@ def find_problems(
         *dataset.problems,
         *(finding for case in facts for finding in case.findings),
         *_constant_channels(facts),
+        *_wrong_units(facts),
         *_label_value_findings(dataset, facts),
         *_partial_label_findings(dataset, facts),
         *_spelling_findings(facts),
@@ -73,6 +77,30 @@ def _constant_channels(facts: Sequence[CaseFacts]) -> list[Finding]:
             for sentence in case.constant_channels
         ]
     )
+
+
+def _wrong_units(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Scans whose spacing would blow them up beyond any memory at that of the others."""
+    read = [case for case in facts if min(case.ras_spacing_mm) > 0]
+    if not read:
+        return []
+    median = np.median([case.ras_spacing_mm for case in read], axis=0)
+    findings = []
+    for case in read:
+        scale = np.array(case.ras_spacing_mm) / median
+        resampled = np.maximum(1, np.round(np.array(case.ras_shape) * scale)).tolist()
+        if too_large(case.ras_shape, resampled):
+            spacing, voxels, usual = (
+                "×".join(f"{n:.4g}" for n in each)
+                for each in (case.ras_spacing_mm, resampled, median)
+            )
+            problem = (
+                f"its voxels of {spacing} mm would become {voxels} voxels at the median spacing "
+                f"of {usual} mm"
+            )
+            remedy = "correct the spacing in its header, which is in mm"
+            findings.append(Finding(case.name, "fatal", problem, remedy))
+    return findings
 
 
 def _fold_findings(

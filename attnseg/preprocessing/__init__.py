@@ -9,6 +9,7 @@ from attnseg.preprocessing.pipeline import (
     preprocess,
     preprocess_labels,
     refuse_too_large,
+    too_large,
 )
 from attnseg.preprocessing.resampling import apply_along, axis_matrix, resample, resample_labels
 
@@ -27,4 +28,5 @@ __all__ = [
     "refuse_too_large",
     "resample",
     "resample_labels",
+    "too_large",
 ]

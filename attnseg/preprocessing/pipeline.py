@@ -39,22 +39,22 @@ class Grid:
     shape: Shape
 
     @classmethod
-    def of(cls, geometry: Geometry, spec: Preprocessing) -> "Grid":
+    def of(cls, geometry: Geometry, spec: Preprocessing, *, source: str = "the scan") -> "Grid":
         """The grid on which a model with this spec sees a scan with this geometry.
 
         Raises:
             DataError: a spacing so far from the model's that the grid would fill any memory.
         """
         axes = AxisOrder.of(geometry)
-        source = axes.permute(geometry.shape)
+        stored = axes.permute(geometry.shape)
         spacing = axes.permute(geometry.spacing_mm)
         # A spacing that differs by a rounding of the header is the same spacing.
         target = [
             n if abs(mm / wanted - 1) < 1e-3 else max(1, round(n * mm / wanted))
-            for n, mm, wanted in zip(source, spacing, spec.spacing_mm, strict=True)
+            for n, mm, wanted in zip(stored, spacing, spec.spacing_mm, strict=True)
         ]
-        refuse_too_large(source, target, source="the scan", spacing_mm=spec.spacing_mm)
-        return cls(axes, source, (target[0], target[1], target[2]))
+        refuse_too_large(stored, target, source=source, spacing_mm=spec.spacing_mm)
+        return cls(axes, stored, (target[0], target[1], target[2]))
 
     def matrices_back(self) -> tuple[Tensor | None, ...]:
         """Per axis the matrix `[source, model]` that resamples logits; None where sizes agree."""
@@ -71,7 +71,7 @@ def refuse_too_large(
     source: str,
     spacing_mm: Sequence[float],
 ) -> None:
-    """Stop where a header of wrong units would make a scan thousands of times larger.
+    """Stop where a header of wrong units would make a scan many times larger.
 
     Args:
         shape: voxels per axis.
@@ -82,16 +82,20 @@ def refuse_too_large(
     Raises:
         DataError: it would.
     """
-    if prod(resampled) <= max(_MOST_VOXELS, _MOST_TIMES * prod(shape)):
-        return
-    before, after, spacing = (
-        "×".join(f"{n:g}" for n in each) for each in (shape, resampled, spacing_mm)
-    )
-    raise DataError(
-        f"{source} of {before} voxels would become one of {after} at the model's spacing of "
-        f"{spacing} mm; is the spacing in its header in mm? Correct it, or train with another "
-        "preprocessing.spacing_mm"
-    )
+    if too_large(shape, resampled):
+        before, after, spacing = (
+            "×".join(f"{n:g}" for n in each) for each in (shape, resampled, spacing_mm)
+        )
+        raise DataError(
+            f"{source}: its {before} voxels would become {after} at the model's spacing of "
+            f"{spacing} mm; is the spacing in its header in mm? Correct it, or train with another "
+            "preprocessing.spacing_mm"
+        )
+
+
+def too_large(shape: Sequence[float], resampled: Sequence[float]) -> bool:
+    """Whether resampling would make a scan so much larger that its header must be wrong."""
+    return prod(resampled) > max(_MOST_VOXELS, _MOST_TIMES * prod(shape))
 
 
 def preprocess(image: Image, spec: Preprocessing) -> tuple[Tensor, Grid]:
@@ -109,7 +113,7 @@ def preprocess(image: Image, spec: Preprocessing) -> tuple[Tensor, Grid]:
             f"{image.path or 'image'}: {image.array.shape[0]} channel(s) where the model expects "
             f"{expected}; give all channels of the case"
         )
-    grid = Grid.of(image.geometry, spec)
+    grid = Grid.of(image.geometry, spec, source=str(image.path or "image"))
     scales = [
         scale_of(channel, scheme, source=image.source_of(number))
         for number, (channel, scheme) in enumerate(
@@ -170,7 +174,7 @@ def preprocess_labels(
     Raises:
         DataError: a value that is neither among `label_values` nor `ignore_label`.
     """
-    grid = Grid.of(labels.geometry, spec)
+    grid = Grid.of(labels.geometry, spec, source=str(labels.path or "labels"))
     indices = class_indices(
         labels.array[0],
         label_values,

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from attnseg.config import Config
 from attnseg.datasets import Dataset, Fingerprint
-from attnseg.errors import ConfigError, DataError
+from attnseg.errors import ConfigError, DataError, UsageError
 from attnseg.files import write_text
 from attnseg.preprocessing import refuse_too_large
 from attnseg.spec import Frozen, Ints, Label, ModelSpec, validate
@@ -80,7 +80,7 @@ def make_plan(
         )
     ]
     refuse_too_large(
-        figures.median_shape, shape, source=f"{dataset.root}: the median scan", spacing_mm=spacing
+        figures.median_shape, shape, source=f"{dataset.root}, the median scan", spacing_mm=spacing
     )
     axis = choose_slice_axis(config, dataset, shape, spacing, base, reasons)
     labels = _labels(dataset, figures.label_values)
@@ -175,6 +175,33 @@ def check_plan(
                 f"{source}: its {what} are {given}, those of {dataset.root} are {mine}; make a "
                 "plan for this data with `attnseg plan`"
             )
+
+
+def check_batch(plan: Plan, *, parts: int) -> None:
+    """Whether a step of the plan can be taken.
+
+    Args:
+        plan: as planned or given.
+        parts: what a batch is cut into: processes times `training.accumulate`.
+
+    Raises:
+        UsageError: a batch that cannot be cut so, or of which batch norm can take no deviation.
+    """
+    net, batch = plan.spec.architecture, plan.batch_size
+    if batch % parts:
+        raise UsageError(
+            f"batch of {batch}: must be a multiple of {parts}, the number of processes times "
+            f"training.accumulate; give --set training.batch_size={parts}"
+        )
+    size = [n for axis, n in enumerate(plan.spec.patch) if axis != plan.spec.slice_axis]
+    for stride in net.strides:
+        size = [-(-n // s) for n, s in zip(size, stride, strict=True)]
+    if net.norm == "batch" and batch // parts * prod(size) < 2:
+        raise UsageError(
+            f"model.norm batch: a step sees {batch // parts} patch of {prod(size)} voxel at the "
+            "coarsest level, and one number has no deviation; give training.batch_size of at "
+            f"least {2 * parts}, a larger model.patch, or model.norm instance"
+        )
 
 
 def _labels(dataset: Dataset, label_values: Collection[int]) -> list[Label]:

@@ -29,7 +29,7 @@ from attnseg.models import load_spec
 from attnseg.training import run as run_folder
 from attnseg.training.checked import load_known, save_known, stamps_of
 from attnseg.training.console import Display
-from attnseg.training.plan import Plan, check_plan, load_plan, make_plan, save_plan
+from attnseg.training.plan import Plan, check_batch, check_plan, load_plan, make_plan, save_plan
 from attnseg.training.run import Run
 
 # So many cases are named in a message.
@@ -224,11 +224,7 @@ def prepare(
         facts = check(dataset, display, splits=splits, patient_pattern=pattern)
         plan = settle_plan(config, dataset, facts, device=device, init=init, plan_file=plan_file)
         prepared = Prepared(dataset, splits, plan)
-    if prepared.plan.batch_size % parts:
-        raise UsageError(
-            f"batch of {prepared.plan.batch_size}: must be a multiple of {parts}, the number of "
-            f"processes times training.accumulate; give --set training.batch_size={parts}"
-        )
+    check_batch(prepared.plan, parts=parts)
     for run in runs:
         prepared.cases(run.fold)
     for run in new:
