@@ -62,7 +62,8 @@ def attend(
     predictor = Predictor.load(models, **settings)
     if not predictor.gates.gates:
         raise DataError(
-            f"{models[0]}: this network has no gates; train one with --gates grid or skip"
+            f"{models[0]}: this network has no gates; train one with --gates grid or skip and, of "
+            "two levels, whose only skip is the finest, with --set model.gate_finest=true"
         )
     names = predictor.spec.channel_names
 

@@ -64,6 +64,23 @@ def make_splits(
     return [sorted(fold) for fold in folds]
 
 
+def count_folds(
+    names: Sequence[str],
+    wanted: int,
+    *,
+    patient_pattern: str | None = None,
+    patients: Mapping[str, str] | None = None,
+) -> int:
+    """How many folds the cases make: as many as are wanted, at most one for each patient.
+
+    Args: as of `make_splits`.
+
+    Raises:
+        ConfigError: a pattern that cannot be used.
+    """
+    return min(wanted, len(_patients(names, patient_pattern, patients or {})))
+
+
 def fold_cases(splits: Splits, names: Sequence[str], fold: int) -> tuple[list[str], list[str]]:
     """Training and validation cases of one fold, in the order of `names`.
 

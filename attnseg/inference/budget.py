@@ -101,7 +101,7 @@ def plan_scan(
     Raises:
         DataError: not even the smallest tiles fit, or the scan itself does not.
     """
-    grid = Grid.of(outline.geometry, spec.preprocessing)
+    grid = Grid.of(outline.geometry, spec.preprocessing, source=source)
     blocks = Blocks.of(grid)
     outputs = spec.architecture.out_channels if outputs is None else outputs
     bounded = max_ram is not None or max_vram is not None
