@@ -32,7 +32,7 @@ _JOINED = re.compile(r"(left|right)(.{3,})|(.{3,}?)(left|right)")
 _NOT_JOINED = re.compile(r"leftovers?|righteous|(birth|copy|down|forth|out|play)rights?")
 _WITHIN = re.compile(r"(.*)(left|right)(.*)")
 
-_ARTICLE = re.compile(r"(?<![^\W_])[ld]['\u2019](?=\w)")  # l'oreille, d'oreille
+_ARTICLE = re.compile(r"(?<![^\W_])[ldLD]['\u2019](?=\w)")  # l'oreille, d'oreille
 _CAMEL = re.compile(
     r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][^\W\d_A-Z])|(?<=[左右])|(?=[左右])"
 )
@@ -117,8 +117,9 @@ def _split(name: str) -> Iterator[str]:
     plain = unicodedata.normalize("NFKC", name)
     for chunk in re.split(r"[\W_]+", _ARTICLE.sub("", plain)):
         for word in filter(None, _CAMEL.split(chunk)):
-            parts = [word] if _LEVEL.fullmatch(word) else _DIGITS.split(word)
-            yield from (part.casefold() for part in parts)
+            level = found[0] if (found := _LEVEL.match(word)) else ""
+            parts = (level, *_DIGITS.split(word.removeprefix(level)))
+            yield from (part.casefold() for part in parts if part)
 
 
 def _parts(word: str) -> tuple[str, ...]:

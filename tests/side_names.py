@@ -9,6 +9,8 @@ PAIRS = [
     ("LN_Ax_L1_L", "LN_Ax_L1_R"),
     ("Lens_L_PRV03", "Lens_R_PRV03"),
     ("Rib01_L", "Rib01_R"),
+    ("L5L", "L5R"),
+    ("RootL5 L", "RootL5 R"),
     ("Lung_LUL", "Lung_RUL"),
     ("LLL", "RLL"),
     ("kidney_lt", "kidney_rt"),
@@ -77,6 +79,7 @@ PAIRS = [
     ("LV", "RV"),
     ("rib_L1", "rib_R1"),
     ("UL6", "UR6"),
+    ("Eye_AL", "Eye_AR"),
     ("lungleftupper", "lungrightupper"),
     ("left to right shunt", "right to left shunt"),
 ]

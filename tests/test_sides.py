@@ -10,7 +10,7 @@ NONE = [
     "upright", "outright", "leftover", "copyright", "rhombus", "endroit", "adroit", "blinks",
     "rechtsform", "label 1", "label", "larynx", "rectum", "retina", "vertebra L1", "L5", "vertebra",
     "liver", "lens", "tumour", "rein_g", "rein_d", "zone d", "re-growth", "lkidney", "Anterior",
-    "background", "lungs L+R", "both kidneys (left and right)", "l'aorte", "",
+    "background", "lungs L+R", "both kidneys (left and right)", "l'aorte", "L'aorte", "",
 ]  # fmt: skip
 
 

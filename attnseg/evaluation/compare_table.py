@@ -104,7 +104,7 @@ def _labels(comparison: Comparison) -> "Table":
     title = (
         f"{metric.heading} of {len(comparison.cases)} case(s) that both have "
         f"({direction(comparison)}; W/T/L of B, ties within {metric.margin:g}{metric.unit}; "
-        "p of labels after Holm; means over the cases of those with the label)"
+        "p of labels after Holm; cases: with a number of both, of those with the label)"
     )
     columns = ("A", "B", "B - A", "95 % interval", "p", "W/T/L", "cases")
     table = _table(title, "label", columns)
