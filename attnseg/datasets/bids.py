@@ -16,7 +16,7 @@ from attnseg.datasets.labels import IGNORE, LabelScheme
 from attnseg.datasets.tables import nearest, read_table
 from attnseg.errors import ConfigError, DataError
 from attnseg.images import is_scan, strip_suffix
-from attnseg.names import on_disk
+from attnseg.names import composed, on_disk
 
 
 def is_bids(root: Path) -> bool:
@@ -241,5 +241,5 @@ def read_label_table(path: Path) -> dict[int, str]:
                 f"{path}: label {row['index']!r} ({row['name']!r}); each line needs an integer of "
                 "its own under `index`, and a name"
             )
-        names[int(row["index"])] = row["name"]
+        names[int(row["index"])] = composed(row["name"])
     return names
