@@ -89,7 +89,7 @@ def test_images_and_labels_pair_in_every_layout(tmp_path, layout):
     if layout in ("nnunet", "msd"):
         channel = "_0000" if layout == "nnunet" else ""
         make_set(root, f"imagesTr/{{}}{channel}.nii.gz", "labelsTr/{}.nii.gz")
-        content = {"labels": {"background": 0, "x": 1}, "labels_present": {NFD: [1]}}
+        content = {"labels": {"background": 0, NFD: 1}, "labels_present": {NFD: [NFC]}}
         if layout == "msd":
             content["training"] = [
                 {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
@@ -116,6 +116,7 @@ def test_images_and_labels_pair_in_every_layout(tmp_path, layout):
     assert all(each.usable for each in facts), [each.findings for each in facts]
     if layout in ("nnunet", "msd"):
         assert dataset.cases[0].labels_present == (1,)
+        assert dataset.label_names == {1: NFC}
 
 
 @pytest.mark.usefixtures("two_forms")

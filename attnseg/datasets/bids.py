@@ -24,7 +24,7 @@ from attnseg.images import (
     shown,
     strip_suffix,
 )
-from attnseg.names import on_disk
+from attnseg.names import composed, on_disk
 
 
 def is_bids(root: Path) -> bool:
@@ -288,5 +288,5 @@ def read_label_table(path: Path) -> dict[int, str]:
                 f"{path}: line {line}: label {index!r} ({name!r}); each line needs an integer of "
                 "its own under `index`, and a name"
             )
-        names[value] = name
+        names[value] = composed(name)
     return names

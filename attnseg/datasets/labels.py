@@ -61,7 +61,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def parse_labels(path: Path, content: Mapping[str, Any]) -> LabelScheme:
     """The label scheme in `content` of `path`, and in a `labels_present.json` beside it."""
-    entries = _entries(path, content.get("labels", {}))
+    entries = [(composed(name), value) for name, value in _entries(path, content.get("labels", {}))]
     ignore = next((value for name, value in entries if name == IGNORE), None)
     if isinstance(ignore, tuple):
         raise DataError(f"{path}: label {IGNORE!r} is {list(ignore)}; it must be one integer")
@@ -179,7 +179,7 @@ def _drawn(path: Path, case: str, entry: Any, names: Mapping[int, str]) -> tuple
     by_name = {name: value for value, name in names.items()}
     values = set()
     for label in entry:
-        value = by_name.get(label) if isinstance(label, str) else label
+        value = by_name.get(composed(label)) if isinstance(label, str) else label
         # Without declared names any value may turn up in the masks.
         if type(value) is not int or value == 0 or (names and value not in names):
             known = ", ".join(f"{value} {name}" for value, name in names.items())
