@@ -13,8 +13,9 @@ _SAMPLES = 10_000
 # Where there are more, every fourth slice is searched: a quarter of the time.
 _SLICES = 4
 # Of a value's voxels, the share with a smaller and a larger neighbour. Of layers of one voxel it is
-# 1, of JPEG's noise 0.8 to 1 for most values; of hippocampus, heads and necks it is 0.1 at most.
-SHARE = 0.8
+# 1, of JPEG's noise 0.65 to 1 for many values; of layers of two voxels it is 0.5 at most, of
+# hippocampus, heads and necks 0.1.
+SHARE = 0.65
 # One layer of a single voxel may be a wall or a rim; two that nobody named are no accident.
 FEWEST = 2
 # Of the values that nobody named, the share that such layers are at least: of a hundred anatomical

@@ -90,6 +90,7 @@ def warnings(tmp_path, save, save_picture, write_metadata):
         ([resized(5 * disc(s), 256, BILINEAR) for s in range(3)], 4),
         ([resized(255 * disc(s), 100, BICUBIC) for s in range(3)], 100),
         ([as_jpeg(255 * disc(s), 30) for s in range(3)], 50),
+        ([as_jpeg(4 * disc(s), 75) for s in range(3)], 2),
         ([smoothed(np.array([0, 10, 25, 40])[rings(s, 4, 4)], 0.7) for s in range(3)], 10),
         ([smoothed(4 * (distance(s) < 8), 3) for s in range(2)], 3),
         (
