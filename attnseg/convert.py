@@ -2,6 +2,8 @@
 label maps.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from attnseg.images import MASK_SUFFIXES, WRITTEN_SUFFIXES, has_suffix, is_dicom
 from attnseg.inference import find_scans
 
 FORMATS = ("nifti", "nrrd", "mha")
+# Cases more than these with the same note are told of in one line.
+_FEW = 5
 
 
 def convert(
@@ -84,6 +88,23 @@ def convert(
     report.notes += left_out
     report.notes += [f"{scan.name}: {note}" for scan in scans for note in scan.notes]
     return report
+
+
+def notes_once(notes: Sequence[str]) -> list[str]:
+    """Notes as they are; of more than five that differ in name and numbers alone, one.
+
+    Args:
+        notes: "NAME: what was settled", or without a name.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for note in notes:
+        name, colon, settled = note.partition(": ")
+        alike[re.sub(r"[\d.]+", "#", settled if colon else name)].append(note)
+    found: list[str] = []
+    for kind in alike.values():
+        few = len(kind) <= _FEW
+        found += kind if few else [f"{len(kind)} cases, such as {kind[0]}"]
+    return found
 
 
 def _holds_masks(source: Path) -> bool:

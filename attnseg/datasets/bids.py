@@ -3,6 +3,7 @@
 After the specification 1.10: Anatomy imaging data; Derivatives, segmentations; Inheritance.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from attnseg.images import (
     shown,
     strip_suffix,
 )
+from attnseg.names import composed, on_disk
 
 
 def is_bids(root: Path) -> bool:
@@ -57,7 +59,7 @@ def read(root: Path, *, images: Sequence[str] = (), labels: str | None = None) -
     drawn = drawn if "/" in drawn else f"{drawn}/*"
     _refuse_absent("data.labels", root, drawn, mask_kinds)
 
-    originals = _original_names(root)
+    originals, unused = _original_names(root)
     cases, problems, used = [], [], []
     for name in scans.keys() | masks.keys():
         case = originals.get(name.case, name.case)
@@ -81,7 +83,7 @@ def read(root: Path, *, images: Sequence[str] = (), labels: str | None = None) -
             cases.append(Case(case, there, label, patient=f"sub-{name.subject}"))
     channels = tuple(pattern.strip("*_") or "image" for pattern in chosen)
     told = _told("data.images", scan_kinds, chosen) + _told("data.labels", mask_kinds, [drawn])
-    told += _strangers(root)
+    told += _strangers(root) + unused
     return Found(cases, channels, _label_scheme(root, used), problems, told)
 
 
@@ -197,17 +199,22 @@ def _told(key: str, kinds: Mapping[str, int], chosen: Sequence[str]) -> tuple[st
     return (f"not used: {_listed(rest)} (see {key})",) if rest else ()
 
 
-def _original_names(root: Path) -> dict[str, str]:
-    """Case by its name in BIDS → the name it had before `attnseg convert` wrote it as BIDS."""
+def _original_names(root: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Case by its name in BIDS → the name it had before `attnseg convert` wrote it as BIDS.
+
+    All else that participants.tsv says is not needed, so that it is never in the way: one that
+    cannot be used is told.
+    """
     path = root / "participants.tsv"
     if not path.is_file():
-        return {}
-    rows = read_table(path)
-    return {
-        row["participant_id"]: row[CASE_COLUMN]
-        for row in rows
-        if row.get(CASE_COLUMN) and "participant_id" in row
-    }
+        return {}, ()
+    try:
+        table = read_table(path, required=["participant_id"], only=True)
+    except DataError as error:
+        return {}, (f"not used: {error}",)
+    if CASE_COLUMN not in table.columns:
+        return {}, ()
+    return {row["participant_id"]: row[CASE_COLUMN] for row in table.rows if row[CASE_COLUMN]}, ()
 
 
 def _label_scheme(root: Path, masks: Sequence[Path]) -> LabelScheme:
@@ -252,7 +259,7 @@ def label_names_beside(mask: Path) -> dict[int, str]:
     Raises:
         DataError: a table that cannot be used.
     """
-    own = mask.with_name(strip_suffix(mask.name) + ".tsv")
+    own = on_disk(mask.with_name(strip_suffix(mask.name) + ".tsv"))
     if own.is_file():
         return read_label_table(own)
     if parse_name(mask.name) is None:
@@ -269,12 +276,17 @@ def read_label_table(path: Path) -> dict[int, str]:
     Raises:
         DataError: not a table, a value that is not an integer or comes twice, a value without name.
     """
-    names = {}
-    for row in read_table(path, required=["index", "name"]):
-        if not row["index"].lstrip("-").isdigit() or not row["name"] or int(row["index"]) in names:
+    names: dict[int, str] = {}
+    for line, row in read_table(path, required=["index", "name"], only=True).numbered():
+        index, name = row["index"], row["name"]
+        if not index and not name:
+            continue
+        whole = re.fullmatch(r"(-?[0-9]+)(\.0*)?", index)
+        value = int(whole[1]) if whole else 0
+        if not whole or not name or names.get(value, name) != name:
             raise DataError(
-                f"{path}: label {row['index']!r} ({row['name']!r}); each line needs an integer of "
+                f"{path}: line {line}: label {index!r} ({name!r}); each line needs an integer of "
                 "its own under `index`, and a name"
             )
-        names[int(row["index"])] = row["name"]
+        names[value] = composed(name)
     return names

@@ -95,9 +95,13 @@ def find_layout(root: Path, *, patterns: bool = False) -> str | None:
         return "table"
     if patterns:
         return "pattern"
-    return recognise(root, read_metadata(root / "dataset.json")) or (
-        "bids" if bids.is_bids(root) else None
-    )
+    try:
+        metadata = read_metadata(root / "dataset.json")
+    except DataError:
+        if bids.is_bids(root):  # which has no such file; one that lies there all the same is not it
+            return "bids"
+        raise
+    return recognise(root, metadata) or ("bids" if bids.is_bids(root) else None)
 
 
 def _read(root: Path, layout: str, images: Sequence[str], labels: str | None) -> Found:

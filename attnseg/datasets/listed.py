@@ -23,6 +23,7 @@ from attnseg.images import (
     shown,
     strip_suffix,
 )
+from attnseg.names import composed, on_disk
 
 CASE = "{case}"
 _NO_CHANNELS = ("case", "label", "patient")
@@ -38,11 +39,13 @@ class Row:
         name: of the case.
         files: column → path, of the channels and of `label`; empty cells are left out.
         patient: whose scan it is; None where the table does not say.
+        line: of the table, on which it stands.
     """
 
     name: str
     files: dict[str, Path]
     patient: str | None = None
+    line: int = 0
 
 
 def read_rows(path: Path) -> tuple[list[str], list[Row]]:
@@ -53,29 +56,30 @@ def read_rows(path: Path) -> tuple[list[str], list[Row]]:
     Raises:
         DataError: not such a table, no channel, no case, a case without a name or named twice.
     """
-    rows = read_table(path, required=["case"])
-    if not rows:
+    table = read_table(path, required=["case"])
+    if not table.rows:
         raise DataError(f"{path}: 0 cases; below the column names, give a line for each case")
-    channels = [name for name in rows[0] if name not in _NO_CHANNELS]
+    channels = [name for name in table.columns if name not in _NO_CHANNELS]
     if not channels:
         raise DataError(
-            f"{path}: no column of images (columns: {', '.join(rows[0])}); add one for each "
+            f"{path}: no column of images (columns: {', '.join(table.columns)}); add one for each "
             "channel, named as the channel"
         )
     cases: dict[str, Row] = {}
-    for cells in rows:
-        name = cells["case"]
+    for line, cells in table.numbered():
+        name = composed(cells["case"])
         if not name or name in cases or "/" in name or name.startswith("."):
+            fault = "comes twice" if name in cases else "is no name"
             raise DataError(
-                f"{path}: case {name!r} {'comes twice' if name in cases else 'is no name'}; masks "
-                "are named after cases: give each a name of its own, without slashes"
+                f"{path}: line {line}: case {name!r} {fault}; masks are named after cases: give "
+                "each a name of its own, without slashes"
             )
         files = {
-            column: path.parent / cells[column]
+            column: on_disk(path.parent / cells[column])
             for column in (*channels, "label")
             if cells.get(column)
         }
-        cases[name] = Row(name, files, cells.get("patient") or None)
+        cases[name] = Row(name, files, composed(cells.get("patient", "")) or None, line)
     return channels, list(cases.values())
 
 
@@ -103,7 +107,11 @@ def from_table(path: Path, *, columns: Sequence[str] = ()) -> Found:
         images = {name: row.files.get(name) for name in channels}
         missing = [name for name, file in images.items() if file is None]
         problems += [
-            _fatal(row.name, f"no file in column {name!r} of {path.name}", "name it there")
+            _fatal(
+                row.name,
+                f"no file in column {name!r} of {path.name}, line {row.line}",
+                "name it there",
+            )
             for name in missing
         ]
         absent = {
@@ -116,7 +124,7 @@ def from_table(path: Path, *, columns: Sequence[str] = ()) -> Found:
             _fatal(
                 row.name,
                 f"no such file: {file} ({name}){nearest(file.name, _names_in(file.parent))}",
-                f"correct the path in {path.name}; paths are relative to it",
+                f"correct the path in {path.name}, line {row.line}; paths are relative to it",
             )
             for name, file in absent.items()
         ]
@@ -166,7 +174,7 @@ def match(
     for path in _files_below(folder):
         within = path.relative_to(folder).as_posix()
         for pattern, expression in compiled.items():
-            if found := expression.fullmatch(within):
+            if found := expression.fullmatch(composed(within)):
                 files = matched[found["case"]]
                 if pattern in files:
                     raise DataError(
@@ -240,7 +248,8 @@ def no_match(folder: Path, pattern: str, others: Mapping[str, Path]) -> DataErro
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     suffix = scan_suffix(pattern)
-    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in strip_suffix(pattern).split(CASE)]
+    stem = composed(strip_suffix(pattern))
+    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in stem.split(CASE)]
     expression = parts[0] + "(?P<case>[^/]+?)" + "(?P=case)".join(parts[1:])
     return re.compile(f"(?:.*/)?{expression}(?i:{re.escape(suffix)})")
 

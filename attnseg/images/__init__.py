@@ -35,7 +35,12 @@ from attnseg.images.paths import (
     split_channel,
     strip_suffix,
 )
-from attnseg.images.pictures import picture_channels
+from attnseg.images.pictures import (
+    as_shown,
+    palette_colours,
+    picture_channels,
+    picture_orientation,
+)
 
 __all__ = [
     "DICOM_SUFFIXES",
@@ -52,6 +57,7 @@ __all__ = [
     "Source",
     "absence",
     "absolute",
+    "as_shown",
     "files_below",
     "find_source",
     "half_of_a_pair",
@@ -65,7 +71,9 @@ __all__ = [
     "location",
     "names_dicom",
     "open_volumes",
+    "palette_colours",
     "picture_channels",
+    "picture_orientation",
     "read_case",
     "read_image",
     "read_labels",

@@ -196,7 +196,8 @@ def read_case(
             "the files of all channels, named CASE_0000, CASE_0001, …"
         )
     notes = tuple(dict.fromkeys(note for image in images for note in image.notes))
-    return Image(array, first.geometry, first.header, first.path, notes)
+    own = () if single else tuple(sources)
+    return Image(array, first.geometry, first.header, first.path, notes, sources=own)
 
 
 def _reader(source: Source) -> ModuleType:

@@ -17,7 +17,7 @@ from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images import nifti_header as headers
 from attnseg.images.geometry import Geometry
-from attnseg.images.image import Image, Outline, channel_first, channels_last, whole_numbers
+from attnseg.images.image import Image, Outline, channel_first, channels_last
 from attnseg.images.paths import NIFTI_SUFFIXES, half_of_a_pair, has_suffix
 from attnseg.images.streams import (
     open_packed,
@@ -28,6 +28,7 @@ from attnseg.images.streams import (
     refuse_promise,
     room_for_voxels,
 )
+from attnseg.images.whole import whole_numbers
 
 
 def read_image(path: Path, *, num_channels: int | None = None) -> Image:
@@ -72,7 +73,8 @@ def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
 def read_labels(path: Path) -> Image:
     """Read a mask as integers `[1, I, J, K]`.
 
-    Floating-point files are accepted when every value is a whole number.
+    Floating-point files, and integers with a scale factor, are accepted when every value is whole
+    but for rounding; see `whole_numbers`.
 
     Raises:
         DataError: not a NIfTI file, cut short, more than 3D, values that are not whole numbers.
@@ -82,10 +84,11 @@ def read_labels(path: Path) -> Image:
     if data.dtype.kind not in "iuf":
         raise DataError(f"{path}: labels are of type {data.dtype}; they must be integers")
     channels_last(path, data.shape, 1)
-    data = channel_first(path, _scaled(path, header, data), 1)
-    data = whole_numbers(data, source=str(path))
+    data, settled = whole_numbers(data, source=str(path), scaling=headers.scaling(path, header))
+    data = channel_first(path, data, 1)
     geometry, notes = headers.geometry_of(path, header, data.shape[1:])
-    return Image(data, geometry, headers.to_bytes(header), path, notes)
+    place = headers.to_bytes(header)
+    return Image(data, geometry, place, path, (*notes, *settled), rounded=bool(settled))
 
 
 @contextmanager
@@ -261,15 +264,6 @@ def _read(path: Path) -> tuple[headers.Header, np.ndarray]:
             file.holder, file.stream, shape=file.shape, dtype=file.dtype, begun=file.begun
         )
     return file.header, data
-
-
-def _scaled(path: Path, header: headers.Header, data: np.ndarray) -> np.ndarray:
-    """Voxels times slope plus intercept, where the header has them."""
-    scaling = headers.scaling(path, header)
-    if scaling is None:
-        return data
-    with np.errstate(over="ignore", invalid="ignore"):
-        return data.astype(np.float64) * scaling[0] + scaling[1]
 
 
 def _float32(path: Path, header: headers.Header, data: np.ndarray) -> np.ndarray:

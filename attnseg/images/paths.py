@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from attnseg.images.contents import dead_link, files_below, hollow
+from attnseg.names import composed
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii", ".hdr")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
@@ -63,7 +64,8 @@ class Series:
     @property
     def name(self) -> str:
         """Name of the folder, or of the archive or file without its suffix."""
-        return re.sub(r"\.(zip|dcm|dicom|ima)$", "", self.place.name, flags=re.IGNORECASE)
+        bare = re.sub(r"\.(zip|dcm|dicom|ima)$", "", self.place.name, flags=re.IGNORECASE)
+        return composed(bare)
 
     def __str__(self) -> str:
         return str(self.place)
@@ -100,8 +102,8 @@ def scan_suffix(name: str) -> str:
 
 
 def strip_suffix(name: str) -> str:
-    """`case_01.nii.gz` → `case_01`; names that are not of a scan stay."""
-    return name.removesuffix(scan_suffix(name))
+    """`case_01.nii.gz` → `case_01`, in NFC as all names are compared; of other names all stays."""
+    return composed(name.removesuffix(scan_suffix(name)))
 
 
 def split_channel(name: str) -> tuple[str, int] | None:

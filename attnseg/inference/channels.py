@@ -39,7 +39,8 @@ def scans_from_table(path: Path, *, channel_names: Sequence[str] = ()) -> list[S
         lacking = [name for name in columns if name not in row.files]
         if lacking:
             raise DataError(
-                f"{path}: case {row.name!r} has no file in column {lacking[0]!r}; name it there"
+                f"{path}: line {row.line}: case {row.name!r} has no file in column {lacking[0]!r}; "
+                "name it there"
             )
         files = tuple(row.files[name] for name in columns)
         for file in files:
@@ -48,8 +49,8 @@ def scans_from_table(path: Path, *, channel_names: Sequence[str] = ()) -> list[S
                     [each.name for each in file.parent.iterdir()] if file.parent.is_dir() else []
                 )
                 raise DataError(
-                    f"{path}: case {row.name!r}: no such file: {file}{nearest(file.name, there)}; "
-                    "correct it; paths are relative to the table"
+                    f"{path}: line {row.line}: case {row.name!r}: no such file: {file}"
+                    f"{nearest(file.name, there)}; correct it; paths are relative to the table"
                 )
         scans.append(Scan(row.name, files))
     return sorted(scans, key=lambda scan: scan.name)

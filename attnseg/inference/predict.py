@@ -21,6 +21,7 @@ from attnseg.inference.sources import Scan, find_models, find_scans, refuse_twic
 from attnseg.inference.work import Job, Work, plan_cohort
 from attnseg.memory import keep_freed_memory
 from attnseg.models import model_id
+from attnseg.names import WINDOWS_REMEDY, windows_note
 from attnseg.signals import stop_on_signals
 
 STATISTICS = "statistics.csv"
@@ -80,6 +81,8 @@ def predict(
             f"{' · mirrored' if predictor.mirror_axes else ''} · "
             f"{len(scans)} scan(s){f', part {shard}' if shard else ''} → {output}/"
         )
+        if note := windows_note(job.masks.target(scan) for scan in scans):
+            display.say(f"note: {note}; {WINDOWS_REMEDY}")
         stop = stack.enter_context(stop_on_signals())
         bars = stack.enter_context(display.progress(len(scans)))
 

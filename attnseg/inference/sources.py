@@ -1,6 +1,6 @@
 """What the user typed → scans; which model is meant; where masks go."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,12 @@ from attnseg.images import (
     Source,
     find_source,
     is_picture,
+    location,
     split_channel,
     strip_suffix,
 )
 from attnseg.inference.places import look_at, matches
+from attnseg.names import alike, how_they_differ
 from attnseg.spec import ModelSpec
 
 MODEL_NAME = "model.safetensors"
@@ -97,7 +99,12 @@ def find_scans(
         channel = split_channel(strip_suffix(path.name))
         # A higher number is part of the name, as the year in scan_2019.
         if channel and channel[1] < num_channels:
-            channels.setdefault((path.parent, channel[0]), {})[channel[1]] = path
+            other = channels.setdefault((path.parent, channel[0]), {}).setdefault(channel[1], path)
+            if other != path:
+                raise UsageError(
+                    f"{path}: {other.name} is the same channel of the same case"
+                    f"{how_they_differ(other.name, path.name)}; keep one of the two"
+                )
         else:
             scans.append(Scan(strip_suffix(path.name), (path,)))
     for (folder, name), parts in channels.items():
@@ -119,13 +126,20 @@ def refuse_twice(scans: Sequence[Scan]) -> None:
     """A mask and its line in the manifest go by a scan's name.
 
     Raises:
-        UsageError: two scans of one name.
+        UsageError: two scans of one name; names that differ in capitals alone are one, for on
+            Windows and macOS the mask of one would be written over that of the other.
     """
-    twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
+    by_name: dict[str, list[Scan]] = defaultdict(list)
+    for scan in scans:
+        by_name[alike(scan.name)].append(scan)
+    twice = sorted((group for group in by_name.values() if len(group) > 1), key=lambda g: g[0].name)
     if twice:
+        names = dict.fromkeys(scan.name for group in twice for scan in group)
+        one, other = (location(scan.paths[0]) for scan in twice[0][:2])
         raise UsageError(
-            f"scans named {', '.join(sorted(twice))} come twice, and a mask goes by its scan's "
-            "name; rename one, or predict the folders one by one with different -o"
+            f"scans named {', '.join(names)} come twice ({one} and {other}"
+            f"{how_they_differ(one.name, other.name)}), and a mask goes by its scan's name, "
+            "capitals or not; rename one, or predict the folders one by one with different -o"
         )
 
 
