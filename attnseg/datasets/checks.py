@@ -7,8 +7,11 @@ import numpy as np
 
 from attnseg.datasets.cases import Dataset
 from attnseg.datasets.facts import CaseFacts
-from attnseg.datasets.findings import Finding
-from attnseg.datasets.outliers import find_oddities, find_scan_oddities, folded
+from attnseg.datasets.findings import Finding, Severity
+from attnseg.datasets.interpolated import FEWEST, PART, SHARE
+from attnseg.datasets.name_checks import find_name_problems
+from attnseg.datasets.outliers import find_oddities, find_scan_oddities, fold_alike, folded
+from attnseg.datasets.pictures import check_palettes
 from attnseg.datasets.splits import Splits, count_folds, make_splits
 from attnseg.preprocessing import too_large
 
@@ -37,15 +40,20 @@ def find_problems(
         patient_pattern: as of `make_splits`; None where nobody said which cases share a patient.
         splits: the folds of the training; None: five, as they are made by default.
     """
+    of_cases = [finding for case in facts for finding in case.findings]
     findings = [
         *dataset.problems,
-        *(finding for case in facts for finding in case.findings),
+        *(finding for finding in of_cases if finding.severity != "warning"),
+        *fold_alike(finding for finding in of_cases if finding.severity == "warning"),
         *_constant_channels(facts),
         *_wrong_units(facts),
         *_label_value_findings(dataset, facts),
         *_partial_label_findings(dataset, facts),
         *_spelling_findings(facts),
-        *_duplicates(facts),
+        *folded(check_palettes({case.name: case.label_colours for case in facts})),
+        *_interpolation_findings(facts),
+        *_duplicates(facts, "warning"),
+        *find_name_problems(case.name for case in facts),
         *find_oddities(dataset, facts, patient_pattern=patient_pattern),
     ]
     # A case that `attnseg check --fix` mends is not lost.
@@ -62,7 +70,8 @@ def find_scan_problems(facts: Sequence[CaseFacts]) -> list[Finding]:
     return [
         *(finding for case in facts for finding in case.findings),
         *_constant_channels(facts),
-        *_duplicates(facts),
+        *_duplicates(facts, "harmless"),  # nothing is trained on them
+        *find_name_problems(case.name for case in facts),
         *find_scan_oddities(facts),
     ]
 
@@ -226,6 +235,33 @@ def _partial_label_findings(dataset: Dataset, facts: Sequence[CaseFacts]) -> lis
     return findings
 
 
+def _interpolation_findings(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """One warning where values that nobody named lie only at the edges of others."""
+    looked: dict[int, list[int]] = {}
+    for case in facts:
+        for value, pair in case.between.items():
+            total = looked.setdefault(value, [0, 0])
+            total[0] += pair[0]
+            total[1] += pair[1]
+    edges = {value for value, (seen, between) in looked.items() if between >= SHARE * seen}
+    masks = [case for case in facts if len(edges & case.between.keys()) >= FEWEST]
+    if not masks or len(edges) < PART * len(looked):
+        return []
+    shown = sorted(edges.intersection(*[case.between for case in masks]) or edges)
+    labelled = sum(any(case.label_counts) for case in facts)
+    problem = (
+        f"{len(edges)} label values, such as {', '.join(map(str, shown[:3]))}, lie only at "
+        f"the edges of others, each between a smaller and a larger one, in {len(masks)} of "
+        f"{labelled} masks, such as that of {masks[0].name}: so look masks that were resized with "
+        "interpolation or kept as JPEG"
+    )
+    remedy = (
+        "make the masks anew from the originals, resized by nearest neighbour; if the values are "
+        "meant, name them under `labels` in dataset.json"
+    )
+    return [Finding("dataset", "warning", problem, remedy)]
+
+
 def _spelling_findings(facts: Sequence[CaseFacts]) -> list[Finding]:
     white = [case.name for case in facts if case.white_as_one]
     if not white:
@@ -234,7 +270,7 @@ def _spelling_findings(facts: Sequence[CaseFacts]) -> list[Finding]:
     return [Finding("dataset", "harmless", problem, "no harm done; 255 counts as label 1 in them")]
 
 
-def _duplicates(facts: Sequence[CaseFacts]) -> list[Finding]:
+def _duplicates(facts: Sequence[CaseFacts], severity: Severity) -> list[Finding]:
     """Images and masks that another case has too, by their voxels and not by their files."""
     with_image: dict[str, str] = {}
     with_label: dict[str, str] = {}
@@ -259,7 +295,7 @@ def _duplicates(facts: Sequence[CaseFacts]) -> list[Finding]:
             if same_image
             else "one of the two is probably a copy under a wrong name: keep the right one"
         )
-        findings.append(Finding(case.name, "harmless", problem, remedy))
+        findings.append(Finding(case.name, severity, problem, remedy))
     return findings
 
 

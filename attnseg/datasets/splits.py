@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attnseg.errors import ConfigError, DataError
-from attnseg.files import write_text
+from attnseg.files import load_json, write_text
+from attnseg.names import composed
 
 Splits = list[list[str]]
 
@@ -112,9 +113,11 @@ def load_splits(path: Path) -> Splits:
         DataError: no such file, not splits, or a case in two folds.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = load_json(Path(path))
         version = content["version"]
-        splits: Splits = [[str(name) for name in fold["validation"]] for fold in content["folds"]]
+        splits: Splits = [
+            [composed(str(name)) for name in fold["validation"]] for fold in content["folds"]
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: no readable splits ({type(error).__name__}: {error}); restore the file or "
@@ -186,4 +189,4 @@ def _placed(
 
 
 def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()

@@ -29,6 +29,7 @@ from attnseg.inference.probabilities import probability_file
 from attnseg.inference.sources import Scan
 from attnseg.inference.work import Job, Work, fit_together, plan_cohort, reason_of
 from attnseg.memory import peak_bytes, release_freed_memory
+from attnseg.names import on_disk
 from attnseg.preprocessing import Grid, constant_channels, preprocess
 
 
@@ -54,7 +55,7 @@ def _all_there(scan: Scan, predictor: Predictor, output: Path, job: Job) -> bool
     if job.attention and predictor.gates.gates:
         picture = is_picture(scan.paths[0])
         names += attention_names(scan.name, predictor.gates.gates, picture=picture)
-    return all((output / name).exists() for name in names)
+    return all(on_disk(output / name).exists() for name in names)
 
 
 def predict_cohort(

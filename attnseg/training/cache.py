@@ -25,7 +25,7 @@ from attnseg.spec import ModelSpec
 # Voxels remembered per class: enough for every patch of a run to differ.
 _VOXELS_PER_CLASS = 2000
 # To be raised when the same files and settings would give other arrays.
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 1 << 22
 
 
@@ -108,7 +108,7 @@ def case_key(case: Case, spec: ModelSpec, *, ignore_label: int | None) -> str:
     }
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode())
     for path in (*case.images, *([case.label] if case.label else [])):
-        digest.update(path.name.encode())
+        digest.update(path.name.encode(errors="surrogateescape"))
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)

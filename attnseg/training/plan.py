@@ -11,16 +11,17 @@ from pydantic import Field
 from attnseg.config import Config
 from attnseg.datasets import Dataset, Fingerprint
 from attnseg.errors import ConfigError, DataError, UsageError
-from attnseg.files import write_text
+from attnseg.files import load_json, write_text
+from attnseg.names import readable
 from attnseg.preprocessing import refuse_too_large
 from attnseg.spec import Frozen, Ints, Label, ModelSpec, validate
-from attnseg.training.augmentation import prediction_mirror_axes
 from attnseg.training.decisions import (
     choose_batch,
     choose_network,
     choose_preprocessing,
     choose_slice_axis,
 )
+from attnseg.training.mirroring import mirroring_reason, prediction_mirror_axes
 
 
 class Probe(Frozen):
@@ -96,6 +97,10 @@ def make_plan(
             config, dataset, shape, spacing, axis, outputs, device, gpu_bytes, reasons
         )
     names = {label.value: label.name for label in labels}
+    mirroring = config.training.augmentation
+    reason = mirroring_reason(names, mirroring, patch=patch, regions=dataset.regions)
+    if reason is not None:
+        reasons["mirroring"] = reason
     spec = ModelSpec(
         architecture=architecture,
         preprocessing=preprocessing,
@@ -103,12 +108,10 @@ def make_plan(
         labels=tuple(labels),
         regions=dataset.regions,
         patch=(patch[0], patch[1], patch[2]),
-        mirror_axes=prediction_mirror_axes(
-            names, config.training.augmentation, patch=(patch[0], patch[1], patch[2])
-        ),
+        mirror_axes=prediction_mirror_axes(names, mirroring, patch=patch, regions=dataset.regions),
         fingerprint=json.loads(json.dumps(asdict(figures))),
         provenance={
-            "dataset": dataset.root.resolve().name,
+            "dataset": readable(dataset.root.resolve().name),
             "layout": dataset.layout,
             "seed": config.training.seed,
         },
@@ -134,7 +137,7 @@ def load_plan(path: Path) -> Plan:
         DataError: missing, or no longer a plan.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = load_json(path)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as a plan ({error}); make one with `attnseg plan DATA`"

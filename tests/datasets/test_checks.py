@@ -115,7 +115,7 @@ def test_identical_labels_are_a_warning_unless_they_are_empty():
     cases = [facts("a", 1, digest="s"), facts("b", 1, digest="s"), facts("c", 1)]
     empty = [facts("d", digest="t"), facts("e", digest="t")]
     problem = "its label is identical to that of a"
-    assert found({1: "x"}, *cases, *empty) == [("b", "harmless", problem)]
+    assert found({1: "x"}, *cases, *empty) == [("b", "warning", problem)]
 
 
 def test_a_single_case_can_be_trained_on_but_not_held_out():
@@ -216,6 +216,6 @@ def test_faults_planted_in_a_real_data_set_are_all_named(tmp_path, real_data):
     assert [(each.case, each.severity, each.problem) for each in problems] == [
         ("lone", "fixable", "image lone.nii.gz has no label"),
         ("other_task", "fatal", "label has shape (512, 512, 94), the image (36, 50, 31)"),
-        ("hippocampus_011", "harmless", "image and label are identical to those of copied"),
-        ("other_task", "harmless", "its image is identical to that of copied"),
+        ("hippocampus_011", "warning", "image and label are identical to those of copied"),
+        ("other_task", "warning", "its image is identical to that of copied"),
     ]
