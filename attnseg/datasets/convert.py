@@ -1,7 +1,7 @@
 """A data set into another layout, a scan into another format: the same voxels in the same place."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,7 @@ from attnseg.images import (
     write_image,
     write_labels,
 )
+from attnseg.names import WINDOWS_REMEDY, on_disk, windows_note
 from attnseg.preprocessing.straighten import straighten as straightened
 
 # float32 in a header moves a voxel half a metre off the origin by less than this.
@@ -87,7 +88,7 @@ def convert_dataset(
     new = [path for each in targets for path in (*each.images, each.label)]
     sources = [file for case in dataset.cases for file in (*case.images, case.label) if file]
     refuse_existing([folder / path for path in [*new, *beside]], sources, overwrite=overwrite)
-    report = Report()
+    report = Report(notes=_name_notes(new))
     for problem in dataset.problems:
         if problem.stops:
             report.failed[problem.case] = f"{problem.problem}; {problem.remedy}"
@@ -148,7 +149,7 @@ def convert_scans(
     """
     sources = [location(source) for each in scans.values() for source in each]
     refuse_existing(list(scans), sources, overwrite=overwrite)
-    report = Report()
+    report = Report(notes=_name_notes(target.name for target in scans))
     for target, each in scans.items():
         try:
             image, _ = _read(each, None, straighten=straighten)
@@ -264,7 +265,9 @@ def _with(image: Image, array: np.ndarray) -> Image:
 
 
 def _same_format(source: Source, target: Path) -> bool:
-    return isinstance(source, Path) and scan_suffix(source.name) == scan_suffix(target.name)
+    return isinstance(source, Path) and (
+        scan_suffix(source.name).lower() == scan_suffix(target.name).lower()
+    )
 
 
 def copy_file(source: Source, target: Path) -> None:
@@ -305,6 +308,11 @@ def _moved(one: Image, other: Image) -> bool:
     return not one.geometry.matches(other.geometry, tolerance_mm=_ROUNDING_MM)
 
 
+def _name_notes(targets: Iterable[str | Path]) -> list[str]:
+    note = windows_note(targets)
+    return [f"{note}; {WINDOWS_REMEDY}"] if note else []
+
+
 def refuse_existing(targets: Sequence[Path], sources: Sequence[Path], *, overwrite: bool) -> None:
     """Stop before anything is written where a target is there, or is a source.
 
@@ -312,9 +320,9 @@ def refuse_existing(targets: Sequence[Path], sources: Sequence[Path], *, overwri
         UsageError: it is there and `overwrite` is not given; it is a source.
     """
     taken = {source.resolve() for source in sources}
-    if own := [path for path in targets if path.resolve() in taken]:
+    if own := [path for path in targets if on_disk(path).resolve() in taken]:
         raise UsageError(f"{own[0]}: would be written over its own source; give another target")
-    there = [path for path in targets if path.exists()]
+    there = [path for path in targets if on_disk(path).exists()]
     if there and not overwrite:
         raise UsageError(
             f"{there[0]}: is there already ({len(there)} of {len(targets)} files are); give "

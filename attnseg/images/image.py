@@ -24,6 +24,7 @@ class Image:
         notes: what the reader had to settle, in plain sentences: two places in the header that
             contradict each other, directions a little askew, a series chosen among several.
         rounded: of a mask, whether its file holds other numbers: values with rounding, or NaN.
+        sources: one a channel, where each channel was read from a file of its own; () otherwise.
     """
 
     array: np.ndarray
@@ -32,6 +33,7 @@ class Image:
     path: Source | None = None
     notes: tuple[str, ...] = ()
     rounded: bool = False
+    sources: tuple[Source, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.array.shape[1:] == self.geometry.shape, (self.array.shape, self.geometry.shape)
@@ -42,6 +44,13 @@ class Image:
         if self.path is None:
             return "image"
         return self.path.name if isinstance(self.path, Series) else strip_suffix(self.path.name)
+
+    def source_of(self, channel: int) -> str:
+        """The file of a channel, for messages; its number too where one file holds several."""
+        if self.sources:
+            return str(self.sources[channel])
+        source = str(self.path or "image")
+        return source if len(self.array) == 1 else f"{source}, channel {channel}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from attnseg.images.geometry import (
     with_single_steps,
 )
 from attnseg.images.image import Image, Outline, channel_first, channels_last
+from attnseg.images.paths import has_suffix
 from attnseg.images.streams import (
     DEFLATE_RATIO,
     Inflating,
@@ -127,9 +128,9 @@ def write_image(path: Path, image: Image) -> None:
 
 
 def _write(path: Path, voxels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:
-    if not path.name.endswith((".nrrd", ".mha")):
+    if not has_suffix(path.name, (".nrrd", ".mha")):
         raise DataError(f"{path}: masks and scans are written as .nrrd or .mha; choose one")
-    as_nrrd = path.name.endswith(".nrrd")
+    as_nrrd = has_suffix(path.name, ".nrrd")
     dtype = np.dtype(dtype).newbyteorder("<")
     place = _lines(like, nrrd.MAGIC if as_nrrd else metaimage.MAGIC)
     header = nrrd.header if as_nrrd else metaimage.header
@@ -154,7 +155,7 @@ def _lines(like: Image, magic: bytes) -> bytes | None:
 
 
 def _outlined(path: Path, num_channels: int | None) -> tuple[Stored, Geometry]:
-    stored = (metaimage if path.name.lower().endswith((".mha", ".mhd")) else nrrd).parse(path)
+    stored = (metaimage if has_suffix(path.name, (".mha", ".mhd")) else nrrd).parse(path)
     channels_last(path, (*stored.grid, stored.channels), num_channels)
     remedy = "correct the header, or export it again"
     affine = with_single_steps(stored.affine, stored.grid)

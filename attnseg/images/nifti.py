@@ -18,7 +18,7 @@ from attnseg.files import atomic_path
 from attnseg.images import nifti_header as headers
 from attnseg.images.geometry import Geometry
 from attnseg.images.image import Image, Outline, channel_first, channels_last
-from attnseg.images.paths import NIFTI_SUFFIXES
+from attnseg.images.paths import NIFTI_SUFFIXES, half_of_a_pair, has_suffix
 from attnseg.images.streams import (
     open_packed,
     packing,
@@ -183,7 +183,7 @@ def write_volumes(
     header["descrip"] = b"attnseg"
     with atomic_path(path) as temporary, ExitStack() as stack:
         stream = stack.enter_context(temporary.open("wb"))
-        packed = path.name.endswith(".gz")
+        packed = has_suffix(path.name, ".gz")
         out = stack.enter_context(packing(stream)) if packed else stream
         out.write(headers.to_bytes(header) + b"\0\0\0\0")
         for piece in planes(volumes, header.get_data_dtype()):
@@ -213,7 +213,7 @@ def _opened(path: Path) -> Iterator[_Opened]:
             raise DataError(_no_nifti(path)) from None
         # `parse` turns all to little-endian, and what is turned differs from what was read.
         order: Literal["<", ">"] = "<" if block[:4] == headers.to_bytes(header)[:4] else ">"
-        pair = path.name.endswith(".hdr")
+        pair = has_suffix(path.name, ".hdr")
         offset = headers.voxel_offset(path, header, pair=pair)
         shape = headers.stored_shape(path, header)
         dtype = headers.stored_type(path, header).newbyteorder(order)
@@ -227,22 +227,26 @@ def _opened(path: Path) -> Iterator[_Opened]:
 
 
 def _other_half(path: Path) -> Path:
-    """The voxels that belong to a `.hdr`."""
-    for ending in (".img", ".img.gz"):
-        if (half := path.with_name(path.name.removesuffix(".hdr") + ending)).is_file():
+    """The voxels that belong to a `.hdr`, whose suffix may be in capitals like its own."""
+    stem, small = path.name[: -len(".hdr")], path.name.endswith(".hdr")
+    endings = (".img", ".img.gz") if small else (".IMG", ".IMG.GZ")
+    halves = [path.with_name(stem + ending) for ending in endings]
+    for half in halves:
+        if half.is_file():
+            return half
+    wanted = [stem + ending.lower() for ending in endings]
+    for half in sorted(path.parent.iterdir()):
+        if half.name[: len(stem)] + half.name[len(stem) :].lower() in wanted:
             return half
     raise DataError(
-        f"{path}: its voxels are not there ({path.name.removesuffix('.hdr')}.img); put both "
-        "files into one folder"
+        f"{path}: its voxels are not there ({halves[0].name}); put both files into one folder"
     )
 
 
 def _no_nifti(path: Path) -> str:
-    if path.name.endswith((".img", ".img.gz")):
-        return (
-            f"{path}: half of a pair; give the header beside it, {path.name.split('.img')[0]}.hdr"
-        )
-    if path.name.endswith(NIFTI_SUFFIXES):
+    if has_suffix(path.name, (".img", ".img.gz")):
+        return half_of_a_pair(path)
+    if has_suffix(path.name, NIFTI_SUFFIXES):
         return (
             f"{path}: not a NIfTI file (no NIfTI-1 or NIfTI-2 header); was it renamed, or never "
             "copied whole?"

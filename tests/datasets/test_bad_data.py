@@ -130,7 +130,7 @@ def test_a_label_without_image(root):
 
 def test_the_mask_of_another_case(root):
     (root / "labelsTr" / "b.nii.gz").write_bytes((root / "labelsTr" / "a.nii.gz").read_bytes())
-    assert found(root) == [("b", "harmless", "its label is identical to that of a")]
+    assert found(root) == [("b", "warning", "its label is identical to that of a")]
 
 
 def test_a_stray_value(root, save):
