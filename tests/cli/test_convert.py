@@ -340,6 +340,10 @@ def test_what_many_cases_have_in_common_is_told_once(attnseg, tmp_path, count):
     result = attnseg("convert", "photos", "out", "--layout", "nnunet")
     assert result.code == 0
     notes = [line for line in result.out.splitlines() if line.startswith("note: ")]
+    assert (
+        notes.pop()
+        == "note: label value(s) 1 occur in the masks but were not declared; named label 1"
+    )
     assert len(notes) == (count if count == 5 else 1)
     start = "note: 6 cases, such as p0: " if count == 6 else "note: p0: "
     assert notes[0].startswith(start + "its EXIF orientation is 6; it was read as viewers show it")
