@@ -10,6 +10,7 @@ from attnseg.images.formats import (
     write_labels,
 )
 from attnseg.images.geometry import MAX_SHEAR_DEGREES, Geometry
+from attnseg.images.identity import Identity, Likeness
 from attnseg.images.image import Image, Outline, smallest_integer_type
 from attnseg.images.nifti import open_volumes, write_volumes
 from attnseg.images.paths import (
@@ -36,7 +37,9 @@ __all__ = [
     "SCAN_SUFFIXES",
     "WRITTEN_SUFFIXES",
     "Geometry",
+    "Identity",
     "Image",
+    "Likeness",
     "Outline",
     "Series",
     "Source",

@@ -22,7 +22,9 @@ from attnseg.images import Image, is_picture, location
 from attnseg.inference.after import volumes_ml
 from attnseg.inference.attention import attention_file, attention_names
 from attnseg.inference.expectations import surprises
-from attnseg.inference.manifest import Manifest, Outcome, versions
+from attnseg.inference.identity import ScanIdentity, identify_scan, outsides
+from attnseg.inference.known import Known, Wanted, look_through
+from attnseg.inference.manifest import Manifest, Outcome, append_line, versions
 from attnseg.inference.masks import MaskFormat
 from attnseg.inference.predictor import Predictor
 from attnseg.inference.probabilities import probability_file
@@ -39,6 +41,7 @@ class Prepared:
     frame: Image
     volume: Tensor
     grid: Grid
+    identity: ScanIdentity
     warnings: tuple[str, ...]
     seconds: float
 
@@ -48,13 +51,47 @@ class Prepared:
 Engine = Callable[[Sequence[Work], Predictor, Path, Outcome, Job], Iterator[Outcome]]
 
 
-def _all_there(scan: Scan, predictor: Predictor, output: Path, job: Job) -> bool:
-    """Whether the mask lies in `output`, and the α that were asked for."""
+def written_by_job(scan: Scan, predictor: Predictor, job: Job) -> list[str]:
+    """What will be written of a scan, relative to the output folder; its mask first."""
     names = [job.masks.target(scan)]
+    if job.probabilities:
+        names.append(_probabilities_of(scan))
     if job.attention and predictor.gates.gates:
         picture = is_picture(scan.paths[0])
         names += attention_names(scan.name, predictor.gates.gates, picture=picture)
-    return all((output / name).exists() for name in names)
+    return names
+
+
+def known_scans(
+    scans: Sequence[Scan],
+    predictor: Predictor,
+    output: Path,
+    *,
+    model_id: str,
+    job: Job,
+    overwrite: bool = False,
+    verify: bool = False,
+) -> Known:
+    """Which of the scans are done in `output` by this model in this way.
+
+    Raises:
+        UsageError: a mask would overwrite a scan, or what was made of another scan.
+    """
+    _check_targets(scans, output, job.masks)
+    wanted = Wanted(
+        model_id,
+        _settings(predictor),
+        job.masks,
+        written=lambda scan: written_by_job(scan, predictor, job),
+        overwrite=overwrite,
+        verify=verify,
+    )
+    return look_through(
+        [replace(scan, reason=scan.reason or job.masks.refusal(scan)) for scan in scans],
+        output,
+        wanted,
+        geometry_of=lambda scan: predictor.outline(*scan.paths).geometry,
+    )
 
 
 def predict_cohort(
@@ -64,43 +101,43 @@ def predict_cohort(
     *,
     model_id: str,
     overwrite: bool = False,
+    verify: bool = False,
     shard: str = "",
     job: Job | None = None,
     engine: Engine | None = None,
     on_plan: Callable[[Sequence[Work]], None] = lambda work: None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Outcome]:
     """Predict scans into `output`, one mask each, and keep the manifest.
 
-    Scans that the manifest calls done by the same model with the same settings are skipped unless
-    `overwrite`, if the mask is there in the format asked for.
+    A scan is skipped, unless `overwrite`, where the manifest calls it done by the same model with
+    the same settings, it is the scan that its line is of, and its mask lies there on its grid, in
+    the format asked for; so do the probabilities and α that are asked for.
 
     Args:
         scans: what to predict.
         predictor: the loaded model.
         output: folder of masks and manifest.
         model_id: what the manifest calls the model.
-        overwrite: predict again what is done.
+        overwrite: predict again what is done; never in the place of another scan's mask.
+        verify: look at every byte of the scans that are done, not at path, size and time alone.
         shard: which part of a divided cohort this is, such as "2of8".
         job: what to do with each scan.
         engine: who predicts; None: this process.
         on_plan: called once with what is to be done.
         on_outcome: called as a scan ends, in order.
+        say: told what holds for many scans together, in a sentence.
 
     Raises:
-        UsageError: a mask would overwrite a scan.
+        UsageError: a mask would overwrite a scan, or what was made of another scan.
     """
     job = job or Job()
-    _check_targets(scans, output, job.masks)
+    known = known_scans(
+        scans, predictor, output, model_id=model_id, job=job, overwrite=overwrite, verify=verify
+    )
     output.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(output, shard=shard)
-    settings: dict[str, Any] = {"overlap": predictor.overlap, "mirror": predictor.mirror_axes}
-    finished = manifest.finished(model=model_id, settings=settings)
-    skipped = {
-        scan.name
-        for scan in scans
-        if scan.name in finished and not overwrite and _all_there(scan, predictor, output, job)
-    }
     outcomes: list[Outcome] = []
 
     def end(outcome: Outcome) -> None:
@@ -109,20 +146,39 @@ def predict_cohort(
         outcomes.append(outcome)
         on_outcome(outcome)
 
-    for scan in scans:
-        if scan.name in skipped:
-            end(Outcome(scan.name, "skipped", mask=job.masks.target(scan), model=model_id))
-    todo = [scan for scan in scans if scan.name not in skipped]
-    if todo:
-        work = plan_cohort(todo, predictor, job)
+    for line in known.renewed:
+        append_line(manifest.path, line)
+    for scan in known.done:
+        end(Outcome(scan.name, "skipped", mask=job.masks.target(scan), model=model_id))
+    if known.unrecorded:
+        say(kept_unrecorded(known.unrecorded))
+    if known.todo:
+        work = plan_cohort(known.todo, predictor, job)
         on_plan(work)
         base = Outcome(
-            "", "failed", model=model_id, settings=settings, backend=predictor.runner.backend,
-            versions=versions(),
+            "", "failed", model=model_id, settings=_settings(predictor),
+            backend=predictor.runner.backend, versions=versions(),
         )  # fmt: skip
         for outcome in (engine or predict_here)(work, predictor, output, base, job):
             end(outcome)
     return outcomes
+
+
+def kept_unrecorded(count: int) -> str:
+    """What is said of masks whose lines are older than the rule that lines name their scan."""
+    return (
+        f"{count} mask(s) of an older manifest were kept because they lie on their scans' grids; "
+        "which scans they were made of was not recorded (--overwrite predicts them again)"
+    )
+
+
+def _settings(predictor: Predictor) -> dict[str, Any]:
+    """What changes the labels, as lines tell it."""
+    return {"overlap": predictor.overlap, "mirror": predictor.mirror_axes}
+
+
+def _probabilities_of(scan: Scan) -> str:
+    return f"{scan.name}_probabilities.nii.gz"
 
 
 def predict_here(
@@ -152,6 +208,7 @@ def predict_here(
                 ahead = None
                 try:
                     ready = reading.result()
+                    outcome = replace(outcome, scan=ready.identity)
                     if together and following is not None and following.plan is not None:
                         ahead = reader.submit(_prepare, following.scan, predictor)
                     labels, outcome = _segment(this, ready, predictor, output, outcome, job)
@@ -181,11 +238,13 @@ def predict_here(
 
 def _prepare(scan: Scan, predictor: Predictor) -> Prepared:
     begin = time.perf_counter()
+    before = outsides(scan.paths)
     image = predictor.read(*scan.paths)
+    identity = identify_scan(scan.paths, image.geometry, before=before)
     volume, grid = preprocess(image, predictor.spec.preprocessing)
     warnings = (*scan.notes, *image.notes, *surprises(image, predictor.spec))
     frame = replace(image, array=np.broadcast_to(np.float32(0), image.array.shape))
-    return Prepared(frame, volume, grid, warnings, time.perf_counter() - begin)
+    return Prepared(frame, volume, grid, identity, warnings, time.perf_counter() - begin)
 
 
 def _segment(
@@ -200,7 +259,7 @@ def _segment(
     scan, plan = work.scan, work.plan
     assert plan is not None
     begin, before = time.perf_counter(), predictor.runner.seconds
-    kept = f"{scan.name}_probabilities.nii.gz" if job.probabilities else ""
+    kept = _probabilities_of(scan) if job.probabilities else ""
     with ExitStack() as stack:
         take = None
         if kept:
