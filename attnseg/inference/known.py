@@ -191,7 +191,9 @@ def _find(
         if known not in compared:
             compared[known] = compare_scan(known, scan.paths, verify=verify)
         likeness, now = compared[known]
-        if likeness == "same":
+        if line and line["name"] != scan.name:
+            found.other[path] = known, now  # perhaps a mask where this scan's probabilities go
+        elif likeness == "same":
             found.same[path] = now
         elif likeness == "changed":
             found.changed[path] = known
