@@ -204,7 +204,8 @@ def test_the_voxels_beside_a_header_count(run, tmp_path, suffix):
             "mhd": "ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\nElementType = MET_FLOAT\n"
             "ElementDataFile = ct.raw\n",
             "nhdr": "NRRD0004\ntype: float\ndimension: 3\nsizes: 6 5 4\n"
-            "space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\nendian: little\n"
+            "space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n"
+            "space origin: (0,0,0)\nendian: little\n"
             "encoding: raw\ndata file: ct.raw\n",
         }[suffix]
         if not (tmp_path / f"ct.{suffix}").exists():
