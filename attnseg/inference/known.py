@@ -202,17 +202,19 @@ def _find(
     return found
 
 
-def refuse_taken(found: Sequence[Found], folder: Path, *, overwrite: bool = False) -> None:
+def refuse_taken(found: Sequence[Found], folder: Path, *, overwrite: bool | None = None) -> None:
     """Nothing that was made of one scan is overwritten by another.
 
     Args:
         found: what lies there.
         folder: named in the error.
-        overwrite: let go what does not lie on the scan's grid and no line tells of.
+        overwrite: let go what does not lie on the scan's grid and no line tells of; None where
+            there is no such option.
 
     Raises:
         UsageError: a name that is taken by another scan.
     """
+    option = overwrite is not None
     taken = [(each, path) for each in found for path in list(each.other)[:1]]
     if taken:
         named = "; ".join(
@@ -221,20 +223,19 @@ def refuse_taken(found: Sequence[Found], folder: Path, *, overwrite: bool = Fals
         )
         raise UsageError(
             f"{folder}: {_count(taken)}: {named}{_more(taken)}. Files go by their scan's name: "
-            "give another folder with -o, or rename the scan; to replace them remove them first, "
-            "for --overwrite does not"
+            "give another folder with -o, or rename the scan; to replace them remove them first"
+            + ", for --overwrite does not"
+            * option
         )
     strays = [
-        (each.scan, path, why)
-        for each in found
-        for path, why in each.unknown.items()
-        if why and not overwrite
+        (each.scan, why) for each in found for why in each.unknown.values() if why and not overwrite
     ]
     if strays:
-        named = "; ".join(f"{why} ({scan.paths[0]})" for scan, _, why in strays[:_NAMED])
+        named = "; ".join(f"{why} ({scan.paths[0]})" for scan, why in strays[:_NAMED])
         raise UsageError(
-            f"{folder}: {_count(strays)}, as it seems, and no line of a manifest tells: {named}"
-            f"{_more(strays)}. Give another folder with -o, or --overwrite to replace them"
+            f"{folder}: {_count(strays)}, as it seems, though no line of a manifest says so: "
+            f"{named}{_more(strays)}. Give another folder with -o, or "
+            + ("--overwrite to replace them" if option else "remove them first")
         )
 
 

@@ -62,11 +62,16 @@ class Manifest:
 
     def add(self, outcome: Outcome) -> None:
         """Append one line."""
-        append_line(self.path, asdict(outcome))
+        append_outcome(self.path, outcome)
 
     def last_lines(self) -> dict[str, dict[str, Any]]:
         """Name → its latest line, over all parts of the cohort."""
         return {line["name"]: line for line in _all_lines(self.path.parent, "manifest*.jsonl")}
+
+
+def append_outcome(path: Path, outcome: Outcome) -> None:
+    """Append what became of a scan to a manifest."""
+    append_line(path, asdict(outcome))
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 A patch reads only its own part of the file. The format is open and holds no pickles. A case's files
 are named after a hash of its content and of all settings that shape it: whatever changes is made
-anew, whatever is the same is shared by folds and runs, and a run that was cut short goes on.
+anew, whatever is the same is shared by folds and runs, and a run that was cut short goes on. The
+content is that of image and mask, voxels in a file beside their header included.
 """
 
 import errno
@@ -15,16 +16,18 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.datasets import Case
-from attnseg.errors import RunError
+from attnseg.errors import DataError, RunError
 from attnseg.files import atomic_path
 from attnseg.images import read_case, read_labels
+from attnseg.images.formats import files_of
+from attnseg.images.identity import Identity, outside
 from attnseg.preprocessing import preprocess, preprocess_labels
 from attnseg.spec import ModelSpec
 
 # Voxels remembered per class: enough for every patch of a run to differ.
 _VOXELS_PER_CLASS = 2000
 # To be raised when the same files and settings would give other arrays.
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 1 << 22
 
 
@@ -71,6 +74,7 @@ def cache_cases(
     """
     cached: list[CachedCase] = []
     for case in cases:
+        before = _outsides(case)
         stem = f"{case.name}-{case_key(case, spec, ignore_label=ignore_label)[:16]}"
         files = CachedCase(
             case.name,
@@ -79,10 +83,10 @@ def cache_cases(
             foreground=folder / f"{stem}_foreground.npy",
             present=_present(case, spec),
         )
-        # The foreground is written last: where it exists the case is complete.
-        if not files.foreground.exists():
+        # The foreground is written last; the others may have been removed since.
+        if not all(path.exists() for path in (files.image, files.label, files.foreground)):
             try:
-                _preprocess_case(case, spec, files, ignore_label=ignore_label)
+                _preprocess_case(case, spec, files, ignore_label=ignore_label, before=before)
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
@@ -106,12 +110,21 @@ def case_key(case: Case, spec: ModelSpec, *, ignore_label: int | None) -> str:
         "ignore": ignore_label,
     }
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode())
-    for path in (*case.images, *([case.label] if case.label else [])):
-        digest.update(path.name.encode())
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
+    for path in _sources(case):
+        for file in files_of(path):
+            digest.update(file.name.encode())
+            with file.open("rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    digest.update(chunk)
     return digest.hexdigest()
+
+
+def _sources(case: Case) -> tuple[Path, ...]:
+    return (*case.images, *([case.label] if case.label else []))
+
+
+def _outsides(case: Case) -> list[Identity]:
+    return [outside(path) for path in _sources(case)]
 
 
 def _present(case: Case, spec: ModelSpec) -> tuple[int, ...] | None:
@@ -122,7 +135,12 @@ def _present(case: Case, spec: ModelSpec) -> tuple[int, ...] | None:
 
 
 def _preprocess_case(
-    case: Case, spec: ModelSpec, files: CachedCase, *, ignore_label: int | None
+    case: Case,
+    spec: ModelSpec,
+    files: CachedCase,
+    *,
+    ignore_label: int | None,
+    before: list[Identity],
 ) -> None:
     assert case.label is not None, case.name
     ignored = () if ignore_label is None else (ignore_label,)
@@ -134,6 +152,11 @@ def _preprocess_case(
         label_values=spec.label_values,
         ignore_label=ignore_label,
     ).numpy()
+    if _outsides(case) != before:
+        raise DataError(
+            f"{case.images[0]}: image or mask was changed while it was read; --resume once it is "
+            "complete"
+        )
     _save(files.image, volume.numpy())
     _save(files.label, labels)
     _save(files.foreground, foreground_sample(labels, len(spec.labels), seed=0))

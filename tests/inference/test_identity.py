@@ -306,7 +306,7 @@ def test_a_mask_that_no_line_tells_of(run, make_scan, tmp_path):
     assert run(path)[0] == {"ct": "done"}
     (tmp_path / "out" / MANIFEST).unlink()
     other = make_scan("ct", folder="B", shape=(10, 9, 8), affine=OTHER_GRID)
-    with pytest.raises(UsageError, match="no line of a manifest tells"):
+    with pytest.raises(UsageError, match="no line of a manifest says so"):
         run(other)
 
 
@@ -407,6 +407,6 @@ def test_a_foreign_mask_in_the_folder_is_not_replaced(run, make_scan, tmp_path):
     mask = tmp_path / "out" / "ct.nii.gz"
     write_labels(mask, np.zeros((4, 4, 4), np.uint8), like=drawn, dtype=np.dtype(np.uint8))
     before = mask.read_bytes()
-    with pytest.raises(UsageError, match="no line of a manifest tells"):
+    with pytest.raises(UsageError, match="no line of a manifest says so"):
         run(path)
     assert mask.read_bytes() == before
