@@ -70,6 +70,7 @@ def known_scans(
     model_id: str,
     job: Job,
     overwrite: bool = False,
+    replace_others: bool = False,
     verify: bool = False,
 ) -> Known:
     """Which of the scans are done in `output` by this model in this way.
@@ -84,6 +85,7 @@ def known_scans(
         job.masks,
         written=lambda scan: written_by_job(scan, predictor, job),
         overwrite=overwrite,
+        replace_others=replace_others,
         verify=verify,
     )
     return look_through(
@@ -101,6 +103,7 @@ def predict_cohort(
     *,
     model_id: str,
     overwrite: bool = False,
+    replace_others: bool = False,
     verify: bool = False,
     shard: str = "",
     job: Job | None = None,
@@ -121,6 +124,7 @@ def predict_cohort(
         output: folder of masks and manifest.
         model_id: what the manifest calls the model.
         overwrite: predict again what is done; never in the place of another scan's mask.
+        replace_others: the folder is the caller's own, and what was made of other scans is let go.
         verify: look at every byte of the scans that are done, not at path, size and time alone.
         shard: which part of a divided cohort this is, such as "2of8".
         job: what to do with each scan.
@@ -134,8 +138,9 @@ def predict_cohort(
     """
     job = job or Job()
     known = known_scans(
-        scans, predictor, output, model_id=model_id, job=job, overwrite=overwrite, verify=verify
-    )
+        scans, predictor, output, model_id=model_id, job=job, overwrite=overwrite,
+        replace_others=replace_others, verify=verify,
+    )  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(output, shard=shard)
     outcomes: list[Outcome] = []

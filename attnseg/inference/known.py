@@ -55,6 +55,7 @@ class Wanted:
         masks: how masks are written.
         written: what will be written of a scan, relative to the output folder, its mask first.
         overwrite: keep none.
+        replace_others: let go what was made of other scans.
         verify: look at every byte of every scan.
     """
 
@@ -63,6 +64,7 @@ class Wanted:
     masks: MaskFormat
     written: Callable[[Scan], Sequence[str]]
     overwrite: bool = False
+    replace_others: bool = False
     verify: bool = False
 
 
@@ -106,7 +108,8 @@ def look_through(
         scans, folder, wanted.written, geometry_of=geometry_of, masks=wanted.masks,
         verify=wanted.verify,
     )  # fmt: skip
-    refuse_taken(list(found.values()), folder, overwrite=wanted.overwrite)
+    if not wanted.replace_others:
+        refuse_taken(list(found.values()), folder, overwrite=wanted.overwrite)
     done: list[Scan] = []
     todo: list[Scan] = []
     renewed: list[Line] = []

@@ -19,8 +19,7 @@ from attnseg.datasets import Case
 from attnseg.errors import DataError, RunError
 from attnseg.files import atomic_path
 from attnseg.images import read_case, read_labels
-from attnseg.images.formats import files_of
-from attnseg.images.identity import Identity, outside
+from attnseg.images.identity import Identity, identify, outside
 from attnseg.preprocessing import preprocess, preprocess_labels
 from attnseg.spec import ModelSpec
 
@@ -28,7 +27,6 @@ from attnseg.spec import ModelSpec
 _VOXELS_PER_CLASS = 2000
 # To be raised when the same files and settings would give other arrays.
 _VERSION = 2
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,7 @@ class CachedCase:
         label: `[R, A, S]` int16, class indices, −1 where voxels are to be ignored.
         foreground: `[n, 4]` int32, rows of (class, r, a, s): a sample of labelled voxels.
         present: class indices drawn in this case, the background included; None: all.
+        sources: what its images and its mask were, by content.
     """
 
     name: str
@@ -48,6 +47,7 @@ class CachedCase:
     label: Path
     foreground: Path
     present: tuple[int, ...] | None = None
+    sources: tuple[Identity, ...] = ()
 
     def load(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image and label as memory maps, the foreground sample in memory."""
@@ -74,19 +74,20 @@ def cache_cases(
     """
     cached: list[CachedCase] = []
     for case in cases:
-        before = _outsides(case)
-        stem = f"{case.name}-{case_key(case, spec, ignore_label=ignore_label)[:16]}"
+        sources = tuple(identify(path) for path in sources_of(case))
+        stem = f"{case.name}-{_key(sources, spec, ignore_label)[:16]}"
         files = CachedCase(
             case.name,
             image=folder / f"{stem}_image.npy",
             label=folder / f"{stem}_label.npy",
             foreground=folder / f"{stem}_foreground.npy",
             present=_present(case, spec),
+            sources=sources,
         )
         # The foreground is written last; the others may have been removed since.
         if not all(path.exists() for path in (files.image, files.label, files.foreground)):
             try:
-                _preprocess_case(case, spec, files, ignore_label=ignore_label, before=before)
+                _preprocess_case(case, spec, files, ignore_label=ignore_label)
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
@@ -100,31 +101,22 @@ def cache_cases(
     return cached
 
 
-def case_key(case: Case, spec: ModelSpec, *, ignore_label: int | None) -> str:
-    """Hash of the case's files and of the settings that decide what becomes of them."""
+def sources_of(case: Case) -> tuple[Path, ...]:
+    """The files of a case: its images, then its mask."""
+    return (*case.images, *([case.label] if case.label else []))
+
+
+def _key(sources: Sequence[Identity], spec: ModelSpec, ignore_label: int | None) -> str:
+    """Hash of a case's content and of the settings that decide what becomes of it."""
     settings = {
         "version": _VERSION,
+        "sources": [(Path(each.path).name, each.sha256) for each in sources],
         "preprocessing": spec.preprocessing.model_dump(mode="json"),
         "channels": spec.architecture.in_channels,
         "labels": spec.label_values,
         "ignore": ignore_label,
     }
-    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode())
-    for path in _sources(case):
-        for file in files_of(path):
-            digest.update(file.name.encode())
-            with file.open("rb") as stream:
-                while chunk := stream.read(_CHUNK):
-                    digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _sources(case: Case) -> tuple[Path, ...]:
-    return (*case.images, *([case.label] if case.label else []))
-
-
-def _outsides(case: Case) -> list[Identity]:
-    return [outside(path) for path in _sources(case)]
+    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _present(case: Case, spec: ModelSpec) -> tuple[int, ...] | None:
@@ -135,12 +127,7 @@ def _present(case: Case, spec: ModelSpec) -> tuple[int, ...] | None:
 
 
 def _preprocess_case(
-    case: Case,
-    spec: ModelSpec,
-    files: CachedCase,
-    *,
-    ignore_label: int | None,
-    before: list[Identity],
+    case: Case, spec: ModelSpec, files: CachedCase, *, ignore_label: int | None
 ) -> None:
     assert case.label is not None, case.name
     ignored = () if ignore_label is None else (ignore_label,)
@@ -152,7 +139,7 @@ def _preprocess_case(
         label_values=spec.label_values,
         ignore_label=ignore_label,
     ).numpy()
-    if _outsides(case) != before:
+    if [outside(path) for path in sources_of(case)] != [each.outside for each in files.sources]:
         raise DataError(
             f"{case.images[0]}: image or mask was changed while it was read; --resume once it is "
             "complete"

@@ -72,7 +72,7 @@ def validate_fold(
         DataError: a case could not be predicted.
     """
     scans = [_scan(case) for case in cases]
-    outcomes = predict_cohort(scans, predictor, folder, model_id=model_id)
+    outcomes = predict_cohort(scans, predictor, folder, model_id=model_id, replace_others=True)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     if failed:
         raise DataError(failed[0].reason)
