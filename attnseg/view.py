@@ -1,6 +1,7 @@
 """`attnseg view`: a scan, its masks and its attention as one page that opens in a browser."""
 
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 
 from attnseg.datasets.bids import label_names_beside, read_label_table
@@ -9,8 +10,9 @@ from attnseg.datasets.tables import TABLE_SUFFIXES, is_table
 from attnseg.errors import DataError, UsageError
 from attnseg.evaluation import find_label_names
 from attnseg.files import write_text
-from attnseg.images import Image, find_source, is_picture, read_image, read_labels
-from attnseg.inference.manifest import names_in_manifest
+from attnseg.images import Image, Source, find_source, is_picture, read_image, read_labels
+from attnseg.inference.identity import identity_of, is_made_of
+from attnseg.inference.manifest import line_of, names_in_manifest
 from attnseg.visualization.view_page import view_page
 
 
@@ -23,6 +25,7 @@ def view(
     compare: Path | None = None,
     output: Path | None = None,
     series: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Write the page of a scan.
 
@@ -36,6 +39,7 @@ def view(
         compare: a second mask, compared with the first.
         output: the page; None: NAME_view.html in the current folder. One that is there is replaced.
         series: which one of a DICOM folder.
+        say: told of a mask or α that was made of another scan than this, as its manifest says.
 
     Returns:
         Where the page is.
@@ -49,6 +53,9 @@ def view(
     if compare is not None and mask is None:
         raise UsageError(f"--compare {compare}: nothing to compare it with; give a MASK too")
     image = _read_volumes(scan, series)
+    for made in (mask, compare, attention):
+        if made is not None and image.path is not None and (note := _of_another(made, image.path)):
+            say(note)
     found = _read_names(names) if names else _names_beside(compare) | _names_beside(mask)
     page = view_page(
         image,
@@ -78,6 +85,16 @@ def _read_volumes(path: Path, series: str | None = None) -> Image:
     source, _ = find_source(path, series=series)
     file = isinstance(source, Path) and not is_picture(source)
     return read_image(source, num_channels=0 if file else None)
+
+
+def _of_another(made: Path, scan: Source) -> str:
+    """What is to be said of a mask that is of another scan; "" where it is of this one, or where no
+    manifest says of which."""
+    line = line_of(made)
+    known = identity_of(line) if line else None
+    if known is None or is_made_of(known, [scan]):
+        return ""
+    return f"{made}: was made of {known}, and {scan} is another scan, or has changed since"
 
 
 def _names_beside(mask: Path | None) -> dict[int, str]:

@@ -94,6 +94,17 @@ def compare_scan(
     return "same", now
 
 
+def is_made_of(known: ScanIdentity, sources: Sequence[Source]) -> bool:
+    """Whether these are files or series that something was made of: all of its channels, or some.
+
+    Raises:
+        DataError, OSError: a source that cannot be read.
+    """
+    return all(
+        any(compare(one, source)[0] == "same" for one in known.sources) for source in sources
+    )
+
+
 def identity_of(line: Mapping[str, Any]) -> ScanIdentity | None:
     """Which scan a line of a manifest is of; None where it does not say, as older ones."""
     told = line.get("scan")

@@ -118,12 +118,12 @@ def names_in_manifest(mask: Path) -> dict[int, str]:
     Returns:
         None of them where no manifest names the mask, or names no labels.
     """
-    line = _line_of(mask)
+    line = line_of(mask)
     return labels_of(line) if line else {}
 
 
-def _line_of(mask: Path) -> dict[str, Any] | None:
-    """The latest line that says that a mask was written."""
+def line_of(mask: Path) -> dict[str, Any] | None:
+    """The latest line that says that a mask was written, of a manifest in a folder above it."""
     mask = mask.resolve()
     # A mask of BIDS lies up to three folders below the manifest, one of a single label one folder.
     for folder in mask.parents[:4]:

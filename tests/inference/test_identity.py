@@ -14,6 +14,8 @@ from attnseg.images import Geometry, Image, write_image, write_labels
 from attnseg.inference import Job, MaskFormat, Predictor, Scan, predict_cohort
 from attnseg.inference.manifest import MANIFEST, Manifest, Outcome, names_in_manifest
 from attnseg.inference.predict import dry_run, predict
+from attnseg.report import report
+from attnseg.view import view
 
 OTHER_GRID = np.diag([1.5, 1.0, 2.0, 1.0])
 
@@ -410,3 +412,17 @@ def test_a_foreign_mask_in_the_folder_is_not_replaced(run, make_scan, tmp_path):
     with pytest.raises(UsageError, match="no line of a manifest says so"):
         run(path)
     assert mask.read_bytes() == before
+
+
+def test_pages_say_where_a_mask_is_of_another_scan(run, two_patients, tmp_path):
+    """The grids are the same, and so are the names: only the line knows."""
+    a, b = two_patients
+    run(a)
+    mask, said = tmp_path / "out" / "ct.nii.gz", []
+    for scan, expected in ((a, []), (b, [f"{mask}: was made of {a}, and {b} is another scan"])):
+        said.clear()
+        view(scan, mask, output=tmp_path / "page.html", say=said.append)
+        assert [text.partition(", or has")[0] for text in said] == expected
+    for scan, expected in ((a, 0), (b, 1)):
+        page = report(tmp_path / "out", images=scan.parent).read_text(encoding="utf-8")
+        assert page.count(f"{scan} is not the scan that its mask was made of, {a}") == expected
