@@ -18,10 +18,10 @@ from attnseg.inference import Outcome, Predictor, Scan, find_models, find_scans
 from attnseg.inference.attention import attention_file, attention_names
 from attnseg.inference.display import progress_bar
 from attnseg.inference.identity import ScanIdentity, identify_scan, outsides
-from attnseg.inference.known import find_written, refuse_taken
 from attnseg.inference.manifest import ATTENTION, append_outcome
 from attnseg.inference.predict import models_id
 from attnseg.inference.predictor import Settings
+from attnseg.inference.taken import find_written, refuse_taken
 from attnseg.preprocessing import preprocess
 from attnseg.spec import ModelSpec
 from attnseg.visualization import figure_to_array, overlay_figure

@@ -11,21 +11,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from attnseg.errors import UsageError
 from attnseg.files import remove_leftovers
-from attnseg.images import Image, is_picture, location
+from attnseg.images import Image, is_picture
 from attnseg.inference.after import volumes_ml
 from attnseg.inference.attention import attention_file, attention_names
 from attnseg.inference.expectations import surprises
 from attnseg.inference.identity import ScanIdentity, identify_scan, outsides
-from attnseg.inference.known import Known, Wanted, look_through
+from attnseg.inference.known import kept_unrecorded, known_scans, probabilities_of, settings_of
 from attnseg.inference.manifest import Manifest, Outcome, append_line, versions
-from attnseg.inference.masks import MaskFormat
 from attnseg.inference.predictor import Predictor
 from attnseg.inference.probabilities import probability_file
 from attnseg.inference.sources import Scan
@@ -49,51 +46,6 @@ class Prepared:
 # Who predicts what was planned: gives what becomes of each scan as it ends. The outcome it is given
 # holds what all of them share.
 Engine = Callable[[Sequence[Work], Predictor, Path, Outcome, Job], Iterator[Outcome]]
-
-
-def written_by_job(scan: Scan, predictor: Predictor, job: Job) -> list[str]:
-    """What will be written of a scan, relative to the output folder; its mask first."""
-    names = [job.masks.target(scan)]
-    if job.probabilities:
-        names.append(_probabilities_of(scan))
-    if job.attention and predictor.gates.gates:
-        picture = is_picture(scan.paths[0])
-        names += attention_names(scan.name, predictor.gates.gates, picture=picture)
-    return names
-
-
-def known_scans(
-    scans: Sequence[Scan],
-    predictor: Predictor,
-    output: Path,
-    *,
-    model_id: str,
-    job: Job,
-    overwrite: bool = False,
-    replace_others: bool = False,
-    verify: bool = False,
-) -> Known:
-    """Which of the scans are done in `output` by this model in this way.
-
-    Raises:
-        UsageError: a mask would overwrite a scan, or what was made of another scan.
-    """
-    _check_targets(scans, output, job.masks)
-    wanted = Wanted(
-        model_id,
-        _settings(predictor),
-        job.masks,
-        written=lambda scan: written_by_job(scan, predictor, job),
-        overwrite=overwrite,
-        replace_others=replace_others,
-        verify=verify,
-    )
-    return look_through(
-        [replace(scan, reason=scan.reason or job.masks.refusal(scan)) for scan in scans],
-        output,
-        wanted,
-        geometry_of=lambda scan: predictor.outline(*scan.paths).geometry,
-    )
 
 
 def predict_cohort(
@@ -146,6 +98,10 @@ def predict_cohort(
     outcomes: list[Outcome] = []
 
     def end(outcome: Outcome) -> None:
+        left = known.outdated.get(outcome.name)
+        if left and outcome.state == "failed":
+            told = f"{outcome.reason}; what lies there ({', '.join(left)}) was made of it before"
+            outcome = replace(outcome, reason=told)
         if outcome.state != "skipped":
             manifest.add(outcome)
         outcomes.append(outcome)
@@ -161,29 +117,12 @@ def predict_cohort(
         work = plan_cohort(known.todo, predictor, job)
         on_plan(work)
         base = Outcome(
-            "", "failed", model=model_id, settings=_settings(predictor),
+            "", "failed", model=model_id, settings=settings_of(predictor),
             backend=predictor.runner.backend, versions=versions(),
         )  # fmt: skip
         for outcome in (engine or predict_here)(work, predictor, output, base, job):
             end(outcome)
     return outcomes
-
-
-def kept_unrecorded(count: int) -> str:
-    """What is said of masks whose lines are older than the rule that lines name their scan."""
-    return (
-        f"{count} mask(s) of an older manifest were kept because they lie on their scans' grids; "
-        "which scans they were made of was not recorded (--overwrite predicts them again)"
-    )
-
-
-def _settings(predictor: Predictor) -> dict[str, Any]:
-    """What changes the labels, as lines tell it."""
-    return {"overlap": predictor.overlap, "mirror": predictor.mirror_axes}
-
-
-def _probabilities_of(scan: Scan) -> str:
-    return f"{scan.name}_probabilities.nii.gz"
 
 
 def predict_here(
@@ -264,7 +203,7 @@ def _segment(
     scan, plan = work.scan, work.plan
     assert plan is not None
     begin, before = time.perf_counter(), predictor.runner.seconds
-    kept = _probabilities_of(scan) if job.probabilities else ""
+    kept = probabilities_of(scan) if job.probabilities else ""
     with ExitStack() as stack:
         take = None
         if kept:
@@ -332,15 +271,3 @@ def _write(write: Callable[[], None], outcome: Outcome) -> Outcome:
         seconds={stage: round(each, 3) for stage, each in seconds.items()},
         peak_ram_mb=round(peak_bytes() / 2**20, 1),
     )
-
-
-def _check_targets(scans: Sequence[Scan], output: Path, masks: MaskFormat) -> None:
-    targets = {scan.name: output / masks.target(scan) for scan in scans}
-    assert len(targets) == len(scans), "names differ, as find_scans sees to"
-    sources = {location(path).resolve() for scan in scans for path in scan.paths}
-    sources |= {folder for source in sources for folder in source.parents if masks.per_label}
-    clash = [path for path in targets.values() if path.resolve() in sources]
-    if clash:
-        raise UsageError(
-            f"{clash[0]}: this mask would overwrite its scan; give another folder with -o"
-        )

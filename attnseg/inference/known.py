@@ -1,48 +1,19 @@
-"""What an output folder already holds of the scans at hand: whose masks lie there, which of them
-are done, and which names are taken by other scans.
+"""Which scans of a cohort are done already, and which are to be predicted, and why again."""
 
-A scan is known by what it is, path and content, never by its name alone.
-"""
-
-import os
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from attnseg.errors import UsageError
-from attnseg.images import Geometry, Likeness
-from attnseg.inference.identity import ScanIdentity, compare_scan, identity_of
-from attnseg.inference.manifest import labels_of, owners
-from attnseg.inference.masks import MaskFormat, off_grid
+from attnseg.images import Geometry, is_picture, location
+from attnseg.inference.attention import attention_names
+from attnseg.inference.identity import identity_of
+from attnseg.inference.masks import MaskFormat
+from attnseg.inference.predictor import Predictor
 from attnseg.inference.sources import Scan
-
-Line = Mapping[str, Any]
-# Of what a message is about, so many are named.
-_NAMED = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What lies in an output folder under the name of a scan, or where its files are to go.
-
-    Args:
-        scan: as it is now.
-        lines: file or folder that is there → the line that tells of it.
-        same: what was made of this scan → its identity now.
-        changed: what was made of it before it changed → its identity then.
-        other: what was made of another scan → the identities of that one and of this.
-        unknown: what would be overwritten, and no line tells what it was made of → why it does not
-            lie on the scan's grid; "" where it does.
-    """
-
-    scan: Scan
-    lines: dict[str, Line] = field(default_factory=dict)
-    same: dict[str, ScanIdentity] = field(default_factory=dict)
-    changed: dict[str, ScanIdentity] = field(default_factory=dict)
-    other: dict[str, tuple[ScanIdentity, ScanIdentity]] = field(default_factory=dict)
-    unknown: dict[str, str] = field(default_factory=dict)
+from attnseg.inference.taken import Found, Line, find_written, misfit, refuse_taken
+from attnseg.inference.work import Job
 
 
 @dataclass(frozen=True)
@@ -77,12 +48,14 @@ class Known:
         todo: to be predicted; notes say why, where something of theirs lies there.
         renewed: lines of scans that are done and were touched or moved, as they are now.
         unrecorded: how many are done by lines that do not say which scan they are of.
+        outdated: scan → what was made of it before it changed.
     """
 
     done: tuple[Scan, ...]
     todo: tuple[Scan, ...]
     renewed: tuple[Line, ...] = ()
     unrecorded: int = 0
+    outdated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def look_through(
@@ -118,158 +91,100 @@ def look_through(
         there = found.get(scan.name)
         notes = _why_again(there, folder, wanted) if there else ()
         if there is None or notes is not None:
-            todo.append(replace(scan, notes=(*scan.notes, *(notes or ()))))
+            reason = scan.reason or (there.error if there else "")
+            todo.append(replace(scan, notes=(*scan.notes, *(notes or ())), reason=reason))
             continue
         done.append(scan)
         renewed += _renewed(there)
         unrecorded += bool(there.unknown)
-    return Known(tuple(done), tuple(todo), tuple(renewed), unrecorded)
+    outdated = {name: tuple(each.changed) for name, each in found.items() if each.changed}
+    return Known(tuple(done), tuple(todo), tuple(renewed), unrecorded, outdated)
 
 
-def find_written(
+def known_scans(
     scans: Sequence[Scan],
-    folder: Path,
-    written: Callable[[Scan], Sequence[str]],
+    predictor: Predictor,
+    output: Path,
     *,
-    geometry_of: Callable[[Scan], Geometry],
-    masks: MaskFormat | None = None,
+    model_id: str,
+    job: Job,
+    overwrite: bool = False,
+    replace_others: bool = False,
     verify: bool = False,
-) -> dict[str, Found]:
-    """What lies in a folder of each scan; nothing is said of scans that cannot be read.
-
-    Args:
-        scans: as they are now.
-        folder: of masks, maps and manifests.
-        written: what will be written of a scan, relative to the folder.
-        geometry_of: a scan's grid, from its headers.
-        masks: how the first of `written` is written, where that is a mask.
-        verify: look at every byte of every scan.
+) -> Known:
+    """Which of the scans are done in `output` by this model in this way.
 
     Raises:
-        UsageError: two scans that would be written to one file.
+        UsageError: a mask would overwrite a scan, or what was made of another scan.
     """
-    _refuse_collisions(scans, written)
-    lines = owners(folder)
-    by_name: dict[str, list[str]] = defaultdict(list)
-    for path, line in lines.items():
-        by_name[str(line["name"])].append(path)
-    found = {}
-    for scan in scans:
-        wanted = list(written(scan))
-        paths = dict.fromkeys([*wanted, *by_name.get(scan.name, ())])
-        there = [path for path in paths if os.path.lexists(folder / path)]
-        if not there or scan.reason:
-            continue
-        try:
-            each = _find(scan, folder, there, wanted, lines, geometry_of, masks, verify)
-        except Exception:  # it will fail by itself, with its reason, and nothing is written
-            continue
-        found[scan.name] = each
-    return found
+    _check_targets(scans, output, job.masks)
+    wanted = Wanted(
+        model_id,
+        settings_of(predictor),
+        job.masks,
+        written=lambda scan: written_by_job(scan, predictor, job),
+        overwrite=overwrite,
+        replace_others=replace_others,
+        verify=verify,
+    )
+    return look_through(
+        [replace(scan, reason=scan.reason or job.masks.refusal(scan)) for scan in scans],
+        output,
+        wanted,
+        geometry_of=lambda scan: predictor.outline(*scan.paths).geometry,
+    )
 
 
-def _find(
-    scan: Scan,
-    folder: Path,
-    there: Sequence[str],
-    wanted: Sequence[str],
-    lines: Mapping[str, Line],
-    geometry_of: Callable[[Scan], Geometry],
-    masks: MaskFormat | None,
-    verify: bool,
-) -> Found:
-    found = Found(scan)
-    compared: dict[ScanIdentity, tuple[Likeness, ScanIdentity]] = {}
-    geometry: Geometry | None = None
-    for path in there:
-        line = lines.get(path)
-        if line is not None:
-            found.lines[path] = line
-        known = identity_of(line) if line is not None else None
-        if known is None:
-            if path in wanted:
-                geometry = geometry or geometry_of(scan)
-                found.unknown[path] = _misfit(found, folder, path, geometry, masks)
-            continue
-        if known not in compared:
-            compared[known] = compare_scan(known, scan.paths, verify=verify)
-        likeness, now = compared[known]
-        if line and line["name"] != scan.name:
-            found.other[path] = known, now  # perhaps a mask where this scan's probabilities go
-        elif likeness == "same":
-            found.same[path] = now
-        elif likeness == "changed":
-            found.changed[path] = known
-        else:
-            found.other[path] = known, now
-    return found
+def written_by_job(scan: Scan, predictor: Predictor, job: Job) -> list[str]:
+    """What will be written of a scan, relative to the output folder; its mask first."""
+    names = [job.masks.target(scan)]
+    if job.probabilities:
+        names.append(probabilities_of(scan))
+    if job.attention and predictor.gates.gates:
+        picture = is_picture(scan.paths[0])
+        names += attention_names(scan.name, predictor.gates.gates, picture=picture)
+    return names
 
 
-def refuse_taken(found: Sequence[Found], folder: Path, *, overwrite: bool | None = None) -> None:
-    """Nothing that was made of one scan is overwritten by another.
-
-    Args:
-        found: what lies there.
-        folder: named in the error.
-        overwrite: let go what does not lie on the scan's grid and no line tells of; None where
-            there is no such option.
-
-    Raises:
-        UsageError: a name that is taken by another scan.
-    """
-    option = overwrite is not None
-    taken = [(each, path) for each in found for path in list(each.other)[:1]]
-    if taken:
-        named = "; ".join(
-            f"{path} was made of {each.other[path][0]}, and {each.other[path][1]} is another scan"
-            for each, path in taken[:_NAMED]
-        )
-        raise UsageError(
-            f"{folder}: {_count(taken)}: {named}{_more(taken)}. Files go by their scan's name: "
-            "give another folder with -o, or rename the scan; to replace them remove them first"
-            + ", for --overwrite does not"
-            * option
-        )
-    strays = [
-        (each.scan, why) for each in found for why in each.unknown.values() if why and not overwrite
-    ]
-    if strays:
-        named = "; ".join(f"{why} ({scan.paths[0]})" for scan, why in strays[:_NAMED])
-        raise UsageError(
-            f"{folder}: {_count(strays)}, as it seems, though no line of a manifest says so: "
-            f"{named}{_more(strays)}. Give another folder with -o, or "
-            + ("--overwrite to replace them" if option else "remove them first")
-        )
+def kept_unrecorded(count: int) -> str:
+    """What is said of masks whose lines are older than the rule that lines name their scan."""
+    return (
+        f"{count} mask(s) of an older manifest were kept because they lie on their scans' grids; "
+        "which scans they were made of was not recorded (--overwrite predicts them again)"
+    )
 
 
-def _count(taken: Sequence[object]) -> str:
-    if len(taken) == 1:
-        return "the name of 1 scan is taken by another scan"
-    return f"the names of {len(taken)} scans are taken by other scans"
+def settings_of(predictor: Predictor) -> dict[str, Any]:
+    """What changes the labels, as lines tell it."""
+    return {"overlap": predictor.overlap, "mirror": predictor.mirror_axes}
 
 
-def _more(taken: Sequence[object]) -> str:
-    return f"; and {len(taken) - _NAMED} more" if len(taken) > _NAMED else ""
+def probabilities_of(scan: Scan) -> str:
+    """File name of its probabilities."""
+    return f"{scan.name}_probabilities.nii.gz"
 
 
 def _why_again(found: Found, folder: Path, wanted: Wanted) -> tuple[str, ...] | None:
     """What is to be said of a scan that is predicted again; None where it is done."""
     written = wanted.written(found.scan)
-    if changed := [path for path in written if path in found.changed]:
-        left = [path for path in found.changed if path not in written]
-        notes = [f"the scan has changed since {', '.join(changed)} was made of it: made anew"]
-        if left:
-            notes.append(f"{', '.join(left)} was made of it before it changed: remove it")
-        return tuple(notes)
-    if wanted.overwrite or not all(_made(path, found, wanted) for path in written):
+    if found.error:
         return ()
-    for path in written:
-        if path in found.same:
-            geometry = found.same[path].geometry
-            why = _misfit(found, folder, path, geometry, wanted.masks)
-            if why:
-                return (f"what lay in its place was not its mask ({why}): made anew",)
-    return None
+    if not wanted.overwrite and all(_made(path, found, wanted) for path in written):
+        wrong = [
+            why
+            for path in written
+            if path in found.same
+            and (why := misfit(found, folder, path, found.same[path].geometry, wanted.masks))
+        ]
+        return (
+            (f"what lay in its place was not its mask ({wrong[0]}): made anew",) if wrong else None
+        )
+    notes = []
+    if again := [path for path in written if path in found.changed]:
+        notes.append(f"the scan has changed since {', '.join(again)} was made of it: made anew")
+    if left := [path for path in found.changed if path not in written]:
+        notes.append(f"{', '.join(left)} was made of it before it changed: remove it")
+    return tuple(notes)
 
 
 def _made(path: str, found: Found, wanted: Wanted) -> bool:
@@ -283,16 +198,6 @@ def _made(path: str, found: Found, wanted: Wanted) -> bool:
     )
 
 
-def _misfit(
-    found: Found, folder: Path, path: str, geometry: Geometry, masks: MaskFormat | None
-) -> str:
-    """Why a file or folder cannot be of the scan; "" where it can."""
-    if masks is None or path != masks.target(found.scan):
-        return off_grid(folder / path, geometry)
-    names = labels_of(found.lines.get(path, {}))
-    return masks.misfit(folder, found.scan, geometry, names)
-
-
 def _renewed(found: Found) -> list[Line]:
     """Lines with the identity that the scan has now, where that is another than they tell."""
     lines = {
@@ -303,18 +208,13 @@ def _renewed(found: Found) -> list[Line]:
     return list(lines.values())
 
 
-def _refuse_collisions(scans: Sequence[Scan], written: Callable[[Scan], Sequence[str]]) -> None:
-    """Two scans of different names may still go to one file, as T1w and T2w of BIDS.
-
-    Raises:
-        UsageError: they do.
-    """
-    taken: dict[str, Scan] = {}
-    for scan in scans:
-        for path in () if scan.reason else written(scan):
-            other = taken.setdefault(path, scan)
-            if other is not scan:
-                raise UsageError(
-                    f"{other.paths[0]} and {scan.paths[0]} would both be written to {path}; "
-                    "predict them into different folders with -o"
-                )
+def _check_targets(scans: Sequence[Scan], output: Path, masks: MaskFormat) -> None:
+    targets = {scan.name: output / masks.target(scan) for scan in scans}
+    assert len(targets) == len(scans), "names differ, as find_scans sees to"
+    sources = {location(path).resolve() for scan in scans for path in scan.paths}
+    sources |= {folder for source in sources for folder in source.parents if masks.per_label}
+    clash = [path for path in targets.values() if path.resolve() in sources]
+    if clash:
+        raise UsageError(
+            f"{clash[0]}: this mask would overwrite its scan; give another folder with -o"
+        )

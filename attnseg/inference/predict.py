@@ -13,8 +13,9 @@ from typing import Unpack
 
 from attnseg.errors import UsageError
 from attnseg.files import write_text
-from attnseg.inference.cohort import kept_unrecorded, known_scans, predict_cohort
+from attnseg.inference.cohort import predict_cohort
 from attnseg.inference.display import Display, named
+from attnseg.inference.known import kept_unrecorded, known_scans
 from attnseg.inference.manifest import Manifest, Outcome
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan, find_models, find_scans, refuse_twice

@@ -101,7 +101,9 @@ def test_a_failed_line_does_not_give_a_name_free(run, two_patients, tmp_path):
     a, b = two_patients
     run(a)
     a.write_bytes(a.read_bytes()[:700])
-    assert run(a)[0] == {"ct": "failed"}
+    states, said = run(a)
+    assert states == {"ct": "failed"}
+    assert "what lies there (ct.nii.gz) was made of it before" in said
     with pytest.raises(UsageError, match="is another scan"):
         run(b)
 
