@@ -55,9 +55,7 @@ def train(
 
     if init is not None and gates is not None:
         raise UsageError("--gates and --init exclude each other: the network is the model's")
-    settings = None
-    if resume:
-        settings = resumed_config(output, epochs=epochs, max_minutes=max_minutes, data=data)
+    settings = resumed_config(output, epochs=epochs, max_minutes=max_minutes) if resume else None
     if settings is None:
         if plan is not None and epochs is None and max_minutes is None:
             epochs = load_plan(plan).epochs

@@ -103,8 +103,9 @@ def owners(folder: Path) -> dict[str, dict[str, Any]]:
 
 def written_by(line: Mapping[str, Any]) -> list[str]:
     """Mask, probabilities and α that a line names."""
-    named = [line.get("mask"), line.get("probabilities"), *(line.get("attention") or ())]
-    return [str(each) for each in named if each]
+    maps = line.get("attention")
+    named = [line.get("mask"), line.get("probabilities"), *(maps if isinstance(maps, list) else ())]
+    return [each for each in named if isinstance(each, str) and each]
 
 
 def labels_of(line: Mapping[str, Any]) -> dict[int, str]:

@@ -113,14 +113,10 @@ def refuse_twice(scans: Sequence[Scan]) -> None:
     Raises:
         UsageError: two scans of one name.
     """
-    paths: dict[str, list[str]] = {}
-    for scan in scans:
-        paths.setdefault(scan.name, []).append(str(scan.paths[0]))
-    twice = {name: listed for name, listed in sorted(paths.items()) if len(listed) > 1}
+    twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
     if twice:
-        named = "; ".join(", ".join(listed) for listed in list(twice.values())[:3])
         raise UsageError(
-            f"scans named {', '.join(twice)} come twice ({named}), and a mask goes by its scan's "
+            f"scans named {', '.join(sorted(twice))} come twice, and a mask goes by its scan's "
             "name; rename one, or predict the folders one by one with different -o"
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attnseg.config import Config, dump_config, load_config
-from attnseg.errors import RunError, UsageError
+from attnseg.errors import RunError
 from attnseg.files import write_text
 from attnseg.inference import MODEL_NAME
 
@@ -150,32 +150,16 @@ def save_config(run: Run, config: Config) -> None:
     write_text(run.config, dump_config(config))
 
 
-def resumed_config(
-    folder: Path, *, epochs: int | None, max_minutes: float | None, data: Path | None = None
-) -> Config | None:
+def resumed_config(folder: Path, *, epochs: int | None, max_minutes: float | None) -> Config | None:
     """The configuration of a run that is continued; only its length may change.
-
-    Args:
-        folder: of the run.
-        epochs, max_minutes: another length.
-        data: the data set that the user named.
 
     Returns:
         None where no run was started yet.
-
-    Raises:
-        UsageError: `data` is not the data set of the run.
     """
     run = Run(folder, "0")
     if not run.config.exists() or not run.plan.exists():
         return None
     config = load_config(run.config)
-    root = config.data.root
-    if data is not None and (root is None or data.resolve() != root.resolve()):
-        raise UsageError(
-            f"{data}: --resume goes on with the data set of the run, {root}; give another run "
-            f"folder with -o, or, if the data set was moved, correct data.root in {run.config}"
-        )
     length: dict[str, Any] = {}
     if epochs is not None:
         length = {"epochs": epochs, "max_minutes": None}

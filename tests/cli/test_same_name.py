@@ -50,7 +50,4 @@ def test_the_second_patient_never_gets_the_first_ones_mask(attnseg, place: Path)
     other = attnseg("predict", b, *common[:3], place / "outB", *common[4:])
     assert other.code == 0
     assert read_labels(place / "outB" / "ct.nii.gz").geometry.shape == SHAPES["patientB"]
-    # Both at once: an error that names both.
-    both = attnseg("predict", a, b, *common)
-    assert both.code == 2
-    assert f"({a}, {b})" in both.err
+    assert attnseg("predict", a, b, *common).code == 2

@@ -4,10 +4,9 @@ import shutil
 
 import pytest
 
-from attnseg.config import dump_config
 from attnseg.datasets import find_dataset, fingerprint, inspect_dataset
-from attnseg.errors import RunError, UsageError
-from attnseg.training import Run, resumed_config, train
+from attnseg.errors import RunError
+from attnseg.training import resumed_config, train
 from attnseg.training.cache import cache_cases
 from attnseg.training.plan import make_plan
 from attnseg.training.trained_on import changes, changes_since, save_cases
@@ -57,19 +56,6 @@ def test_a_fold_of_an_older_version_noted_nothing(begun, tmp_path):
     assert changes(tmp_path / "none" / "cases.json", cached()) == ""
     (tmp_path / "cases.json").write_text("[1]")
     assert changes(tmp_path / "cases.json", cached()) == ""
-
-
-def test_resume_refuses_another_data_set(small_config, toy, tmp_path):
-    run = Run(tmp_path / "run", "0")
-    run.folder.mkdir()
-    config = small_config()
-    run.config.write_text(dump_config(config))
-    run.plan.write_text("{}")
-    length = {"epochs": None, "max_minutes": None}
-    assert resumed_config(run.folder, data=toy, **length) == config
-    assert resumed_config(run.folder, data=toy / ".." / toy.name, **length) == config
-    with pytest.raises(UsageError, match="goes on with the data set of the run"):
-        resumed_config(run.folder, data=tmp_path / "other", **length)
 
 
 @pytest.mark.slow
