@@ -30,6 +30,11 @@ class ScanIdentity:
         return f"{self.sources[0]}{more}"
 
     @property
+    def content(self) -> tuple[str, ...]:
+        """What is in its sources, wherever they lie."""
+        return tuple(each.sha256 for each in self.sources)
+
+    @property
     def geometry(self) -> Geometry:
         i, j, k = self.shape
         return Geometry((i, j, k), np.array(self.affine))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from attnseg.inference.identity import ScanIdentity
+from attnseg.inference.identity import ScanIdentity, identity_of
 
 MANIFEST = "manifest.jsonl"
 # Of the maps that `attnseg attention` writes: they may lie beside masks.
@@ -132,6 +132,21 @@ def line_of(mask: Path) -> dict[str, Any] | None:
             if mask.is_relative_to(folder / written):
                 return line
     return None
+
+
+def made_together(lines: Mapping[str, Mapping[str, Any]], one: str, other: str) -> bool:
+    """Whether two files of a folder were made of the same scan by the same model in the same way.
+
+    Args:
+        lines: of the folder, by `owners`.
+        one, other: their paths in it. What no line tells of is taken to be in order.
+    """
+    if one not in lines or other not in lines:
+        return True
+    first, second = lines[one], lines[other]
+    known, other_known = identity_of(first), identity_of(second)
+    same_scan = known is None or other_known is None or known.content == other_known.content
+    return same_scan and all(first.get(key) == second.get(key) for key in ("model", "settings"))
 
 
 def versions() -> dict[str, str]:

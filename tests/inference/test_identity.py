@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from attnseg.errors import UsageError
+from attnseg.evaluation import evaluate
 from attnseg.images import Geometry, Image, write_image, write_labels
 from attnseg.inference import Job, MaskFormat, Predictor, Scan, predict_cohort
 from attnseg.inference.manifest import MANIFEST, Manifest, Outcome, names_in_manifest
@@ -428,3 +429,25 @@ def test_pages_say_where_a_mask_is_of_another_scan(run, two_patients, tmp_path):
     for scan, expected in ((a, 0), (b, 1)):
         page = report(tmp_path / "out", images=scan.parent).read_text(encoding="utf-8")
         assert page.count(f"{scan} is not the scan that its mask was made of, {a}") == expected
+
+
+def test_probabilities_that_are_not_of_the_mask_say_nothing_of_it(
+    run, make_scan, make_model, tmp_path
+):
+    """They lie beside the mask under the scan's name; the scan, or the model, was another."""
+    path, more = make_scan("ct"), Job(probabilities=True)
+    run(path, job=more)
+    shutil.copytree(tmp_path / "out", tmp_path / "refs", ignore=lambda *_: {MANIFEST})
+    (tmp_path / "refs" / "ct_probabilities.nii.gz").unlink()
+
+    def calibration():
+        return evaluate(tmp_path / "out", tmp_path / "refs", full=True).calibration
+
+    assert (list(calibration().cases), calibration().failed) == (["ct"], {})
+    run(path, model=make_model(seed=5, name="other"))
+    assert "was not made together with ct.nii.gz" in calibration().failed["ct"]
+    run(path, job=more)
+    make_scan("ct", seed=3)
+    run(path)
+    assert "was not made together with ct.nii.gz" in calibration().failed["ct"]
+    assert calibration().cases == {}

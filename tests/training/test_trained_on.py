@@ -6,10 +6,15 @@ import pytest
 
 from attnseg.datasets import find_dataset, fingerprint, inspect_dataset
 from attnseg.errors import RunError
-from attnseg.training import resumed_config, train
+from attnseg.images import read_outline
+from attnseg.inference import Outcome
+from attnseg.inference.identity import identify_scan, outsides
+from attnseg.inference.manifest import Manifest
+from attnseg.training import Run, resumed_config, train
 from attnseg.training.cache import cache_cases
 from attnseg.training.plan import make_plan
 from attnseg.training.trained_on import changes, changes_since, save_cases
+from attnseg.training.validation import outdated_cases
 
 
 @pytest.fixture
@@ -77,3 +82,18 @@ def test_a_resumed_run_tells_what_changed(small_config, toy, tmp_path, capsys):
         capsys.readouterr().err
     )
     assert {case.name for case in scores.cases} == held_out
+
+
+def test_masks_of_folds_are_held_against_their_scans(toy, tmp_path):
+    """The scores of all folds take masks that lie there; of which scans, their lines say."""
+    cases, run = find_dataset(toy).cases, Run(tmp_path / "run", "0")
+    book = Manifest(run.predictions)
+    for case in cases[:3]:
+        before = outsides(case.images)
+        geometry = read_outline(case.images).geometry
+        scan = identify_scan(case.images, geometry, before=before)
+        book.add(Outcome(case.name, "done", mask=f"{case.name}.nii.gz", scan=scan))
+    assert outdated_cases([run], cases) == []
+    shutil.copy(toy / "images" / "case5.nii.gz", toy / "images" / "case1.nii.gz")
+    (toy / "images" / "case0.nii.gz").touch()
+    assert outdated_cases([run], cases) == ["case1"]
