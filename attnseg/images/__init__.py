@@ -11,6 +11,7 @@ from attnseg.images.formats import (
     write_labels,
 )
 from attnseg.images.geometry import MAX_SHEAR_DEGREES, Geometry
+from attnseg.images.identity import Identity, Likeness
 from attnseg.images.image import Image, Outline, smallest_integer_type
 from attnseg.images.left_out import LeftOut, left_out
 from attnseg.images.nifti import open_volumes, write_volumes
@@ -50,8 +51,10 @@ __all__ = [
     "UNREAD_SUFFIXES",
     "WRITTEN_SUFFIXES",
     "Geometry",
+    "Identity",
     "Image",
     "LeftOut",
+    "Likeness",
     "Outline",
     "Series",
     "Source",

@@ -37,7 +37,7 @@ from attnseg.images.streams import (
     reading,
     refuse_promise,
 )
-from attnseg.images.text_header import Stored
+from attnseg.images.text_header import HEADER_BYTES, Stored
 from attnseg.images.whole import whole_numbers
 
 
@@ -72,6 +72,19 @@ def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
     stored, geometry = _outlined(path, num_channels)
     with _opened(path, stored):
         return Outline(geometry, stored.channels, math.prod(stored.shape) * stored.dtype.itemsize)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file itself and, where its header names one, the file of its voxels.
+
+    Raises:
+        DataError: a header that cannot be read, or whose voxels are not there.
+    """
+    # Any of them may name another file; one longer than a header can be holds voxels itself.
+    if path.stat().st_size > HEADER_BYTES:
+        return (path,)
+    data = _parse(path).data
+    return (path,) if data == path else (path, data)
 
 
 def read_labels(path: Path) -> Image:
@@ -155,13 +168,17 @@ def _lines(like: Image, magic: bytes) -> bytes | None:
 
 
 def _outlined(path: Path, num_channels: int | None) -> tuple[Stored, Geometry]:
-    stored = (metaimage if has_suffix(path.name, (".mha", ".mhd")) else nrrd).parse(path)
+    stored = _parse(path)
     channels_last(path, (*stored.grid, stored.channels), num_channels)
     remedy = "correct the header, or export it again"
     affine = with_single_steps(stored.affine, stored.grid)
     if affine is not stored.affine:
         stored = replace(stored, notes=(*stored.notes, SINGLE_STEP))
     return stored, checked_geometry(path, stored.grid, affine, remedy=remedy)
+
+
+def _parse(path: Path) -> Stored:
+    return (metaimage if path.name.lower().endswith((".mha", ".mhd")) else nrrd).parse(path)
 
 
 @contextmanager

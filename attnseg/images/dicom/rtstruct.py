@@ -122,7 +122,7 @@ def read_rtstruct(path: Path, *, like: Image) -> Segments:
             Segment(number, _name(regions[number], number), value)
             for number, value in zip(kept, kept_values, strict=True)
         )
-        uid = _series_uid(dataset)
+        uid = series_uid(dataset)
     if isinstance(like.path, Series) and uid and uid != like.path.uid:
         notes = (*notes, f"it was drawn on series {uid}, another one than {like.path.uid}")
 
@@ -283,7 +283,7 @@ def _name(item: Dataset, number: int) -> str:
     return str(item.get("ROIName") or "").strip() or f"region {number}"
 
 
-def _series_uid(dataset: Dataset) -> str:
+def series_uid(dataset: Dataset) -> str:
     """SeriesInstanceUID of the images that contours were drawn on; empty where not named."""
     for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
         for study in frame.get("RTReferencedStudySequence") or ():
