@@ -97,13 +97,13 @@ class MaskFormat:
             geometry: of the scan.
             names: label value → name, for `per_label`; none: whatever masks are there.
         """
-        target = folder / self.target(scan)
+        target = on_disk(folder / self.target(scan))
         if self.name in _OF_SERIES:
             return _drawn_on_another(target, scan)
         if not self.per_label:
             return off_grid(target, geometry)
         stems = file_stems(names).values()
-        files = [target / (stem + self._suffix(scan)) for stem in stems]
+        files = [on_disk(target / (stem + self._suffix(scan))) for stem in stems]
         if not files:  # other files in it are refused when it is to be replaced
             files = [path for path in sorted(target.glob("*")) if is_scan(path)]
         return next((why for file in files if (why := off_grid(file, geometry))), "")

@@ -17,6 +17,7 @@ from attnseg.inference.manifest import labels_of, owners
 from attnseg.inference.masks import MaskFormat, off_grid
 from attnseg.inference.sources import Scan
 from attnseg.inference.work import reason_of
+from attnseg.names import on_disk
 
 Line = Mapping[str, Any]
 # Of what a message is about, so many are named.
@@ -78,7 +79,7 @@ def find_written(
     for scan in scans:
         wanted = list(written(scan))
         paths = dict.fromkeys([*wanted, *by_name.get(scan.name, ())])
-        there = [path for path in paths if os.path.lexists(folder / path)]
+        there = [path for path in paths if os.path.lexists(on_disk(folder / path))]
         if not there or scan.reason:
             continue
         try:
@@ -178,7 +179,7 @@ def misfit(
 ) -> str:
     """Why a file or folder cannot be of the scan; "" where it can."""
     if masks is None or path != masks.target(found.scan):
-        return off_grid(folder / path, geometry)
+        return off_grid(on_disk(folder / path), geometry)
     names = labels_of(found.lines.get(path, {}))
     return masks.misfit(folder, found.scan, geometry, names)
 
