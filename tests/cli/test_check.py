@@ -37,8 +37,9 @@ def test_findings_stop_with_one_line(attnseg, dataset):
     )
     assert result.out.splitlines()[-1] == "3 case(s): 1 fatal, 1 fixable, 1 warning, 0 harmless"
     # The gravest first; the table is as wide as the terminal, so words may be on several lines.
-    rows = [line for line in result.out.splitlines() if line.startswith((" f", " w"))]
-    severities = [line.split()[0] for line in rows]
+    severities = [
+        line.split()[0] for line in result.out.splitlines() if line.startswith((" f", " w"))
+    ]
     assert severities == ["fatal", "fixable", "warning"]
 
 

@@ -106,7 +106,7 @@ def test_blank_tiles(tmp_path, capsys):
         mask = np.zeros((24, 20), np.uint8)
         tile = np.full((24, 20), 255, np.uint8)
         if number not in (1, 4):
-            mask[4:12, 5:14] = 1
+            mask[4 + number : 12 + number, 5:14] = 1
             tile = (60 + 120 * mask + generator.integers(0, 20, mask.shape)).astype(np.uint8)
         for folder, array in (("images", tile), ("labels", mask)):
             (tmp_path / "tiles" / folder).mkdir(parents=True, exist_ok=True)
