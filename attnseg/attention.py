@@ -62,10 +62,15 @@ def attend(
     predictor = Predictor.load(models, **settings)
     if not predictor.gates.gates:
         raise DataError(
-            f"{models[0]}: this network has no gates; train one with --gates grid or skip"
+            f"{models[0]}: this network has no gates; train one with --gates grid or skip and, of "
+            "two levels, whose only skip is the finest, with --set model.gate_finest=true"
         )
     names = predictor.spec.channel_names
-    scans = find_scans(inputs, num_channels=len(names), channel_names=names)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    scans = find_scans(inputs, num_channels=len(names), channel_names=names, say=say)
     passes = num_passes(len(predictor.gates.gates))
     judged: list[Judgement] = []
     pictures: dict[str, dict[str, bytes]] = {}

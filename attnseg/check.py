@@ -123,9 +123,11 @@ def _check(dataset: Dataset, console: Console, look: Look | None) -> Check:
 def _check_scans(
     data: Sequence[Path], console: Console, look: Look | None, *, series: str | None
 ) -> Check:
-    scans = find_scans(data, num_channels=0, series=series)
-    understood = f"{len(scans)} scan(s), no data set: readability, geometry, copies"
-    console.print(understood, markup=False)
+    left_out: list[str] = []
+    scans = find_scans(data, num_channels=0, series=series, say=left_out.append)
+    count = f"{len(scans)} scan(s), no data set: readability, geometry, copies"
+    understood = "\n".join([count, *left_out])
+    console.print(understood, markup=False, soft_wrap=True)
     facts = []
     with progress_bar("checking", len(scans)) as advance:
         for scan in scans:

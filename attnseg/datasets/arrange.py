@@ -162,8 +162,8 @@ def _target(dataset: Dataset, case: Case, layout: str, suffix: str) -> Target:
     endings, ending = [suffix] * dataset.num_channels, suffix
     if dataset.pictures:
         # A picture may hold three channels of colour.
-        endings = [scan_suffix(path.name) for path in case.images if isinstance(path, Path)]
-        ending = scan_suffix(case.label.name) if case.label else ".png"
+        endings = [scan_suffix(path.name).lower() for path in case.images]
+        ending = scan_suffix(case.label.name).lower() if case.label else ".png"
     label = Path(folders[1]) / f"{case.name}{ending}"
     if layout != "nnunet":
         return Target(case, (Path(folders[0]) / f"{case.name}{endings[0]}",), label)

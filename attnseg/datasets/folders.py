@@ -1,7 +1,7 @@
 """Folders with a fixed place for images and masks: Decathlon, nnU-Net raw, paired folders."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from attnseg.datasets.cases import Case
@@ -9,7 +9,7 @@ from attnseg.datasets.findings import Finding
 from attnseg.datasets.metadata import Metadata
 from attnseg.datasets.pictures import refuse_mixture
 from attnseg.errors import DataError
-from attnseg.images import is_scan, split_channel, strip_suffix
+from attnseg.images import is_scan, left_out, shown, split_channel, strip_suffix
 from attnseg.names import how_they_differ, on_disk
 
 KINDS = (
@@ -154,6 +154,36 @@ def _lone(images: Mapping[str, tuple[Path, ...]], labels: Mapping[str, Path]) ->
         )
         for name in labels.keys() - images.keys()
     ]
+
+
+def not_taken(root: Path, folders: Iterable[Path]) -> tuple[str, ...]:
+    """What lies in the folders of images and masks and is neither, in sentences.
+
+    Args:
+        root: of the data set.
+        folders: whose scans are its images and masks.
+    """
+    told = []
+    for folder in sorted(filter(Path.is_dir, folders)):
+        where = folder.relative_to(root) if folder.is_relative_to(root) else folder
+        rest = left_out(folder)
+        if rest.unread:
+            told.append(
+                f"not read: {len(rest.unread)} file(s) in {where} ({shown(rest.unread)}); convert "
+                "them to NIfTI"
+            )
+        if rest.dicom:
+            told.append(
+                f"not read: {len(rest.dicom)} DICOM file(s) in {where} ({shown(rest.dicom)}); "
+                "`attnseg convert` makes volumes of series"
+            )
+        if rest.below:
+            names = [each.as_posix() for each in rest.below]
+            told.append(
+                f"not taken: {len(names)} scan(s) in folders within {where} ({shown(names)}); move "
+                "them up, or find all files by patterns of data.images and data.labels"
+            )
+    return tuple(told)
 
 
 def _required(folder: Path) -> Path:

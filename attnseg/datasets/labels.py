@@ -1,12 +1,12 @@
 """What `dataset.json` says about labels: names, what to ignore, regions, what was drawn where."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from attnseg.errors import DataError
+from attnseg.files import load_json
 from attnseg.names import composed
 from attnseg.spec import Region
 
@@ -49,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: not readable, not JSON, or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = load_json(path)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: not readable as JSON ({error}); correct or re-export it"
@@ -73,7 +73,7 @@ def parse_labels(path: Path, content: Mapping[str, Any]) -> LabelScheme:
         regions = _regions(path, foreground, content.get("regions_class_order"))
         for region in regions:
             for value in region.members:
-                names.setdefault(value, f"label {value}")
+                names.setdefault(value, unnamed(value))
     if ignore is not None and (ignore == 0 or ignore in names):
         raise DataError(
             f"{path}: label {IGNORE!r} is {ignore}, which is the value of another label; give it "
@@ -189,6 +189,11 @@ def _drawn(path: Path, case: str, entry: Any, names: Mapping[int, str]) -> tuple
             )
         values.add(value)
     return tuple(sorted(values))
+
+
+def unnamed(value: int) -> str:
+    """What a label is called that nobody named."""
+    return f"label {value}"
 
 
 def white_is_one(masks: Iterable[Collection[int]], declared: Collection[int] = ()) -> bool:

@@ -200,7 +200,13 @@ def _ready(
     if channels:
         scans = _by_pattern(inputs, channels, names)
     else:
-        scans = find_scans(inputs, num_channels=len(names), series=series, channel_names=names)
+        scans = find_scans(
+            inputs,
+            num_channels=len(names),
+            series=series,
+            channel_names=names,
+            say=Display().say,
+        )
     return models, predictor, *take_shard(scans, shard)
 
 
@@ -215,9 +221,12 @@ def _by_pattern(
             f"{len(patterns)} pattern(s) of --channels where the model has {len(channel_names)} "
             f"channel(s), {', '.join(channel_names)}; give one for each, in this order"
         )
-    scans = [scan for folder in folders for scan in scans_by_pattern(Path(folder), patterns)]
+    say = Display().say
+    scans = [
+        scan for folder in folders for scan in scans_by_pattern(Path(folder), patterns, say=say)
+    ]
     refuse_twice(scans)
-    Display().say(channel_table(scans, channel_names))
+    say(channel_table(scans, channel_names))
     return scans
 
 

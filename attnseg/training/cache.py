@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.datasets import Case
-from attnseg.errors import RunError
+from attnseg.datasets.case_checks import check_pair
+from attnseg.errors import DataError, RunError
 from attnseg.files import atomic_path
 from attnseg.images import read_case, read_labels
 from attnseg.preprocessing import preprocess, preprocess_labels
@@ -24,7 +25,7 @@ from attnseg.spec import ModelSpec
 # Voxels remembered per class: enough for every patch of a run to differ.
 _VOXELS_PER_CLASS = 2000
 # To be raised when the same files and settings would give other arrays.
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 1 << 22
 
 
@@ -66,7 +67,7 @@ def cache_cases(
     """Preprocess cases into `folder`, one after another; those that are there stay as they are.
 
     Raises:
-        DataError: a case that cannot be read or used.
+        DataError: a case that cannot be read or used, or whose mask does not lie on its image.
         RunError: the disk is full. In both cases what is done is kept.
     """
     cached: list[CachedCase] = []
@@ -127,9 +128,13 @@ def _preprocess_case(
     assert case.label is not None, case.name
     ignored = () if ignore_label is None else (ignore_label,)
     image = read_case(case.images, num_channels=spec.architecture.in_channels)
+    mask = read_labels(case.label, label_values=(*spec.label_values, *ignored))
+    for finding in check_pair(case.name, image.geometry, mask):
+        if finding.stops:  # the data set was checked before, and has changed since
+            raise DataError(f"{case.label}: {finding.problem}; {finding.remedy}")
     volume, _ = preprocess(image, spec.preprocessing)
     labels = preprocess_labels(
-        read_labels(case.label, label_values=(*spec.label_values, *ignored)),
+        mask,
         spec.preprocessing,
         label_values=spec.label_values,
         ignore_label=ignore_label,

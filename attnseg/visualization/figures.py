@@ -134,10 +134,10 @@ def save_figure(figure: Figure, path: Path) -> None:
         DataError: another suffix.
     """
     path = Path(path)
-    if path.suffix not in {".png", ".svg"}:
+    if path.suffix.lower() not in {".png", ".svg"}:
         raise DataError(f"{path}: figures are written as .png or .svg; change the suffix")
     smallest: dict[str, Any] = (
-        {"pil_kwargs": {"compress_level": 9}} if path.suffix == ".png" else {}
+        {"pil_kwargs": {"compress_level": 9}} if path.suffix.lower() == ".png" else {}
     )
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, facecolor=_BACKGROUND, **smallest)

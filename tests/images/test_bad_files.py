@@ -112,7 +112,15 @@ def test_voxels_start_beyond_the_end(tmp_path: Path, nifti: Any, offset: float) 
     assert_refused(path, "cut short")
 
 
-@pytest.mark.parametrize("dim", [[0] * 8, [3, 4, 0, 4, 1, 1, 1, 1], [3, 4, -4, 4, 1, 1, 1, 1]])
+@pytest.mark.parametrize(
+    "dim",
+    [
+        [0] * 8,
+        [3, 4, 0, 4, 1, 1, 1, 1],
+        [3, 4, -4, 4, 1, 1, 1, 1],
+        [3, -1, 1, 1, 1, 1, 1, 1],  # which nibabel takes for a surface of FreeSurfer
+    ],
+)
 def test_no_volume(tmp_path: Path, nifti: Any, dim: list[int]) -> None:
     assert_refused(nifti(tmp_path / "a.nii", ARRAY, dim=dim), "is not a volume")
 
