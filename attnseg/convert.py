@@ -2,6 +2,8 @@
 label maps.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,10 +11,12 @@ from attnseg.datasets import Report, convert_dataset, convert_scans, find_datase
 from attnseg.datasets.arrange import WRITTEN_LAYOUTS
 from attnseg.datasets.drawn import convert_drawn
 from attnseg.errors import UsageError
-from attnseg.images import MASK_SUFFIXES, WRITTEN_SUFFIXES, is_dicom
+from attnseg.images import MASK_SUFFIXES, WRITTEN_SUFFIXES, has_suffix, is_dicom
 from attnseg.inference import find_scans
 
 FORMATS = ("nifti", "nrrd", "mha")
+# Cases more than these with the same note are told of in one line.
+_FEW = 5
 
 
 def convert(
@@ -56,7 +60,7 @@ def convert(
         paths, notes = convert_drawn(source, target, like=like, series=series, overwrite=overwrite)
         return Report(done=[path.name for path in paths], notes=list(notes))
     suffix = MASK_SUFFIXES[format]
-    one_file = target.name.endswith(WRITTEN_SUFFIXES)
+    one_file = has_suffix(target.name, WRITTEN_SUFFIXES)
     if layout or images or labels or find_layout(source) is not None:
         if one_file:
             raise UsageError(f"{target}: a data set is written to a folder; give one")
@@ -70,7 +74,8 @@ def convert(
             straighten=straighten,
             overwrite=overwrite,
         )
-    scans = find_scans([source], num_channels=0, series=series)
+    left_out: list[str] = []
+    scans = find_scans([source], num_channels=0, series=series, say=left_out.append)
     if one_file and len(scans) > 1:
         raise UsageError(f"{target}: {len(scans)} scans do not fit one file; give a folder")
     targets = {
@@ -80,8 +85,26 @@ def convert(
     }
     report = convert_scans(targets, straighten=straighten, overwrite=overwrite)
     report.failed |= {scan.name: scan.reason for scan in scans if scan.reason}
+    report.notes += left_out
     report.notes += [f"{scan.name}: {note}" for scan in scans for note in scan.notes]
     return report
+
+
+def notes_once(notes: Sequence[str]) -> list[str]:
+    """Notes as they are; of more than five that differ in name and numbers alone, one.
+
+    Args:
+        notes: "NAME: what was settled", or without a name.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for note in notes:
+        name, colon, settled = note.partition(": ")
+        alike[re.sub(r"[\d.]+", "#", settled if colon else name)].append(note)
+    found: list[str] = []
+    for kind in alike.values():
+        few = len(kind) <= _FEW
+        found += kind if few else [f"{len(kind)} cases, such as {kind[0]}"]
+    return found
 
 
 def _holds_masks(source: Path) -> bool:

@@ -1,5 +1,7 @@
 """The errors a user can cause. Each message names value, rule and remedy in one line."""
 
+from collections.abc import Collection
+
 
 class AttnsegError(Exception):
     """Base of all errors that the user can mend; the command line prints it as one line."""
@@ -27,3 +29,13 @@ class ModelFileError(AttnsegError):
 
 class RunError(AttnsegError):
     """A run folder that cannot be started, resumed or found."""
+
+
+def refuse_unknown(what: str, value: object, allowed: Collection[str]) -> None:
+    """Stop at a word that names nothing, before a chain of comparisons takes it for its last.
+
+    Raises:
+        UsageError: `value` is none of `allowed`, which are listed.
+    """
+    if value not in allowed:
+        raise UsageError(f"{what} {value!r}: unknown; use {', '.join(allowed)}")

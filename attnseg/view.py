@@ -25,7 +25,7 @@ def view(
     compare: Path | None = None,
     output: Path | None = None,
     series: str | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Path:
     """Write the page of a scan.
 
@@ -39,7 +39,8 @@ def view(
         compare: a second mask, compared with the first.
         output: the page; None: NAME_view.html in the current folder. One that is there is replaced.
         series: which one of a DICOM folder.
-        say: told of a mask or α that was made of another scan than this, as its manifest says.
+        on_note: called with a line for each file of names beside a mask that cannot be used, and
+            for a mask or α that was made of another scan than this, as its manifest says.
 
     Returns:
         Where the page is.
@@ -55,8 +56,11 @@ def view(
     image = _read_volumes(scan, series)
     for made in (mask, compare, attention):
         if made is not None and image.path is not None and (note := _of_another(made, image.path)):
-            say(note)
-    found = _read_names(names) if names else _names_beside(compare) | _names_beside(mask)
+            on_note(f"note: {note}")
+    found = _read_names(names) if names else {}
+    for each in (compare, mask):
+        if each is not None and names is None:
+            found |= _names_beside(each, on_note)
     page = view_page(
         image,
         _read_mask(mask, found),
@@ -97,11 +101,15 @@ def _of_another(made: Path, scan: Source) -> str:
     return f"{made}: was made of {known}, and {scan} is another scan, or has changed since"
 
 
-def _names_beside(mask: Path | None) -> dict[int, str]:
-    """What the files around a mask call its labels; none where they do not."""
-    if mask is None:
-        return {}
-    return names_in_manifest(mask) or find_label_names(mask) or label_names_beside(mask)
+def _names_beside(mask: Path, on_note: Callable[[str], None]) -> dict[int, str]:
+    """What the files around a mask call its labels; one that cannot be used is not in the way."""
+    for look in (names_in_manifest, find_label_names, label_names_beside):
+        try:
+            if names := look(mask):
+                return names
+        except DataError as error:
+            on_note(f"names not used: {error}")
+    return {}
 
 
 def _read_names(path: Path) -> dict[int, str]:

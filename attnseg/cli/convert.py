@@ -35,6 +35,7 @@ def convert(
 ) -> None:
     """Write a data set in another layout, or scans in another format; voxels stay in place."""
     from attnseg.convert import convert as run_conversion
+    from attnseg.convert import notes_once
 
     report = run_conversion(
         source,
@@ -49,7 +50,7 @@ def convert(
         overwrite=overwrite,
         say=typer.echo,
     )
-    for note in report.notes:
+    for note in notes_once(report.notes):
         typer.echo(f"note: {note}")
     for name, reason in report.failed.items():
         typer.echo(f"failed: {name}: {reason}", err=True)

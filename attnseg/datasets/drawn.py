@@ -13,6 +13,7 @@ from attnseg.images import (
     WRITTEN_SUFFIXES,
     Image,
     find_source,
+    has_suffix,
     read_outline,
     scan_suffix,
     strip_suffix,
@@ -62,7 +63,7 @@ def convert_drawn(
     else:
         segments = dicom.read_seg(source, like=scan.geometry if scan else None)
     maps = dicom.label_maps(segments)
-    if not target.name.endswith(WRITTEN_SUFFIXES):
+    if not has_suffix(target.name, WRITTEN_SUFFIXES):
         target = target / f"{source.name.split('.')[0]}.nii.gz"
     masks = []
     for each in maps:

@@ -8,6 +8,7 @@ or directions in the last digits.
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,15 @@ import numpy as np
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images import metaimage, nrrd
-from attnseg.images.geometry import Geometry, checked_geometry, shear_notes
-from attnseg.images.image import Image, Outline, channel_first, channels_last, whole_numbers
+from attnseg.images.geometry import (
+    SINGLE_STEP,
+    Geometry,
+    checked_geometry,
+    shear_notes,
+    with_single_steps,
+)
+from attnseg.images.image import Image, Outline, channel_first, channels_last
+from attnseg.images.paths import has_suffix
 from attnseg.images.streams import (
     DEFLATE_RATIO,
     Inflating,
@@ -30,6 +38,7 @@ from attnseg.images.streams import (
     refuse_promise,
 )
 from attnseg.images.text_header import HEADER_BYTES, Stored
+from attnseg.images.whole import whole_numbers
 
 
 def read_image(path: Path, *, num_channels: int | None = None) -> Image:
@@ -82,12 +91,13 @@ def read_labels(path: Path) -> Image:
     """Read a mask as integers `[1, I, J, K]`.
 
     Raises:
-        DataError: as of `read_image`, or values that are not whole numbers.
+        DataError: as of `read_image`, or values that are not whole numbers; see `whole_numbers`.
     """
     path = Path(path)
     stored, geometry = _outlined(path, 1)
-    data = whole_numbers(_channels_first(path, stored, 1), source=str(path))
-    return Image(data, geometry, stored.place, path, (*stored.notes, *shear_notes(geometry)))
+    data, settled = whole_numbers(_channels_first(path, stored, 1), source=str(path))
+    notes = (*stored.notes, *shear_notes(geometry), *settled)
+    return Image(data, geometry, stored.place, path, notes, rounded=bool(settled))
 
 
 def write_labels(path: Path, labels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:
@@ -131,9 +141,9 @@ def write_image(path: Path, image: Image) -> None:
 
 
 def _write(path: Path, voxels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:
-    if not path.name.endswith((".nrrd", ".mha")):
+    if not has_suffix(path.name, (".nrrd", ".mha")):
         raise DataError(f"{path}: masks and scans are written as .nrrd or .mha; choose one")
-    as_nrrd = path.name.endswith(".nrrd")
+    as_nrrd = has_suffix(path.name, ".nrrd")
     dtype = np.dtype(dtype).newbyteorder("<")
     place = _lines(like, nrrd.MAGIC if as_nrrd else metaimage.MAGIC)
     header = nrrd.header if as_nrrd else metaimage.header
@@ -161,11 +171,14 @@ def _outlined(path: Path, num_channels: int | None) -> tuple[Stored, Geometry]:
     stored = _parse(path)
     channels_last(path, (*stored.grid, stored.channels), num_channels)
     remedy = "correct the header, or export it again"
-    return stored, checked_geometry(path, stored.grid, stored.affine, remedy=remedy)
+    affine = with_single_steps(stored.affine, stored.grid)
+    if affine is not stored.affine:
+        stored = replace(stored, notes=(*stored.notes, SINGLE_STEP))
+    return stored, checked_geometry(path, stored.grid, affine, remedy=remedy)
 
 
 def _parse(path: Path) -> Stored:
-    return (metaimage if path.name.lower().endswith((".mha", ".mhd")) else nrrd).parse(path)
+    return (metaimage if has_suffix(path.name, (".mha", ".mhd")) else nrrd).parse(path)
 
 
 @contextmanager

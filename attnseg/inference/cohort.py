@@ -28,7 +28,7 @@ from attnseg.inference.probabilities import probability_file
 from attnseg.inference.sources import Scan
 from attnseg.inference.work import Job, Work, fit_together, plan_cohort, reason_of
 from attnseg.memory import peak_bytes, release_freed_memory
-from attnseg.preprocessing import Grid, preprocess
+from attnseg.preprocessing import Grid, constant_channels, preprocess
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +186,11 @@ def _prepare(scan: Scan, predictor: Predictor) -> Prepared:
     image = predictor.read(*scan.paths)
     identity = identify_scan(scan.paths, image.geometry, before=before)
     volume, grid = preprocess(image, predictor.spec.preprocessing)
-    warnings = (*scan.notes, *image.notes, *surprises(image, predictor.spec))
+    blank = [
+        f"{sentence}: nothing can be seen in it"
+        for sentence in constant_channels(image, predictor.spec.channel_names)
+    ]
+    warnings = (*scan.notes, *image.notes, *blank, *surprises(image, predictor.spec))
     frame = replace(image, array=np.broadcast_to(np.float32(0), image.array.shape))
     return Prepared(frame, volume, grid, identity, warnings, time.perf_counter() - begin)
 

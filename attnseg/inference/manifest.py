@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attnseg.inference.identity import ScanIdentity, identity_of
+from attnseg.names import composed
 
 MANIFEST = "manifest.jsonl"
 # Of the maps that `attnseg attention` writes: they may lie beside masks.
@@ -88,13 +89,13 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def owners(folder: Path) -> dict[str, dict[str, Any]]:
-    """What lies in an output folder → the latest line that says it was written.
+    """What lies in an output folder, its name in NFC → the latest line that says it was written.
 
     Of masks, probabilities and α, relative to the folder; of a folder with a file for each label
     the folder. They may have been removed since.
     """
     return {
-        written: line
+        composed(written): line
         for line in _all_lines(folder, "manifest*.jsonl", ATTENTION)
         if line.get("state") == "done"
         for written in written_by(line)
@@ -125,11 +126,11 @@ def names_in_manifest(mask: Path) -> dict[int, str]:
 
 def line_of(mask: Path) -> dict[str, Any] | None:
     """The latest line that says that a mask was written, of a manifest in a folder above it."""
-    mask = mask.resolve()
+    name = Path(composed(str(mask.resolve())))
     # A mask of BIDS lies up to three folders below the manifest, one of a single label one folder.
-    for folder in mask.parents[:4]:
+    for folder in mask.resolve().parents[:4]:
         for written, line in owners(folder).items():
-            if mask.is_relative_to(folder / written):
+            if name.is_relative_to(composed(str(folder / written))):
                 return line
     return None
 
@@ -141,9 +142,9 @@ def made_together(lines: Mapping[str, Mapping[str, Any]], one: str, other: str) 
         lines: of the folder, by `owners`.
         one, other: their paths in it. What no line tells of is taken to be in order.
     """
-    if one not in lines or other not in lines:
+    first, second = lines.get(composed(one)), lines.get(composed(other))
+    if first is None or second is None:
         return True
-    first, second = lines[one], lines[other]
     known, other_known = identity_of(first), identity_of(second)
     same_scan = known is None or other_known is None or known.content == other_known.content
     return same_scan and all(first.get(key) == second.get(key) for key in ("model", "settings"))
@@ -180,5 +181,5 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue  # the line that a kill cut short; its scan is simply done again
-        if isinstance(line, dict) and "name" in line:
-            yield line
+        if isinstance(line, dict) and isinstance(line.get("name"), str):
+            yield line | {"name": composed(line["name"])}

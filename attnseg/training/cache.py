@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.datasets import Case
+from attnseg.datasets.case_checks import check_pair
 from attnseg.errors import DataError, RunError
 from attnseg.files import atomic_path
 from attnseg.images import read_case, read_labels
@@ -69,7 +70,7 @@ def cache_cases(
     """Preprocess cases into `folder`, one after another; those that are there stay as they are.
 
     Raises:
-        DataError: a case that cannot be read or used.
+        DataError: a case that cannot be read or used, or whose mask does not lie on its image.
         RunError: the disk is full. In both cases what is done is kept.
     """
     cached: list[CachedCase] = []
@@ -132,9 +133,13 @@ def _preprocess_case(
     assert case.label is not None, case.name
     ignored = () if ignore_label is None else (ignore_label,)
     image = read_case(case.images, num_channels=spec.architecture.in_channels)
+    mask = read_labels(case.label, label_values=(*spec.label_values, *ignored))
+    for finding in check_pair(case.name, image.geometry, mask):
+        if finding.stops:  # the data set was checked before, and has changed since
+            raise DataError(f"{case.label}: {finding.problem}; {finding.remedy}")
     volume, _ = preprocess(image, spec.preprocessing)
     labels = preprocess_labels(
-        read_labels(case.label, label_values=(*spec.label_values, *ignored)),
+        mask,
         spec.preprocessing,
         label_values=spec.label_values,
         ignore_label=ignore_label,
