@@ -14,6 +14,7 @@ from typing import IO, Literal
 from attnseg.errors import DataError
 from attnseg.images.formats import files_of, find_source
 from attnseg.images.paths import Series, Source, location
+from attnseg.names import composed
 
 Likeness = Literal["same", "changed", "other"]
 
@@ -112,7 +113,7 @@ def compare(known: Identity, source: Source, *, verify: bool = False) -> tuple[L
         now = identify(source)
         if now.sha256 == known.sha256:
             return "same", now
-    if now.path != known.path or _still_there(known, source):
+    if composed(now.path) != composed(known.path) or _still_there(known, source):
         return "other", now
     return "changed", now
 

@@ -178,7 +178,7 @@ def _outlined(path: Path, num_channels: int | None) -> tuple[Stored, Geometry]:
 
 
 def _parse(path: Path) -> Stored:
-    return (metaimage if path.name.lower().endswith((".mha", ".mhd")) else nrrd).parse(path)
+    return (metaimage if has_suffix(path.name, (".mha", ".mhd")) else nrrd).parse(path)
 
 
 @contextmanager

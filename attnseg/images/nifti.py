@@ -76,7 +76,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
     Raises:
         DataError: a `.hdr` without its voxels.
     """
-    return (path, _other_half(path)) if path.name.endswith(".hdr") else (path,)
+    return (path, _other_half(path)) if has_suffix(path.name, ".hdr") else (path,)
 
 
 def read_labels(path: Path) -> Image:

@@ -14,6 +14,7 @@ from attnseg.inference.predictor import Predictor
 from attnseg.inference.sources import Scan
 from attnseg.inference.taken import Found, Line, find_written, misfit, refuse_taken
 from attnseg.inference.work import Job
+from attnseg.names import composed
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def probabilities_of(scan: Scan) -> str:
 
 def _why_again(found: Found, folder: Path, wanted: Wanted) -> tuple[str, ...] | None:
     """What is to be said of a scan that is predicted again; None where it is done."""
-    written = wanted.written(found.scan)
+    written = [composed(path) for path in wanted.written(found.scan)]
     if found.error:
         return ()
     if not wanted.overwrite and all(_made(path, found, wanted) for path in written):

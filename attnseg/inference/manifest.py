@@ -89,13 +89,13 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
 
 
 def owners(folder: Path) -> dict[str, dict[str, Any]]:
-    """What lies in an output folder → the latest line that says it was written.
+    """What lies in an output folder, its name in NFC → the latest line that says it was written.
 
     Of masks, probabilities and α, relative to the folder; of a folder with a file for each label
     the folder. They may have been removed since.
     """
     return {
-        written: line
+        composed(written): line
         for line in _all_lines(folder, "manifest*.jsonl", ATTENTION)
         if line.get("state") == "done"
         for written in written_by(line)
@@ -142,9 +142,9 @@ def made_together(lines: Mapping[str, Mapping[str, Any]], one: str, other: str) 
         lines: of the folder, by `owners`.
         one, other: their paths in it. What no line tells of is taken to be in order.
     """
-    if one not in lines or other not in lines:
+    first, second = lines.get(composed(one)), lines.get(composed(other))
+    if first is None or second is None:
         return True
-    first, second = lines[one], lines[other]
     known, other_known = identity_of(first), identity_of(second)
     same_scan = known is None or other_known is None or known.content == other_known.content
     return same_scan and all(first.get(key) == second.get(key) for key in ("model", "settings"))

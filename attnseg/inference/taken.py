@@ -17,7 +17,7 @@ from attnseg.inference.manifest import labels_of, owners
 from attnseg.inference.masks import MaskFormat, off_grid
 from attnseg.inference.sources import Scan
 from attnseg.inference.work import reason_of
-from attnseg.names import on_disk
+from attnseg.names import composed, on_disk
 
 Line = Mapping[str, Any]
 # Of what a message is about, so many are named.
@@ -74,11 +74,11 @@ def find_written(
     lines = owners(folder)
     by_name: dict[str, list[str]] = defaultdict(list)
     for path, line in lines.items():
-        by_name[str(line["name"])].append(path)
+        by_name[line["name"]].append(path)
     found = {}
     for scan in scans:
-        wanted = list(written(scan))
-        paths = dict.fromkeys([*wanted, *by_name.get(scan.name, ())])
+        wanted = [composed(path) for path in written(scan)]
+        paths = dict.fromkeys([*wanted, *by_name.get(composed(scan.name), ())])
         there = [path for path in paths if os.path.lexists(on_disk(folder / path))]
         if not there or scan.reason:
             continue
@@ -116,7 +116,7 @@ def _find(
         if known not in compared:
             compared[known] = compare_scan(known, scan.paths, verify=verify)
         likeness, now = compared[known]
-        if line and line["name"] != scan.name:
+        if line and line["name"] != composed(scan.name):
             found.other[path] = known, now  # perhaps a mask where this scan's probabilities go
         elif likeness == "same":
             found.same[path] = now
@@ -178,7 +178,7 @@ def misfit(
     found: Found, folder: Path, path: str, geometry: Geometry, masks: MaskFormat | None
 ) -> str:
     """Why a file or folder cannot be of the scan; "" where it can."""
-    if masks is None or path != masks.target(found.scan):
+    if masks is None or path != composed(masks.target(found.scan)):
         return off_grid(on_disk(folder / path), geometry)
     names = labels_of(found.lines.get(path, {}))
     return masks.misfit(folder, found.scan, geometry, names)
@@ -193,7 +193,7 @@ def _refuse_collisions(scans: Sequence[Scan], written: Callable[[Scan], Sequence
     taken: dict[str, Scan] = {}
     for scan in scans:
         for path in () if scan.reason else written(scan):
-            other = taken.setdefault(path, scan)
+            other = taken.setdefault(composed(path), scan)
             if other is not scan:
                 raise UsageError(
                     f"{other.paths[0]} and {scan.paths[0]} would both be written to {path}; "

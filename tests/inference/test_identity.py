@@ -422,9 +422,10 @@ def test_pages_say_where_a_mask_is_of_another_scan(run, two_patients, tmp_path):
     a, b = two_patients
     run(a)
     mask, said = tmp_path / "out" / "ct.nii.gz", []
-    for scan, expected in ((a, []), (b, [f"{mask}: was made of {a}, and {b} is another scan"])):
+    note = f"note: {mask}: was made of {a}, and {b} is another scan"
+    for scan, expected in ((a, []), (b, [note])):
         said.clear()
-        view(scan, mask, output=tmp_path / "page.html", say=said.append)
+        view(scan, mask, output=tmp_path / "page.html", on_note=said.append)
         assert [text.partition(", or has")[0] for text in said] == expected
     for scan, expected in ((a, 0), (b, 1)):
         page = report(tmp_path / "out", images=scan.parent).read_text(encoding="utf-8")
