@@ -13,7 +13,7 @@ from attnseg.evaluation.faithfulness import num_passes
 from attnseg.evaluation.matching import find_label_scheme, match_reference
 from attnseg.evaluation.metrics import as_predicted
 from attnseg.files import write_bytes, write_text
-from attnseg.images import Image, Outline, read_labels
+from attnseg.images import Image, Outline, on_grid, read_labels
 from attnseg.inference import Predictor, Scan, find_models, find_scans
 from attnseg.inference.attention import attention_file
 from attnseg.inference.display import progress_bar
@@ -169,7 +169,7 @@ def _picture(
 
 def _truth(path: Path, folder: Path, image: Image, spec: ModelSpec) -> np.ndarray:
     """The reference as predictions are written: of regions, the last one that has the voxel."""
-    found = read_labels(path, label_values=spec.label_values)
+    found = on_grid(read_labels(path, label_values=spec.label_values), image.geometry)
     if not found.geometry.matches(image.geometry):
         raise DataError(
             f"{path}: lies on another grid than {image.path} (shape {found.geometry.shape} and "

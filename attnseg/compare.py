@@ -12,7 +12,16 @@ from attnseg.evaluation.compare import compare as compare_evaluations
 from attnseg.evaluation.compare_report import save_csv, save_json
 from attnseg.evaluation.compare_table import print_comparison
 from attnseg.evaluation.comparison import Comparison, find_metric
-from attnseg.images import Image, is_picture, is_scan, read_image, read_labels, strip_suffix
+from attnseg.images import (
+    Image,
+    is_picture,
+    is_scan,
+    on_common_grid,
+    on_grid,
+    read_image,
+    read_labels,
+    strip_suffix,
+)
 from attnseg.visualization.side_by_side import SideBySide, side_by_side
 
 
@@ -71,12 +80,12 @@ def _pictures(
     pictures = {}
     for name in dict.fromkeys((*found.most_changed(), *found.worst())):
         case, other = ours[name], theirs[name]
-        pictures[name] = side_by_side(
-            _mask(case.reference, values),
-            _mask(case.prediction, values),
-            _mask(other.prediction, values),
-            read_image(scans[name]) if name in scans else None,
-        )
+        scan = read_image(scans[name]) if name in scans else None
+        paths = (case.reference, case.prediction, other.prediction)
+        masks = on_common_grid([_mask(path, values) for path in paths])
+        if scan is not None:
+            masks = [on_grid(mask, scan.geometry) for mask in masks]
+        pictures[name] = side_by_side(masks[0], masks[1], masks[2], scan)
     return pictures
 
 

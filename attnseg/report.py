@@ -14,7 +14,7 @@ from attnseg.errors import AttnsegError, DataError, RunError, UsageError
 from attnseg.evaluation import evaluate, find_label_scheme
 from attnseg.evaluation.metrics import as_predicted
 from attnseg.files import write_text
-from attnseg.images import Image, Source, read_case, read_labels
+from attnseg.images import Image, Source, on_grid, read_case, read_labels
 from attnseg.inference import find_scans
 from attnseg.inference.manifest import Manifest, labels_of
 from attnseg.models import describe_model
@@ -227,6 +227,8 @@ def _shot(
     if predicted.array.min() < 0 or (drawn is not None and drawn.array.min() < 0):
         return None  # pictures paint labels from 1 on
     geometry = predicted.geometry
+    if drawn is not None:
+        drawn = on_grid(drawn, geometry)
     if image is None or not image.geometry.matches(geometry):
         # The labels alone, on black.
         image = Image(np.zeros(predicted.array.shape, np.float32), geometry, path=predicted.path)

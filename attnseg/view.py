@@ -9,7 +9,7 @@ from attnseg.datasets.tables import TABLE_SUFFIXES, is_table
 from attnseg.errors import DataError, UsageError
 from attnseg.evaluation import find_label_names
 from attnseg.files import write_text
-from attnseg.images import Image, find_source, is_picture, read_image, read_labels
+from attnseg.images import Image, find_source, is_picture, on_grid, read_image, read_labels
 from attnseg.inference.manifest import names_in_manifest
 from attnseg.visualization.view_page import view_page
 
@@ -52,10 +52,10 @@ def view(
     found = _read_names(names) if names else _names_beside(compare) | _names_beside(mask)
     page = view_page(
         image,
-        _read_mask(mask, found),
+        _read_mask(mask, found, image),
         names=found,
         attention=_read_volumes(attention) if attention else None,
-        compare=_read_mask(compare, found),
+        compare=_read_mask(compare, found, image),
     )
     path = output or Path(f"{image.name}_view.html")
     write_text(path, page)
@@ -107,8 +107,8 @@ def _read_names(path: Path) -> dict[int, str]:
     return names
 
 
-def _read_mask(path: Path | None, names: dict[int, str]) -> Image | None:
+def _read_mask(path: Path | None, names: dict[int, str], scan: Image) -> Image | None:
     if path is None:
         return None
     source, _ = find_source(path)
-    return read_labels(source, label_values=names or {1})
+    return on_grid(read_labels(source, label_values=names or {1}), scan.geometry)

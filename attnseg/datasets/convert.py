@@ -10,6 +10,7 @@ import numpy as np
 
 from attnseg.datasets.arrange import Target, arrange, texts
 from attnseg.datasets.bids_names import kind_of_channel, unknown_suffixes
+from attnseg.datasets.case_checks import completed
 from attnseg.datasets.cases import Dataset
 from attnseg.errors import DataError, UsageError
 from attnseg.files import atomic_path, write_text
@@ -166,7 +167,8 @@ def _convert_case(dataset: Dataset, target: Target, folder: Path, *, straighten:
     if case.label is None:
         raise DataError("it has no label; add its mask or leave the case out")
     image, askew = _read(case.images, dataset.num_channels, straighten=straighten)
-    labels = _read_labels(case.label, askew)
+    drawn = read_labels(case.label)
+    labels = _on_scan(drawn, askew or image.geometry, askew=askew is not None)
     made: list[Path] = []
     try:
         same = askew is None and len(target.images) == len(case.images)
@@ -178,7 +180,7 @@ def _convert_case(dataset: Dataset, target: Target, folder: Path, *, straighten:
                 channels = image.array if len(target.images) == 1 else image.array[number, None]
                 write_checked_image(path, _with(image, channels))
         made.append(folder / target.label)
-        if askew is None and _same_format(case.label, made[-1]):
+        if labels is drawn and _same_format(case.label, made[-1]):
             copy_file(case.label, made[-1])
         else:
             write_checked_labels(made[-1], labels, dataset.label_names)
@@ -201,14 +203,20 @@ def _read(
     return straightened(image, labels=False), grid
 
 
-def _read_labels(path: Path, grid: Geometry | None) -> Image:
-    """A mask; made straight as its scan was, whose grid was `grid`."""
-    labels = read_labels(path)
-    if grid is None:
-        return labels
-    if not labels.geometry.matches(grid):
-        raise DataError(f"{path}: its grid is not that of its scan, which is askew; resample it")
-    return straightened(Image(labels.array, grid, None, labels.path), labels=True)
+def _on_scan(mask: Image, grid: Geometry, *, askew: bool) -> Image:
+    """A mask on the whole of its scan's grid; made straight as its scan was, where that is askew.
+
+    Raises:
+        DataError: another grid than that of a scan that is askew.
+    """
+    mask = completed(mask, grid)
+    if not askew:
+        return mask
+    if not mask.geometry.matches(grid):
+        raise DataError(
+            f"{mask.path}: its grid is not that of its scan, which is askew; resample it"
+        )
+    return straightened(Image(mask.array, grid, None, mask.path), labels=True)
 
 
 def _with(image: Image, array: np.ndarray) -> Image:

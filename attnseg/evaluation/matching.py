@@ -5,7 +5,7 @@ from pathlib import Path
 
 from attnseg.datasets.labels import LabelScheme, read_label_scheme
 from attnseg.errors import DataError
-from attnseg.images import is_scan, strip_suffix
+from attnseg.images import is_scan, mask_name
 
 # What `attnseg predict` and `attnseg attention` write beside the mask of the same name.
 _BESIDE = re.compile(r"_(probabilities|attention(_gate\d+)?)$")
@@ -94,7 +94,7 @@ def find_label_names(reference: Path) -> dict[int, str]:
 
 
 def _case_name(path: Path) -> str:
-    return strip_suffix(path.name).removesuffix("_0000")
+    return mask_name(path.name).removesuffix("_0000")
 
 
 def _masks(folder: Path) -> dict[str, Path]:

@@ -106,7 +106,7 @@ def _surface_cells(means: Mapping[str, float]) -> list[str]:
 
 
 def _notes(evaluation: Evaluation) -> list[str]:
-    """What the label table's figures mean and leave out, and the calibration."""
+    """What the label table's figures mean and leave out, masks put on one grid, calibration."""
     notes = []
     if evaluation.tolerance_mm is not None and evaluation.labels:
         unit = evaluation.distance_unit
@@ -118,6 +118,12 @@ def _notes(evaluation: Evaluation) -> list[str]:
                 f"labels missed: {missed}, false alarms: {alarms}; "
                 "these have no HD95 and ASSD and are in no mean of them"
             )
+    if evaluation.placed:
+        notes.append(
+            f"{len(evaluation.placed)} case(s) with masks of other extents or orders of axes, put "
+            f"voxel on voxel with 0 around them: {', '.join(evaluation.placed[:5])}"
+            f"{', …' if len(evaluation.placed) > 5 else ''}"
+        )
     if evaluation.calibration is not None:
         found = evaluation.calibration
         notes.append(

@@ -10,6 +10,7 @@ from attnseg.images.formats import (
     write_labels,
 )
 from attnseg.images.geometry import MAX_SHEAR_DEGREES, Geometry
+from attnseg.images.grids import on_common_grid, on_grid, why_not_on_grid
 from attnseg.images.image import Image, Outline, smallest_integer_type
 from attnseg.images.nifti import open_volumes, write_volumes
 from attnseg.images.paths import (
@@ -24,6 +25,7 @@ from attnseg.images.paths import (
     is_picture,
     is_scan,
     location,
+    mask_name,
     scan_suffix,
     split_channel,
     strip_suffix,
@@ -47,6 +49,9 @@ __all__ = [
     "is_picture",
     "is_scan",
     "location",
+    "mask_name",
+    "on_common_grid",
+    "on_grid",
     "open_volumes",
     "picture_channels",
     "read_case",
@@ -57,6 +62,7 @@ __all__ = [
     "smallest_integer_type",
     "split_channel",
     "strip_suffix",
+    "why_not_on_grid",
     "write_image",
     "write_labels",
     "write_volumes",

@@ -17,6 +17,7 @@ from attnseg.files import atomic_path
 from attnseg.images import metaimage, nrrd
 from attnseg.images.geometry import Geometry, checked_geometry, shear_notes
 from attnseg.images.image import Image, Outline, channel_first, channels_last, whole_numbers
+from attnseg.images.slicer import merged
 from attnseg.images.streams import (
     DEFLATE_RATIO,
     Inflating,
@@ -30,6 +31,8 @@ from attnseg.images.streams import (
     refuse_promise,
 )
 from attnseg.images.text_header import Stored
+
+_NRRD = (".nrrd", ".nhdr")
 
 
 def read_image(path: Path, *, num_channels: int | None = None) -> Image:
@@ -66,13 +69,19 @@ def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
 
 
 def read_labels(path: Path) -> Image:
-    """Read a mask as integers `[1, I, J, K]`.
+    """Read a mask as integers `[1, I, J, K]`; the layers of 3D Slicer become one label map.
 
     Raises:
-        DataError: as of `read_image`, or values that are not whole numbers.
+        DataError: as of `read_image`, or values that are not whole numbers; segments of several
+            layers that overlap.
     """
     path = Path(path)
-    stored, geometry = _outlined(path, 1)
+    stored, geometry = _outlined(path, 0 if path.name.lower().endswith(_NRRD) else 1)
+    if stored.channels > 1:
+        layers = whole_numbers(_channels_first(path, stored, 0), source=str(path))
+        labels, notes = merged(path, layers, stored.segments)
+        notes = (*stored.notes, *shear_notes(geometry), *notes)
+        return Image(labels, geometry, stored.place, path, notes)
     data = whole_numbers(_channels_first(path, stored, 1), source=str(path))
     return Image(data, geometry, stored.place, path, (*stored.notes, *shear_notes(geometry)))
 
@@ -146,6 +155,12 @@ def _lines(like: Image, magic: bytes) -> bytes | None:
 
 def _outlined(path: Path, num_channels: int | None) -> tuple[Stored, Geometry]:
     stored = (metaimage if path.name.lower().endswith((".mha", ".mhd")) else nrrd).parse(path)
+    if stored.segments and stored.channels > 1 and num_channels != 0:
+        raise DataError(
+            f"{path}: a segmentation of 3D Slicer in {stored.channels} layers, which are neither "
+            "channels of a scan nor time points; give it as a mask (`attnseg convert MASK OUT "
+            "--like IMAGE`)"
+        )
     channels_last(path, (*stored.grid, stored.channels), num_channels)
     remedy = "correct the header, or export it again"
     return stored, checked_geometry(path, stored.grid, stored.affine, remedy=remedy)

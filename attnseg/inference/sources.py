@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnseg.errors import DataError, RunError, UsageError
+from attnseg.errors import DataError, RunError, UsageError, refuse_options
 from attnseg.images import (
     MASK_SUFFIXES,
     SCAN_SUFFIXES,
@@ -19,6 +19,7 @@ from attnseg.images import (
     split_channel,
     strip_suffix,
 )
+from attnseg.images.formats import NO_SERIES
 from attnseg.spec import ModelSpec
 
 MODEL_NAME = "model.safetensors"
@@ -73,7 +74,7 @@ def find_scans(
     Raises:
         DataError: a path that is not there, nothing that can be read, a channel missing.
         UsageError: two scans of the same name, such as X.png and X.jpg, for the mask and its line
-            in the manifest go by it.
+            in the manifest go by it; `series`, and no scan is DICOM.
     """
     tables = [Path(text) for text in inputs if str(text).lower().endswith((".csv", ".tsv"))]
     given = [path for text in inputs if Path(text) not in tables for path in _matches(str(text))]
@@ -104,6 +105,8 @@ def find_scans(
             )
         scans.append(Scan(name, tuple(parts[index] for index in range(num_channels))))
     refuse_twice(scans)
+    if not any(isinstance(path, Series) or scan.reason for scan in scans for path in scan.paths):
+        refuse_options({"--series": series}, f"what is given {NO_SERIES}")
     return sorted(scans, key=lambda scan: scan.name)
 
 

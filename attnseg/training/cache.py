@@ -17,7 +17,7 @@ import numpy as np
 from attnseg.datasets import Case
 from attnseg.errors import RunError
 from attnseg.files import atomic_path
-from attnseg.images import read_case, read_labels
+from attnseg.images import on_grid, read_case, read_labels
 from attnseg.preprocessing import preprocess, preprocess_labels
 from attnseg.spec import ModelSpec
 
@@ -128,8 +128,9 @@ def _preprocess_case(
     ignored = () if ignore_label is None else (ignore_label,)
     image = read_case(case.images, num_channels=spec.architecture.in_channels)
     volume, _ = preprocess(image, spec.preprocessing)
+    mask = read_labels(case.label, label_values=(*spec.label_values, *ignored))
     labels = preprocess_labels(
-        read_labels(case.label, label_values=(*spec.label_values, *ignored)),
+        on_grid(mask, image.geometry),
         spec.preprocessing,
         label_values=spec.label_values,
         ignore_label=ignore_label,

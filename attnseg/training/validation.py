@@ -12,7 +12,7 @@ from attnseg.datasets import Case, Dataset
 from attnseg.errors import DataError
 from attnseg.evaluation import Evaluation, compare_files, print_table, table_lines
 from attnseg.files import write_text
-from attnseg.images import Image, read_labels, write_labels
+from attnseg.images import Image, on_grid, read_labels, write_labels
 from attnseg.inference import Predictor, Scan, predict_cohort
 from attnseg.spec import ModelSpec
 from attnseg.training.console import Display, plan_lines
@@ -51,7 +51,8 @@ def peek(predictor: Predictor, cases: Sequence[Case], dataset: Dataset) -> Peek:
     assert example.label is not None, example.name
     ignored = () if dataset.ignore_label is None else (dataset.ignore_label,)
     known = (*predictor.spec.label_values, *ignored)
-    reference = read_labels(example.label, label_values=known).array[0]
+    drawn = read_labels(example.label, label_values=known)
+    reference = on_grid(drawn, image.geometry).array[0]
     maps = predictor.attention(image)
     return Peek(
         dice={label.value: label.mean for label in evaluation.labels if label.cases},
