@@ -6,7 +6,7 @@ from pathlib import Path
 from attnseg.datasets.bids import label_names_beside, read_label_table
 from attnseg.datasets.labels import parse_labels, read_json
 from attnseg.datasets.tables import TABLE_SUFFIXES, is_table
-from attnseg.errors import DataError, UsageError
+from attnseg.errors import DataError, UsageError, refuse_options
 from attnseg.evaluation import find_label_names
 from attnseg.files import write_text
 from attnseg.images import Image, find_source, is_picture, on_grid, read_image, read_labels
@@ -41,13 +41,16 @@ def view(
         Where the page is.
 
     Raises:
-        UsageError: another suffix than .html; `compare` without `mask`.
+        UsageError: another suffix than .html; `compare` or `names` without `mask`; `series` of what
+            is no DICOM.
         DataError: a file that cannot be read, or that lies on another grid.
     """
     if output is not None and output.suffix.lower() not in {".html", ".htm"}:
         raise UsageError(f"-o {output}: the page is HTML; give a name that ends in .html")
     if compare is not None and mask is None:
         raise UsageError(f"--compare {compare}: nothing to compare it with; give a MASK too")
+    if mask is None:
+        refuse_options({"--names": names}, "names the labels of a mask; give a MASK too")
     image = _read_volumes(scan, series)
     found = _read_names(names) if names else _names_beside(compare) | _names_beside(mask)
     page = view_page(

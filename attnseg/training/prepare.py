@@ -111,6 +111,11 @@ def prepare(
     replaced = overwrite and {run.fold_folder.name for run in runs} >= set(shared.all_folds)
     if shared.plan.exists() and shared.all_folds and not replaced:
         plan = load_plan(shared.plan)
+        if plan_file is not None and load_plan(plan_file) != plan:
+            raise UsageError(
+                f"--plan {plan_file}: {folder} has a plan of its own, which all of its folds "
+                "share, and this is another; leave it out, or start another run with -o"
+            )
     else:
         facts = check(dataset, display, patient_pattern=config.data.patient_pattern)
         plan = settle_plan(config, dataset, facts, device=device, init=init, plan_file=plan_file)
