@@ -7,7 +7,7 @@ from typing import Unpack
 import numpy as np
 from rich.console import Console
 
-from attnseg.errors import AttnsegError, DataError
+from attnseg.errors import AttnsegError, DataError, refuse_options
 from attnseg.evaluation import Judgement, judge_gates, save_judgements
 from attnseg.evaluation.faithfulness import num_passes
 from attnseg.evaluation.matching import find_label_scheme, match_reference
@@ -55,8 +55,15 @@ def attend(
         What was found in each scan, and why scans failed, by name.
 
     Raises:
-        AttnsegError: no scan or model; a network without gates; every scan failed.
+        AttnsegError: no scan or model; a network without gates; every scan failed; a seed, and
+            nothing random to be done.
     """
+    if replaced_scans == 0:
+        refuse_options(
+            {"--seed": seed or None},
+            "only the replacing of gates is random, and --replaced 0 leaves it out; leave --seed "
+            "out too",
+        )
     console = Console(highlight=False, soft_wrap=True)
     models = find_models(model)
     predictor = Predictor.load(models, **settings)

@@ -75,6 +75,11 @@ def _pictures(
 ) -> dict[str, SideBySide]:
     """Of the worst and the most changed cases, one case in memory at a time."""
     scans = {} if images is None else _scans(images)
+    if images is not None and not scans.keys() & {case.name for case in a.cases}:
+        raise DataError(
+            f"{images}: holds no scan of the {len(a.cases)} cases compared (such as "
+            f"{a.cases[0].name}); correct --images, or leave it out"
+        )
     ours, theirs = ({case.name: case for case in each.cases} for each in (a, b))
     values = [label.value for label in found.labels if label.value is not None]
     pictures = {}

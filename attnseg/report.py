@@ -1,7 +1,7 @@
 """`attnseg report`: a run or a folder of masks as one page, and as a sheet of pictures."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,8 @@ def _of_run(
     )
     data, unseen, ignored = config.data, "", None
     if images is not None:
-        scans = _scans(images, len(plan.spec.channel_names))
+        cases = [case["name"] for scores in found.scores.values() for case in scores["cases"]]
+        scans = _scans(images, len(plan.spec.channel_names), cases)
     else:
         try:
             if data.root is None:
@@ -151,7 +152,8 @@ def _of_prediction(
     *,
     with_tiles: bool,
 ) -> tuple[str, list[Shot], dict[int, str]]:
-    scans = _scans(images, 0) if images is not None else {}
+    names_of = [line["name"] for line in lines]
+    scans = _scans(images, 0, names_of) if images is not None else {}
     scores: Scores | None = None
     names: dict[int, str] = {}
     regions: Sequence[Region] = ()
@@ -244,8 +246,19 @@ def _shot(
     return Shot(name, slices[0], slices[1] if len(slices) > 1 else None, caption)
 
 
-def _scans(folder: Path, num_channels: int) -> Scans:
-    return {scan.name: scan.paths for scan in find_scans([folder], num_channels=num_channels)}
+def _scans(folder: Path, num_channels: int, wanted: Collection[str]) -> Scans:
+    """Scans by name, of the cases that are to be drawn.
+
+    Raises:
+        DataError: none of them is there.
+    """
+    found = {scan.name: scan.paths for scan in find_scans([folder], num_channels=num_channels)}
+    if wanted and not found.keys() & set(wanted):
+        raise DataError(
+            f"{folder}: holds no scan of the {len(wanted)} cases (such as {min(wanted)}); correct "
+            "--images, or leave it out"
+        )
+    return found
 
 
 def _save_sheet(tiles: Iterable[Shot], names: dict[int, str], path: Path, *, title: str) -> None:

@@ -74,15 +74,10 @@ def on_grid(labels: Image, geometry: Geometry, *, asked: bool = False) -> Image:
         slice(a + low, a + high) for a, (low, high) in zip(place.start, inside, strict=True)
     )
     array[(slice(None), *target)] = kept
-    note = (
-        f"its axes run {labels.geometry.orientation}, those of the image {geometry.orientation}; "
-        "its voxels were put in the image's order"
-    )
+    # The same words for every mask: `attnseg check` tells what many cases share in one line.
+    note = "its axes run in another order than the image's; its voxels were put in the image's"
     if place.shape != geometry.shape:
-        note = (
-            f"it holds {_by(place.shape)} voxels of the image's grid of {_by(geometry.shape)}; put "
-            "where they lie, with 0 around them"
-        )
+        note = "it holds a part of the image's grid alone; put where it lies, with 0 around it"
     return Image(array, geometry, None, labels.path, (*labels.notes, note))
 
 

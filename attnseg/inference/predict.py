@@ -13,6 +13,7 @@ from typing import Unpack
 
 from attnseg.errors import UsageError, refuse_options
 from attnseg.files import write_text
+from attnseg.images import is_picture
 from attnseg.inference.cohort import predict_cohort
 from attnseg.inference.display import Display, named
 from attnseg.inference.manifest import Manifest, Outcome
@@ -244,6 +245,11 @@ def _ready(
         scans = _by_pattern(inputs, channels, names)
     else:
         scans = find_scans(inputs, num_channels=len(names), series=series, channel_names=names)
+    if all(is_picture(scan.paths[0]) for scan in scans):
+        refuse_options(
+            {"--statistics": job.statistics},
+            "tells volumes in ml, and pictures have none; leave it out",
+        )
     return models, predictor, *take_shard(scans, shard)
 
 

@@ -60,7 +60,7 @@ def refuse_settled(overrides: Sequence[str], gates: str | None, plan: Path) -> N
         UsageError: one of them.
     """
     keys = [parse_override(text)[0] for text in overrides]
-    asked = [f"--set {key}" for key in keys if f"{key}.".startswith(_OF_PLAN) or key in _OF_PLAN]
+    asked = [f"--set {key}" for key in keys if f"{key}.".startswith(_OF_PLAN)]
     if gates is not None:
         asked.append("--gates")
     if asked:
