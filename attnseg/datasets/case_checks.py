@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from attnseg.datasets.findings import Finding, Mend
-from attnseg.images import MAX_SHEAR_DEGREES, Geometry, Image, on_grid
+from attnseg.images import MAX_SHEAR_DEGREES, Geometry, Image, is_picture, on_grid
 from attnseg.images.grids import places_nothing
 from attnseg.preprocessing.orientation import AxisOrder
 
@@ -73,7 +73,8 @@ def check_pair(name: str, image: Geometry, labels: Image) -> list[Finding]:
     if image.shape != label.shape:
         problem = f"label has shape {label.shape}, the image {image.shape}"
         remedy = "find the mask that was drawn on this image"
-        if on_grid(labels, image, asked=True) is not labels:
+        volume = labels.path is None or not is_picture(labels.path)
+        if volume and on_grid(labels, image, asked=True) is not labels:
             remedy += "; if this one was, `attnseg convert MASK OUT --like IMAGE` completes it"
         return [Finding(name, "fatal", problem, remedy)]
     problem = (
