@@ -10,7 +10,7 @@ from attnseg.datasets.arrange import WRITTEN_LAYOUTS
 from attnseg.datasets.drawn import convert_drawn, convert_mask
 from attnseg.datasets.tables import is_table
 from attnseg.errors import UsageError, refuse_options
-from attnseg.images import MASK_SUFFIXES, WRITTEN_SUFFIXES, is_dicom, is_scan
+from attnseg.images import MASK_SUFFIXES, WRITTEN_SUFFIXES, is_dicom, is_picture, is_scan
 from attnseg.inference import find_scans
 
 FORMATS = ("nifti", "nrrd", "mha")
@@ -103,6 +103,8 @@ def convert(
             overwrite=overwrite,
         )
     scans = find_scans([source], num_channels=0, series=series)
+    if all(is_picture(path) for scan in scans for path in scan.paths):
+        refuse_options({"--straighten": straighten}, "pictures have no axes in space; leave it out")
     if one_file and len(scans) > 1:
         raise UsageError(f"{target}: {len(scans)} scans do not fit one file; give a folder")
     targets = {

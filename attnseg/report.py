@@ -78,6 +78,10 @@ def report(
             folder, list(lines.values()), images, reference, with_tiles=sheet is not None
         )
     if sheet is not None:
+        if not tiles:
+            raise DataError(
+                f"--sheet {sheet}: {folder} has no mask that can be shown; leave it out"
+            )
         _save_sheet(tiles, names, sheet, title=folder.resolve().name)
     path = output or folder / _PAGE
     write_text(path, html)

@@ -186,8 +186,8 @@ def _compare(
     if ours.geometry.shape != theirs.geometry.shape:
         raise DataError(
             f"{prediction}: shape {ours.geometry.shape} where {reference} has "
-            f"{theirs.geometry.shape}; masks must lie on the same grid: resample one of them, or put "
-            "it there with `attnseg convert MASK OUT --like IMAGE`"
+            f"{theirs.geometry.shape}; masks must lie on the same grid: resample one of them, or "
+            "put it there with `attnseg convert MASK OUT --like IMAGE`"
         )
     if not ours.geometry.matches(theirs.geometry):
         distance = ours.geometry.distance_mm(theirs.geometry)

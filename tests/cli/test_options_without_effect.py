@@ -76,6 +76,7 @@ def test_convert(attnseg, dataset, pictures, tmp_path):
         ((scan, "o.mha", "--format", "nrrd"), "--format nrrd", "o.mha"),
         ((pictures, "o", "--format", "nrrd"), "--format nrrd", "pictures"),
         ((pictures, "o", "--straighten"), "--straighten", "pictures"),
+        ((pictures / "images/0.png", "o", "--straighten"), "--straighten", "pictures"),
         ((pictures / "labels/0.png", "o", "--like", scan), "--like", "pictures have no place"),
     ):
         refused(attnseg("convert", *arguments), *parts)

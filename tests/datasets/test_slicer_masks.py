@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 from attnseg.check import check
+from attnseg.config import load_config
 from attnseg.convert import convert
-from attnseg.datasets import find_dataset, find_problems, inspect_dataset
+from attnseg.datasets import find_dataset, find_problems, fingerprint, inspect_dataset
 from attnseg.errors import DataError, UsageError
 from attnseg.evaluation import evaluate
 from attnseg.images import Geometry, Image, read_image, read_labels, write_image
+from attnseg.training.cache import cache_cases
+from attnseg.training.plan import make_plan
 from attnseg.view import view
 
 SHAPE, SPACING, ORIGIN = (20, 18, 12), (1.5, 1.5, 2.0), (-20.0, -30.0, 10.0)
@@ -100,6 +103,20 @@ def test_masks_cropped_to_their_segments_are_whole_in_all_that_reads_them(croppe
     told = [each for each in findings if "a part of the image's grid" in each.problem]
     assert [each.case for each in told] == [f"c{seed}" for seed in range(5)]
     assert "with 0 around it" in told[0].remedy
+
+
+def test_what_is_trained_on_is_the_whole_mask(cropped: Path, tmp_path: Path) -> None:
+    dataset = find_dataset(cropped)
+    facts = inspect_dataset(dataset)
+    settings = load_config(None, {"preprocessing.spacing_mm": list(SPACING)})
+    plan = make_plan(settings, dataset, fingerprint(facts), device="cpu")
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (first, *_) = cache_cases(dataset.cases[:1], plan.spec, folder)
+    image, label, _ = first.load()
+    assert image.shape == (1, *label.shape) == (1, *SHAPE)
+    # The file runs left and back, the network's axes right and front.
+    np.testing.assert_array_equal(label, labels_of(0)[::-1, ::-1])
 
 
 def test_masks_of_another_extent_are_scored(cropped: Path) -> None:
