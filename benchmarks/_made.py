@@ -93,11 +93,11 @@ def spec_of(network: AttentionUNet, patch: tuple[int, int, int]) -> ModelSpec:
     )
 
 
-def write_tiny(path: Path, classes: int) -> ModelSpec:
-    """An untrained network of two levels, saved as a model file; returns its spec."""
+def write_tiny(path: Path, classes: int, *, side: int = 64) -> ModelSpec:
+    """An untrained network of two levels, patches of `side`³, saved as a model file; its spec."""
     torch.manual_seed(0)
     network = AttentionUNet(3, 1, classes, channels=(8, 16), strides=(2,))
-    spec = spec_of(network, (64, 64, 64))
+    spec = spec_of(network, (side, side, side))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_model(path, network, spec)
     return spec
