@@ -55,6 +55,7 @@ def train(
     from attnseg.errors import UsageError
     from attnseg.training import (
         load_plan,
+        note_of_settled,
         refuse_other_settings,
         refuse_settled,
         resumed_config,
@@ -78,7 +79,14 @@ def train(
     }
     settings = resumed_config(output, epochs=epochs, max_minutes=max_minutes) if resume else None
     if settings is not None:
-        refuse_other_settings(settings, output, config=config, overrides=set_ or [], flags=flags)
+        refuse_other_settings(
+            settings,
+            output,
+            config=config,
+            overrides=set_ or [],
+            flags=flags,
+            lengthened=epochs is not None or max_minutes is not None,
+        )
         if workers is not None:
             changed = settings.training.model_copy(update={"workers": workers})
             settings = settings.model_copy(update={"training": changed})
@@ -87,6 +95,8 @@ def train(
             epochs = load_plan(plan).epochs
         lengths = {"training.epochs": epochs, "training.max_minutes": max_minutes}
         settings = experiment(config, set_ or [], flags | lengths)
+        if plan is not None and (note := note_of_settled(settings, plan)):
+            typer.echo(note, err=True)
     run_training(
         settings,
         output,

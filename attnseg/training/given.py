@@ -23,6 +23,7 @@ def refuse_other_settings(
     config: Path | None,
     overrides: Sequence[str],
     flags: Mapping[str, Any],
+    lengthened: bool,
 ) -> None:
     """Settings of a command line that are not those of the run it continues.
 
@@ -34,6 +35,7 @@ def refuse_other_settings(
         config: the file of --config.
         overrides: texts of --set.
         flags: dotted key → value of dedicated options; None where one was not given.
+        lengthened: whether --epochs or --max-minutes is given, which then says the length.
 
     Raises:
         UsageError: one that differs.
@@ -44,7 +46,7 @@ def refuse_other_settings(
     wanted = dict(_flat(load_config(config, set_ | given)))
     running = dict(_flat(settings, everything=True))
     for key, value in wanted.items():
-        told = key in set_ or key not in _MAY_CHANGE
+        told = key not in _MAY_CHANGE or (key in set_ and not lengthened)
         if key != "version" and told and _plain(running[key]) != _plain(value):
             longer = "; --epochs and --max-minutes lengthen a run" if key in _MAY_CHANGE else ""
             raise UsageError(
@@ -68,6 +70,14 @@ def refuse_settled(overrides: Sequence[str], gates: str | None, plan: Path) -> N
             f"{asked[0]}: {plan} settles it; edit the plan, or make it anew with `attnseg plan "
             "--set …`"
         )
+
+
+def note_of_settled(settings: Config, plan: Path) -> str:
+    """What is told of a configuration file whose keys a plan settles; "" where there are none."""
+    keys = sorted(key for key, _ in _flat(settings) if f"{key}.".startswith(_OF_PLAN))
+    if not keys:
+        return ""
+    return f"note: {plan} settles {', '.join(keys)}; the configuration's are not read"
 
 
 def _flat(settings: Frozen, prefix: str = "", *, everything: bool = False) -> list[tuple[str, Any]]:

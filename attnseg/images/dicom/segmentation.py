@@ -177,8 +177,8 @@ def _masks(
                 f"{misplaced[mine[0]]}), and was left out"
             )
     segments = tuple(each for each in described if each.number not in off)
-    if not segments:
-        raise next(iter(misplaced.values()))
+    if off and not segments:
+        raise DataError(f"{path}: does not lie on the grid of the image ({'; '.join(notes)})")
     threshold = 0.0
     if dataset.SegmentationType == "FRACTIONAL":
         most = int(dataset.MaximumFractionalValue)

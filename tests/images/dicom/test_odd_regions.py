@@ -307,6 +307,9 @@ def test_a_segment_off_the_grid_is_left_out_and_told(
         "segment 'spleen' does not lie on the grid of the image (3 of 3 frames: a frame is 0.40 "
         "voxels off), and was left out",
     )
+    dataset.SegmentSequence = dataset.SegmentSequence[1:]
+    with pytest.raises(DataError, match=r"does not lie on the grid of the image \(.*'spleen'"):
+        read_seg(changed(path, dataset), like=like.geometry)
 
 
 def test_empty_nameless_and_undescribed_segments(
