@@ -10,8 +10,12 @@ from attnseg.config import Config, load_config, parse_override
 from attnseg.errors import UsageError
 from attnseg.spec import Frozen
 
-# A run may be lengthened, and prepared by another number of processes.
-_MAY_CHANGE = ("training.epochs", "training.max_minutes", "training.workers")
+# A run may be lengthened, and prepared by another number of processes: key → how.
+_MAY_CHANGE = {
+    "training.epochs": "; --epochs and --max-minutes lengthen a run",
+    "training.max_minutes": "; --epochs and --max-minutes lengthen a run",
+    "training.workers": "; --workers changes it",
+}
 # What a plan says, whatever the configuration says.
 _OF_PLAN = ("model.", "preprocessing.", "training.batch_size")
 
@@ -48,10 +52,10 @@ def refuse_other_settings(
     for key, value in wanted.items():
         told = key not in _MAY_CHANGE or (key in set_ and not lengthened)
         if key != "version" and told and _plain(running[key]) != _plain(value):
-            longer = "; --epochs and --max-minutes lengthen a run" if key in _MAY_CHANGE else ""
             raise UsageError(
                 f"--resume: {folder} was started with {key}={running[key]}, and goes on with it, "
-                f"not with {value}; leave that out, or start another run with -o{longer}"
+                f"not with {value}; leave that out, or start another run with -o"
+                f"{_MAY_CHANGE.get(key, '')}"
             )
 
 
