@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Unpack
 
-import numpy as np
-from rich.console import Console
+import numpy as np  # noqa: TID253
+from rich.console import Console  # noqa: TID253
 
 from attnseg.errors import AttnsegError, DataError, refuse_options
 from attnseg.evaluation import Judgement, judge_gates, save_judgements
@@ -64,15 +64,20 @@ def attend(
             "only the replacing of gates is random, and --replaced 0 leaves it out; leave --seed "
             "out too",
         )
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
     models = find_models(model)
     predictor = Predictor.load(models, **settings)
     if not predictor.gates.gates:
         raise DataError(
-            f"{models[0]}: this network has no gates; train one with --gates grid or skip"
+            f"{models[0]}: this network has no gates; train one with --gates grid or skip and, of "
+            "two levels, whose only skip is the finest, with --set model.gate_finest=true"
         )
     names = predictor.spec.channel_names
-    scans = find_scans(inputs, num_channels=len(names), channel_names=names)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    scans = find_scans(inputs, num_channels=len(names), channel_names=names, say=say)
     passes = num_passes(len(predictor.gates.gates))
     judged: list[Judgement] = []
     pictures: dict[str, dict[str, bytes]] = {}

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console  # noqa: TID253
+from rich.table import Table  # noqa: TID253
+from rich.text import Text  # noqa: TID253
 
 from attnseg.datasets import (
     Dataset,
@@ -57,7 +57,7 @@ def check(
             and written.
         UsageError: several data sets, or scans that are to be mended.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     thumbnails: dict[str, Thumbnail] = {}
 
     def look(name: str, image: Image | None, mask: Image | None) -> None:
@@ -77,6 +77,12 @@ def check(
         if dataset is None
         else _check(dataset, console, watch)
     )
+    if json is not None:
+        save_json(found, json)
+    if html is not None:
+        from attnseg.visualization.check_page import save_check_page
+
+        save_check_page(found, thumbnails, html)
     if found.findings:
         console.print(_table(found))
     mended = None
@@ -84,12 +90,6 @@ def check(
         with progress_bar("mending", None) as advance:
             mended = mend_dataset(dataset, found.findings, fix, on_case=advance)
         _tell(mended, fix, console)
-    if json is not None:
-        save_json(found, json)
-    if html is not None:
-        from attnseg.visualization.check_page import save_check_page
-
-        save_check_page(found, thumbnails, html)
     console.print(found.counts(), markup=False)
     if dataset is None:
         _raise_if_unusable(found)
@@ -133,9 +133,11 @@ def _check(dataset: Dataset, console: Console, look: Look | None) -> Check:
 def _check_scans(
     data: Sequence[Path], console: Console, look: Look | None, *, series: str | None
 ) -> Check:
-    scans = find_scans(data, num_channels=0, series=series)
-    understood = f"{len(scans)} scan(s), no data set: readability, geometry, copies"
-    console.print(understood, markup=False)
+    left_out: list[str] = []
+    scans = find_scans(data, num_channels=0, series=series, say=left_out.append)
+    count = f"{len(scans)} scan(s), no data set: readability, geometry, copies"
+    understood = "\n".join([count, *left_out])
+    console.print(understood, markup=False, soft_wrap=True)
     facts = []
     with progress_bar("checking", len(scans)) as advance:
         for scan in scans:

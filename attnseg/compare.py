@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from attnseg.errors import DataError, UsageError
 from attnseg.evaluation import Evaluation, evaluate
 from attnseg.evaluation.compare import compare as compare_evaluations
@@ -51,12 +49,13 @@ def compare(
         DataError: masks that do not pair with references, no case that both have.
         UsageError: an unknown metric; scans without a page.
     """
+    from rich.console import Console
+
     find_metric(metric)
     if images is not None and html is None:
         raise UsageError("--images is for the pictures of a page; add --html FILE")
     evaluations = [_evaluate(masks, reference, full=metric != "dice") for masks in (a, b)]
     found = compare_evaluations(*evaluations, metric=metric)
-    print_comparison(found, Console(highlight=False))
     if json is not None:
         save_json(found, json)
     if csv is not None:
@@ -67,6 +66,7 @@ def compare(
         pictures = _pictures(found, evaluations[0], evaluations[1], images)
         sources = {"A": str(a), "B": str(b), "reference": str(reference)}
         save_compare_page(found, pictures, sources, html)
+    print_comparison(found, Console(highlight=False, emoji=False))
     return found
 
 

@@ -6,10 +6,11 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
-from pydantic import Field, PositiveInt, model_validator
+import yaml  # noqa: TID253
+from pydantic import Field, PositiveInt, model_validator  # noqa: TID253
 
 from attnseg.errors import ConfigError
+from attnseg.files import read_text
 from attnseg.spec import Frozen, Ints, Spacing, validate
 
 Auto = Literal["auto"]
@@ -82,9 +83,10 @@ class AugmentationConfig(Frozen):
     intensity_probability: float = Field(default=0.2, ge=0, le=1)
     """Of each of noise, blur, brightness, contrast, gamma and low resolution."""
     mirror: Literal["auto", "all", "swap", "none"] = "auto"
-    """all: along every axis, but not left–right where labels come in left/right pairs; swap:
-    left–right as well, the labels of each pair changing places; auto: all for 2D networks, none
-    for 3D ones, whose anatomy always lies the same way."""
+    """all: along every axis, but not left–right where a label or region is named by a side; swap:
+    left–right as well, the labels of each pair of sides changing places, unless one with a side
+    has no partner; auto: all for 2D networks, none for 3D ones, whose anatomy always lies the same
+    way. docs/checking.md says how sides are recognised."""
 
 
 class TrainingConfig(Frozen):
@@ -164,11 +166,11 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> C
     if path is not None:
         source = str(path)
         try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+            raw = yaml.safe_load(read_text(path))
         except FileNotFoundError:
             raise ConfigError(f"{path}: no such configuration file; check --config") from None
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read ({error})") from error
+            raise ConfigError(f"{path}: cannot be read ({error}); save it as UTF-8") from error
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date like 2026-02-31
             problem = " ".join(str(error).split())
             raise ConfigError(f"{path}: not valid YAML: {problem}") from None

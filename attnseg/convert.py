@@ -2,6 +2,8 @@
 label maps, masks onto the grids of their images.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,10 +12,19 @@ from attnseg.datasets.arrange import WRITTEN_LAYOUTS
 from attnseg.datasets.drawn import convert_drawn, convert_mask
 from attnseg.datasets.tables import is_table
 from attnseg.errors import UsageError, refuse_options
-from attnseg.images import MASK_SUFFIXES, WRITTEN_SUFFIXES, is_dicom, is_picture, is_scan
+from attnseg.images import (
+    MASK_SUFFIXES,
+    WRITTEN_SUFFIXES,
+    has_suffix,
+    is_dicom,
+    is_picture,
+    is_scan,
+)
 from attnseg.inference import find_scans
 
 FORMATS = ("nifti", "nrrd", "mha")
+# Cases more than these with the same note are told of in one line.
+_FEW = 5
 
 
 def convert(
@@ -57,8 +68,8 @@ def convert(
     if layout is not None and layout not in WRITTEN_LAYOUTS:
         raise UsageError(f"--layout {layout}: unknown; use {', '.join(WRITTEN_LAYOUTS)}")
     suffix = MASK_SUFFIXES[format or "nifti"]
-    one_file = target.name.endswith(WRITTEN_SUFFIXES)
-    if format is not None and one_file and not target.name.endswith(suffix):
+    one_file = has_suffix(target.name, WRITTEN_SUFFIXES)
+    if format is not None and one_file and not has_suffix(target.name, (suffix,)):
         raise UsageError(
             f"--format {format}: the name {target.name} says another format; leave one of them out"
         )
@@ -102,7 +113,8 @@ def convert(
             straighten=straighten,
             overwrite=overwrite,
         )
-    scans = find_scans([source], num_channels=0, series=series)
+    left_out: list[str] = []
+    scans = find_scans([source], num_channels=0, series=series, say=left_out.append)
     if all(is_picture(path) for scan in scans for path in scan.paths):
         refuse_options({"--straighten": straighten}, "pictures have no axes in space; leave it out")
     if one_file and len(scans) > 1:
@@ -114,6 +126,7 @@ def convert(
     }
     report = convert_scans(targets, straighten=straighten, overwrite=overwrite)
     report.failed |= {scan.name: scan.reason for scan in scans if scan.reason}
+    report.notes += left_out
     report.notes += [f"{scan.name}: {note}" for scan in scans for note in scan.notes]
     return report
 
@@ -144,6 +157,23 @@ def _convert_mask(
 
 def _may_be_mask(source: Path) -> bool:
     return source.is_file() and is_scan(source)
+
+
+def notes_once(notes: Sequence[str]) -> list[str]:
+    """Notes as they are; of more than five that differ in name and numbers alone, one.
+
+    Args:
+        notes: "NAME: what was settled", or without a name.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for note in notes:
+        name, colon, settled = note.partition(": ")
+        alike[re.sub(r"[\d.]+", "#", settled if colon else name)].append(note)
+    found: list[str] = []
+    for kind in alike.values():
+        few = len(kind) <= _FEW
+        found += kind if few else [f"{len(kind)} cases, such as {kind[0]}"]
+    return found
 
 
 def _holds_masks(source: Path) -> bool:

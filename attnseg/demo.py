@@ -3,8 +3,6 @@
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from attnseg.attention import JSON, PAGE, attend
 from attnseg.config import load_config
 from attnseg.datasets import make_phantoms
@@ -36,7 +34,9 @@ def run_demo(output: Path, *, minutes: float = 3.0, overwrite: bool = False) -> 
     Raises:
         RunError: the folder is there already.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    from rich.console import Console
+
+    console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
     if output.exists() and any(output.iterdir()) and not overwrite:
         raise RunError(f"{output}: this folder is not empty; give another -o or --overwrite")
     begin = time.perf_counter()

@@ -1,6 +1,6 @@
 """The errors a user can cause. Each message names value, rule and remedy in one line."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 
 class AttnsegError(Exception):
@@ -51,3 +51,13 @@ def refuse_options(given: Mapping[str, object], why: str) -> None:
 
 def _shown(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def refuse_unknown(what: str, value: object, allowed: Collection[str]) -> None:
+    """Stop at a word that names nothing, before a chain of comparisons takes it for its last.
+
+    Raises:
+        UsageError: `value` is none of `allowed`, which are listed.
+    """
+    if value not in allowed:
+        raise UsageError(f"{what} {value!r}: unknown; use {', '.join(allowed)}")

@@ -1,13 +1,24 @@
-"""Whole files or none: everything attnseg writes goes through a temporary name and a rename."""
+"""Files are written whole or not at all, and text is read as people's programs save it."""
 
+import codecs
 import glob
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _PARTIAL = ".partial-"
+# UTF-32 goes first: its mark begins as that of UTF-16 does.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 @contextmanager
@@ -70,6 +81,84 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` (UTF-8) to `path`, whole or not at all."""
+    """Write `text` (UTF-8) to `path`, whole or not at all.
+
+    A byte of a file's name that is no UTF-8, which Python holds as a lone surrogate, is written as
+    its escape `\\udcfc`: JSON reads the same name from it.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def read_text(path: Path) -> str:
+    r"""Text of a file that people write or export, its lines ended by `\n`.
+
+    UTF-8, UTF-16 and UTF-32, with or without a byte order mark; what is none of them is taken for
+    Windows-1252, which has the letters of Latin-1 in the same places.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no text.
+    """
+    content = path.read_bytes()
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
+    text = content.decode(encoding or _encoding_without_mark(content))
+    if "\0" in text:
+        raise ValueError("it holds NUL characters, which text does not")
+    return text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
+
+
+def load_json(path: Path) -> Any:
+    """What a JSON file holds, its text read by `read_text`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or an object has a key twice; where, and what is wrong.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text, object_pairs_hook=_without_twins)
+    except json.JSONDecodeError as error:
+        raise ValueError(_json_fault(text, error)) from None
+
+
+def _encoding_without_mark(content: bytes) -> str:
+    """By the zeros that UTF-16 and UTF-32 put between plain letters, or by what can be decoded."""
+    zeros = [content[place::4].count(0) > len(content) // 8 for place in range(4)]
+    kinds = {
+        (False, True, True, True): "utf-32-le",
+        (True, True, True, False): "utf-32-be",
+        (False, True, False, True): "utf-16-le",
+        (True, False, True, False): "utf-16-be",
+    }
+    if any(zeros):
+        return kinds.get((zeros[0], zeros[1], zeros[2], zeros[3]), "utf-8")
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return encoding
+    return "latin-1"
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found and found[key] != value:
+            raise ValueError(f"{key!r} is there twice, as {found[key]!r} and as {value!r}")
+        found[key] = value
+    return found
+
+
+def _json_fault(text: str, error: json.JSONDecodeError) -> str:
+    """Where JSON ends to be JSON; the commas that other languages allow at the end of a list."""
+    if not text.strip():
+        return "the file is empty"
+    before, behind = text[: error.pos].rstrip(), text[error.pos :].lstrip()
+    if behind.startswith(","):  # where Python 3.13 and later point to
+        before, behind = before + ",", behind[1:].lstrip()
+    if before.endswith(",") and behind[:1] in ("}", "]"):
+        line = before.count("\n") + 1
+        return f"line {line}: a comma with nothing but {behind[0]!r} behind it"
+    return f"line {error.lineno}, column {error.colno}: {error.msg}"

@@ -1,11 +1,9 @@
 """What this process takes of the machine's memory, and what becomes of it when freed."""
 
 import ctypes
-import resource
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 # Parameters of glibc's mallopt(3).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4
@@ -57,14 +55,19 @@ def release_freed_memory() -> None:
 
 def resident_bytes() -> int:
     """Memory that this process takes now."""
-    status = Path("/proc/self/statm")
-    if status.exists():
-        return int(status.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
-    return peak_bytes()
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def peak_bytes() -> int:
     """Most memory that this process has taken so far."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such module, and tells the peak beside what is taken now
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
     # Kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

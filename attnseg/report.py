@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import numpy as np  # noqa: TID253
 
 from attnseg.config import load_config
 from attnseg.datasets import find_dataset, load_splits
@@ -18,6 +18,7 @@ from attnseg.images import Image, Source, on_grid, read_case, read_labels
 from attnseg.inference import find_scans
 from attnseg.inference.manifest import Manifest, labels_of
 from attnseg.models import describe_model
+from attnseg.names import composed, on_disk
 from attnseg.spec import Region
 from attnseg.training import Run
 from attnseg.training.plan import load_plan
@@ -125,11 +126,11 @@ def _of_run(
     scored = list(found.scores.values())
     names = plan.spec.output_names
     # Masks are where the run is now, whatever it was called when they were scored.
-    masks = {path.name: path for path in sorted(folder.glob("fold*/validation/*"))}
+    masks = {composed(path.name): path for path in sorted(folder.glob("fold*/validation/*"))}
     chosen = worst_cases(scored, most=_MAX_TILES if with_tiles else 8)
     shots = {}
     for case in chosen:
-        mask = masks.get(Path(case["prediction"]).name)
+        mask = masks.get(composed(Path(case["prediction"]).name))
         if mask is not None:
             shots[case["name"]] = _shot(
                 case["name"], mask, Path(case["reference"]), scans, plan.spec.regions,
@@ -176,7 +177,9 @@ def _of_prediction(
     for line in made[: _MAX_TILES if with_tiles else _MAX_MASKS]:
         case = cases.get(line["name"])
         caption = mean_caption(case) if case else ""
-        shots.append(_shot(line["name"], folder / line["mask"], None, scans, (), caption=caption))
+        shots.append(
+            _shot(line["name"], on_disk(folder / line["mask"]), None, scans, (), caption=caption)
+        )
     drawn = [shot for shot in shots if shot is not None]
     worst = [
         _shot(

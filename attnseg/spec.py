@@ -5,7 +5,7 @@ This is data, never code: frozen schemas that refuse unknown keys, read from JSO
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator  # noqa: TID253
 
 from attnseg.errors import AttnsegError
 

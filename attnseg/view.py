@@ -1,6 +1,7 @@
 """`attnseg view`: a scan, its masks and its attention as one page that opens in a browser."""
 
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 
 from attnseg.datasets.bids import label_names_beside, read_label_table
@@ -23,6 +24,7 @@ def view(
     compare: Path | None = None,
     output: Path | None = None,
     series: str | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Path:
     """Write the page of a scan.
 
@@ -36,6 +38,7 @@ def view(
         compare: a second mask, compared with the first.
         output: the page; None: NAME_view.html in the current folder. One that is there is replaced.
         series: which one of a DICOM folder.
+        on_note: called with a line for each file of names beside a mask that cannot be used.
 
     Returns:
         Where the page is.
@@ -52,7 +55,10 @@ def view(
     if mask is None:
         refuse_options({"--names": names}, "names the labels of a mask; give a MASK too")
     image = _read_volumes(scan, series)
-    found = _read_names(names) if names else _names_beside(compare) | _names_beside(mask)
+    found = _read_names(names) if names else {}
+    for each in (compare, mask):
+        if each is not None and names is None:
+            found |= _names_beside(each, on_note)
     page = view_page(
         image,
         _read_mask(mask, found, image),
@@ -83,11 +89,15 @@ def _read_volumes(path: Path, series: str | None = None) -> Image:
     return read_image(source, num_channels=0 if file else None)
 
 
-def _names_beside(mask: Path | None) -> dict[int, str]:
-    """What the files around a mask call its labels; none where they do not."""
-    if mask is None:
-        return {}
-    return names_in_manifest(mask) or find_label_names(mask) or label_names_beside(mask)
+def _names_beside(mask: Path, on_note: Callable[[str], None]) -> dict[int, str]:
+    """What the files around a mask call its labels; one that cannot be used is not in the way."""
+    for look in (names_in_manifest, find_label_names, label_names_beside):
+        try:
+            if names := look(mask):
+                return names
+        except DataError as error:
+            on_note(f"names not used: {error}")
+    return {}
 
 
 def _read_names(path: Path) -> dict[int, str]:

@@ -145,9 +145,18 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path)
-    (tmp_path / "latin.yaml").write_bytes(b"data: {root: /gr\xf6\xdfe}")
-    with pytest.raises(ConfigError, match=r"latin\.yaml: cannot be read"):
-        load_config(tmp_path / "latin.yaml")
+    (tmp_path / "half.yaml").write_bytes(b"\xff\xfed\0a")
+    with pytest.raises(ConfigError, match=r"half\.yaml: cannot be read .*; save it as UTF-8"):
+        load_config(tmp_path / "half.yaml")
+    (tmp_path / "nul.yaml").write_bytes(b"data: {root: /a\0}")
+    with pytest.raises(ConfigError, match=r"nul\.yaml: .*it holds NUL characters"):
+        load_config(tmp_path / "nul.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-be"])
+def test_files_of_other_editors(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "x.yaml").write_bytes("data: {root: /größe}\r\n".encode(encoding))
+    assert load_config(tmp_path / "x.yaml").data.root == Path("/größe")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,21 @@
-"""Whole files or none."""
+"""Whole files or none, and text as programs save it."""
 
+import json
+import os
+import re
 from pathlib import Path
 
 import pytest
 
-from attnseg.files import atomic_path, write_text
+from attnseg.files import atomic_path, load_json, read_text, write_text
+
+
+def test_a_byte_of_a_name_that_is_no_utf8_is_written_as_json_reads_it(tmp_path: Path) -> None:
+    name = os.fsdecode(b"M\xfcller")
+    write_text(tmp_path / "a.json", json.dumps({"é": name}, ensure_ascii=False))
+    content = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert "é" in content
+    assert json.loads(content) == {"é": name}
 
 
 def test_the_file_appears_only_when_the_block_is_done(tmp_path: Path) -> None:
@@ -64,3 +75,48 @@ def test_write_text_replaces(tmp_path: Path) -> None:
         write_text(tmp_path / "a.txt", text)
     assert (tmp_path / "a.txt").read_text() == "second"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+TEXT = "Größe;1\nLänge;2\n"
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32"],
+)
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_text_of_any_program(tmp_path: Path, encoding: str, ends: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(TEXT.replace("\n", ends).encode(encoding))
+    assert read_text(path) == TEXT
+
+
+@pytest.mark.parametrize("content", [b"a\0b", b"\xff\xfea", b"\xef\xbb\xbf\xff", b"\0\0\0\0"])
+def test_what_is_no_text(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"NUL|codec"):
+        read_text(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "the file is empty"),
+        (" \n", "the file is empty"),
+        ('{"a": 1,\n "b": [1, 2],\n}', "line 2: a comma with nothing but '}' behind it"),
+        ('{"a": [1,\n 2 ,\n\n]}', "line 2: a comma with nothing but ']' behind it"),
+        ('{"a": 1\n "b": 2}', "line 2, column 2: Expecting ',' delimiter"),
+        ("{'a': 1}", "line 1, column 2: Expecting property name"),
+        ('{"a": 1, "b": 2, "a": 3}', "'a' is there twice, as 1 and as 3"),
+    ],
+)
+def test_what_is_no_json(tmp_path: Path, text: str, fault: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match="^" + re.escape(fault)):
+        load_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16"])
+def test_json_of_any_program(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.json").write_bytes('{"Leber rechts": 1,\r\n"Öhr": 2}'.encode(encoding))
+    assert load_json(tmp_path / "a.json") == {"Leber rechts": 1, "Öhr": 2}

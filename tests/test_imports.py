@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 HEAVY = ["torch", "monai", "numpy", "nibabel", "scipy", "tensorboard", "pydantic", "yaml", "rich",
          "matplotlib", "safetensors", "isal", "triton", "openvino",
@@ -77,6 +81,49 @@ assert "attnseg.training" not in sys.modules
 assert "torch._dynamo" not in sys.modules
 """
     assert loaded_after(code) & {"monai", "matplotlib", "tensorboard", "ray"} == set()
+
+
+@pytest.mark.slow
+def test_every_module_is_imported_where_unix_has_no_modules_of_its_own():
+    """As on Windows. What other packages import is theirs: on Windows they do not."""
+    code = """
+import builtins, importlib, pkgutil, signal
+whole = builtins.__import__
+absent = {"resource", "fcntl", "pwd", "grp", "termios", "tty", "pty", "posix", "syslog", "crypt"}
+def without(name, globals=None, *rest, **more):
+    importer = (globals or {}).get("__name__", "")
+    if name.partition(".")[0] in absent and importer.startswith("attnseg"):
+        raise ImportError(f"{importer} imports {name}")
+    return whole(name, globals, *rest, **more)
+builtins.__import__ = without
+import attnseg
+names = [each.name for each in pkgutil.walk_packages(attnseg.__path__, "attnseg.")]
+names.remove("attnseg.__main__")
+for name in names:
+    importlib.import_module(name)
+from attnseg.memory import peak_bytes, resident_bytes
+assert resident_bytes() > 0
+print("imported", len(names))
+exec("import resource", {"__name__": "elsewhere"})
+try:
+    exec("import resource", {"__name__": "attnseg.planted"})
+except ImportError as error:
+    assert str(error) == "attnseg.planted imports resource"
+else:
+    raise AssertionError("the test cannot fail")
+"""
+    assert "attnseg" in loaded_after(code)
+
+
+def test_contracts_hold_for_every_module_of_the_package():
+    """A new module is a source of each of them without an entry; the exceptions are the doors."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    doors = [each for each in settings["importlinter"]["contracts"] if each["type"] == "forbidden"]
+    assert len(doors) == 10
+    for each in doors:
+        assert each["source_modules"] == ["attnseg"], each["name"]
+    exempt = settings["ruff"]["lint"]["per-file-ignores"]
+    assert [name for name in exempt if name.startswith("attnseg/") and name.endswith(".py")] == []
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from attnseg.cli.demo import demo
 from attnseg.cli.doctor import doctor
 from attnseg.cli.evaluate import evaluate
 from attnseg.cli.model import model_app
+from attnseg.cli.output import guard_output
 from attnseg.cli.plan import plan
 from attnseg.cli.predict import predict
 from attnseg.cli.report import report
@@ -87,16 +88,31 @@ def main() -> None:
 def run() -> None:
     """The command line as a process of its own.
 
+    What cannot be printed ends no command. Where output was lost, as on a full disk, the exit code
+    says so in the end; a reader that has closed its pipe had what it wanted.
+
     After a prediction all files are closed and all threads have ended; taking PyTorch's modules
     apart one by one would be half a second more.
     """
-    code: object = 0
+    out, err = guard_output()
+    code = _exit_code()
+    out.flush()
+    if out.incomplete:
+        typer.echo(
+            f"attnseg: the output could not be printed in full ({out.incomplete}); files that "
+            "were written are whole",
+            err=True,
+        )
+        code = code or 1
+    err.flush()
+    if sys.argv[1:2] != ["predict"]:
+        sys.exit(code)
+    os._exit(code)
+
+
+def _exit_code() -> int:
     try:
         main()
     except SystemExit as stop:
-        code = stop.code
-    if sys.argv[1:2] != ["predict"]:
-        sys.exit(code if isinstance(code, int | str) else 0)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0

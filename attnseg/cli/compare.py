@@ -10,7 +10,13 @@ def compare(
     a: Annotated[Path, typer.Argument(help="A mask, or a folder of masks, of one method.")],
     b: Annotated[Path, typer.Argument(help="Masks of the same names, of the other method.")],
     ref: Annotated[Path, typer.Option(help="The mask or folder that both are compared with.")],
-    metric: Annotated[str, typer.Option(help="By which number of each label.")] = "dice",
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="By which number of each label: dice, iou, nsd, hd95_mm or assd_mm. What is "
+            "missed has no distance: no verdict by one while the two miss differently."
+        ),
+    ] = "dice",
     images: Annotated[
         Path | None, typer.Option(help="Folder of the scans, for the pictures of --html.")
     ] = None,

@@ -38,6 +38,7 @@ def convert(
 ) -> None:
     """Write a data set in another layout, scans in another format, a mask on its image's grid."""
     from attnseg.convert import convert as run_conversion
+    from attnseg.convert import notes_once
 
     report = run_conversion(
         source,
@@ -52,7 +53,7 @@ def convert(
         overwrite=overwrite,
         say=typer.echo,
     )
-    for note in report.notes:
+    for note in notes_once(report.notes):
         typer.echo(f"note: {note}")
     for name, reason in report.failed.items():
         typer.echo(f"failed: {name}: {reason}", err=True)

@@ -24,10 +24,10 @@ def evaluate(
     from attnseg.evaluation import print_table
 
     evaluation = run_evaluation(prediction, reference, full=True, tolerance_mm=tolerance_mm)
-    print_table(evaluation, Console(highlight=False))
     if json is not None:
         evaluation.save_json(json)
     if csv is not None:
         evaluation.save_csv(csv)
+    print_table(evaluation, Console(highlight=False, emoji=False))
     if evaluation.failed:
         raise typer.Exit(3)

@@ -9,7 +9,14 @@ from attnseg.datasets.fingerprint import Fingerprint, fingerprint
 from attnseg.datasets.layouts import find_dataset, find_layout
 from attnseg.datasets.measures import Intensity
 from attnseg.datasets.phantoms import make_phantoms
-from attnseg.datasets.splits import Splits, fold_cases, load_splits, make_splits, save_splits
+from attnseg.datasets.splits import (
+    Splits,
+    count_folds,
+    fold_cases,
+    load_splits,
+    make_splits,
+    save_splits,
+)
 
 __all__ = [
     "Case",
@@ -22,6 +29,7 @@ __all__ = [
     "Splits",
     "convert_dataset",
     "convert_scans",
+    "count_folds",
     "count_severities",
     "find_dataset",
     "find_layout",

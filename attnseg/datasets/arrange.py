@@ -19,8 +19,9 @@ from attnseg.datasets.bids_names import (
 )
 from attnseg.datasets.cases import Case, Dataset
 from attnseg.datasets.labels import IGNORE, PRESENT
-from attnseg.errors import DataError
+from attnseg.errors import DataError, refuse_unknown
 from attnseg.images import scan_suffix
+from attnseg.names import alike
 
 WRITTEN_LAYOUTS = ("paired", "msd", "nnunet", "bids")
 
@@ -50,20 +51,22 @@ def arrange(dataset: Dataset, *, layout: str, suffix: str) -> list[Target]:
 
     Raises:
         DataError: what the layout has no place for.
+        UsageError: another layout.
     """
+    refuse_unknown("layout", layout, WRITTEN_LAYOUTS)
     refusal = _refusal(dataset, layout=layout, suffix=suffix)
     if refusal:
         raise DataError(f"{dataset.root}: {refusal}")
     targets = [_target(dataset, case, layout, suffix) for case in dataset.cases]
-    taken: dict[Path, str] = {}
+    taken: dict[str, str] = {}
     for target in targets:
         for path in (*target.images, target.label):
-            if path in taken:
+            other = taken.setdefault(alike(path.as_posix()), target.case.name)
+            if other != target.case.name:
                 raise DataError(
-                    f"{dataset.root}: cases {taken[path]!r} and {target.case.name!r} would both be "
-                    f"written to {path}; rename one"
+                    f"{dataset.root}: cases {other!r} and {target.case.name!r} would both be "
+                    f"written to {path}, where capitals make no difference; rename one"
                 )
-            taken[path] = target.case.name
     return targets
 
 
@@ -159,8 +162,8 @@ def _target(dataset: Dataset, case: Case, layout: str, suffix: str) -> Target:
     endings, ending = [suffix] * dataset.num_channels, suffix
     if dataset.pictures:
         # A picture may hold three channels of colour.
-        endings = [scan_suffix(path.name) for path in case.images if isinstance(path, Path)]
-        ending = scan_suffix(case.label.name) if case.label else ".png"
+        endings = [scan_suffix(path.name).lower() for path in case.images]
+        ending = scan_suffix(case.label.name).lower() if case.label else ".png"
     label = Path(folders[1]) / f"{case.name}{ending}"
     if layout != "nnunet":
         return Target(case, (Path(folders[0]) / f"{case.name}{endings[0]}",), label)

@@ -3,6 +3,7 @@
 After the specification 1.10: Anatomy imaging data; Derivatives, segmentations; Inheritance.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,15 @@ from attnseg.datasets.findings import Finding
 from attnseg.datasets.labels import IGNORE, LabelScheme
 from attnseg.datasets.tables import nearest, read_table
 from attnseg.errors import ConfigError, DataError
-from attnseg.images import is_scan, strip_suffix
+from attnseg.images import (
+    DICOM_SUFFIXES,
+    UNREAD_SUFFIXES,
+    has_suffix,
+    is_scan,
+    shown,
+    strip_suffix,
+)
+from attnseg.names import composed, on_disk
 
 
 def is_bids(root: Path) -> bool:
@@ -50,7 +59,7 @@ def read(root: Path, *, images: Sequence[str] = (), labels: str | None = None) -
     drawn = drawn if "/" in drawn else f"{drawn}/*"
     _refuse_absent("data.labels", root, drawn, mask_kinds)
 
-    originals = _original_names(root)
+    originals, unused = _original_names(root)
     cases, problems, used = [], [], []
     for name in scans.keys() | masks.keys():
         case = originals.get(name.case, name.case)
@@ -74,20 +83,49 @@ def read(root: Path, *, images: Sequence[str] = (), labels: str | None = None) -
             cases.append(Case(case, there, label, patient=f"sub-{name.subject}"))
     channels = tuple(pattern.strip("*_") or "image" for pattern in chosen)
     told = _told("data.images", scan_kinds, chosen) + _told("data.labels", mask_kinds, [drawn])
+    told += _strangers(root) + unused
     return Found(cases, channels, _label_scheme(root, used), problems, told)
 
 
 def _scans_below(root: Path) -> list[tuple[BidsName, Path]]:
     """Scans of all subjects of a data set or a derivative."""
     found = []
-    for subject in sorted(root.glob("sub-*/")):
-        for place in (subject, *sorted(subject.glob("ses-*/"))):
-            folders = [place / datatype for datatype in DATATYPES]
-            for path in (path for folder in folders for path in sorted(folder.glob("*"))):
-                name = parse_name(path.name) if is_scan(path) else None
-                if name:
-                    found.append((name, path))
+    for place in _places_below(root):
+        folders = [place / datatype for datatype in DATATYPES]
+        for path in (path for folder in folders for path in sorted(folder.glob("*"))):
+            name = parse_name(path.name) if is_scan(path) else None
+            if name:
+                found.append((name, path))
     return found
+
+
+def _places_below(root: Path) -> list[Path]:
+    """Folders of subjects, and of sessions within them."""
+    subjects = sorted(root.glob("sub-*/"))
+    return [place for subject in subjects for place in (subject, *sorted(subject.glob("ses-*/")))]
+
+
+def _strangers(root: Path) -> tuple[str, ...]:
+    """Files that look like scans and are none of the data set, in sentences."""
+    unnamed, unread = [], []
+    for top in (root, *sorted((root / "derivatives").glob("*/"))):
+        for place in _places_below(top):
+            for folder in (place, *(place / datatype for datatype in DATATYPES)):
+                for path in sorted(folder.glob("[!.]*")):
+                    name = path.relative_to(root).as_posix()
+                    if has_suffix(path.name, (*UNREAD_SUFFIXES, *DICOM_SUFFIXES)):
+                        unread.append(name)
+                    elif is_scan(path) and (folder == place or not parse_name(path.name)):
+                        unnamed.append(name)
+    told = []
+    if unread:
+        told.append(f"not read: {len(unread)} file(s) ({shown(unread)}); convert them to NIfTI")
+    if unnamed:
+        told.append(
+            f"not taken: {len(unnamed)} scan(s) without a name or place of BIDS ({shown(unnamed)});"
+            " name them as sub-XX/anat/sub-XX_T1w.nii.gz"
+        )
+    return tuple(told)
 
 
 def _by_case(
@@ -161,17 +199,22 @@ def _told(key: str, kinds: Mapping[str, int], chosen: Sequence[str]) -> tuple[st
     return (f"not used: {_listed(rest)} (see {key})",) if rest else ()
 
 
-def _original_names(root: Path) -> dict[str, str]:
-    """Case by its name in BIDS → the name it had before `attnseg convert` wrote it as BIDS."""
+def _original_names(root: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Case by its name in BIDS → the name it had before `attnseg convert` wrote it as BIDS.
+
+    All else that participants.tsv says is not needed, so that it is never in the way: one that
+    cannot be used is told.
+    """
     path = root / "participants.tsv"
     if not path.is_file():
-        return {}
-    rows = read_table(path)
-    return {
-        row["participant_id"]: row[CASE_COLUMN]
-        for row in rows
-        if row.get(CASE_COLUMN) and "participant_id" in row
-    }
+        return {}, ()
+    try:
+        table = read_table(path, required=["participant_id"], only=True)
+    except DataError as error:
+        return {}, (f"not used: {error}",)
+    if CASE_COLUMN not in table.columns:
+        return {}, ()
+    return {row["participant_id"]: row[CASE_COLUMN] for row in table.rows if row[CASE_COLUMN]}, ()
 
 
 def _label_scheme(root: Path, masks: Sequence[Path]) -> LabelScheme:
@@ -216,7 +259,7 @@ def label_names_beside(mask: Path) -> dict[int, str]:
     Raises:
         DataError: a table that cannot be used.
     """
-    own = mask.with_name(strip_suffix(mask.name) + ".tsv")
+    own = on_disk(mask.with_name(strip_suffix(mask.name) + ".tsv"))
     if own.is_file():
         return read_label_table(own)
     if parse_name(mask.name) is None:
@@ -233,12 +276,17 @@ def read_label_table(path: Path) -> dict[int, str]:
     Raises:
         DataError: not a table, a value that is not an integer or comes twice, a value without name.
     """
-    names = {}
-    for row in read_table(path, required=["index", "name"]):
-        if not row["index"].lstrip("-").isdigit() or not row["name"] or int(row["index"]) in names:
+    names: dict[int, str] = {}
+    for line, row in read_table(path, required=["index", "name"], only=True).numbered():
+        index, name = row["index"], row["name"]
+        if not index and not name:
+            continue
+        whole = re.fullmatch(r"(-?[0-9]+)(\.0*)?", index)
+        value = int(whole[1]) if whole else 0
+        if not whole or not name or names.get(value, name) != name:
             raise DataError(
-                f"{path}: label {row['index']!r} ({row['name']!r}); each line needs an integer of "
+                f"{path}: line {line}: label {index!r} ({name!r}); each line needs an integer of "
                 "its own under `index`, and a name"
             )
-        names[int(row["index"])] = row["name"]
+        names[value] = composed(name)
     return names

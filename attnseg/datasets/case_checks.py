@@ -16,7 +16,7 @@ _SAME_WORLD = 0.5
 
 
 def check_image(name: str, image: Image) -> list[Finding]:
-    """Axes that are askew, and voxels that are no numbers or all the same."""
+    """Axes that are askew, and voxels that are no numbers."""
     findings = []
     shear = image.geometry.shear_degrees
     if shear > MAX_SHEAR_DEGREES:
@@ -32,10 +32,6 @@ def check_image(name: str, image: Image) -> list[Finding]:
         elif bad:
             remedy = "replace them, for example by the background's value"
             findings.append(Finding(name, "fixable", problem, remedy, "fill"))
-        elif channel.min() == channel.max():
-            problem = f"channel {number} is {channel.min():g} everywhere"
-            remedy = "check the export of this image"
-            findings.append(Finding(name, "harmless", problem, remedy))
     return findings
 
 

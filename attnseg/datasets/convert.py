@@ -1,7 +1,7 @@
 """A data set into another layout, a scan into another format: the same voxels in the same place."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -12,10 +12,14 @@ from attnseg.datasets.arrange import Target, arrange, texts
 from attnseg.datasets.bids_names import kind_of_channel, unknown_suffixes
 from attnseg.datasets.case_checks import completed
 from attnseg.datasets.cases import Dataset
+from attnseg.datasets.found_labels import nnunet_notes, with_labels_found
+from attnseg.datasets.labels import WHITE, white_is_one
+from attnseg.datasets.measures import count_values
 from attnseg.errors import DataError, UsageError
 from attnseg.files import atomic_path, write_text
 from attnseg.images import (
     MAX_SHEAR_DEGREES,
+    WRITTEN_SUFFIXES,
     Geometry,
     Image,
     Source,
@@ -28,6 +32,7 @@ from attnseg.images import (
     write_image,
     write_labels,
 )
+from attnseg.names import WINDOWS_REMEDY, on_disk, windows_note
 from attnseg.preprocessing.straighten import straighten as straightened
 
 # float32 in a header moves a voxel half a metre off the origin by less than this.
@@ -62,7 +67,9 @@ def convert_dataset(
     """Write a data set in another layout or format; a case that fails does not stop the others.
 
     Files that stay in their format are copied as they are; all others are written, read again and
-    compared. Label names, and whatever else dataset.json said, are written too.
+    compared. Label names, and whatever else dataset.json said, are written too, with names for
+    values that the masks hold and nobody declared. Masks with rounding are written as whole
+    numbers.
 
     Args:
         dataset: what `find_dataset` found.
@@ -82,25 +89,31 @@ def convert_dataset(
     new = [path for each in targets for path in (*each.images, each.label)]
     sources = [file for case in dataset.cases for file in (*case.images, case.label) if file]
     refuse_existing([folder / path for path in [*new, *beside]], sources, overwrite=overwrite)
-    report = Report()
+    report = Report(notes=_name_notes(new))
     for problem in dataset.problems:
         if problem.stops:
             report.failed[problem.case] = f"{problem.problem}; {problem.remedy}"
-    written = []
+    written: list[Target] = []
+    masks: dict[str, set[int]] = {}
     for target in targets:
-        if target.case.name not in report.failed:
+        name = target.case.name
+        if name not in report.failed:
             try:
-                report.notes += _convert_case(dataset, target, folder, straighten=straighten)
+                masks[name], notes = _convert_case(dataset, target, folder, straighten=straighten)
+                report.notes += notes
                 written.append(target)
-                report.done.append(target.case.name)
+                report.done.append(name)
             except (DataError, OSError) as error:
-                report.failed[target.case.name] = str(error)
+                report.failed[name] = str(error)
         on_case()
+    report.notes += _spell_one(dataset, written, masks, folder)
+    found, told = with_labels_found(dataset, masks)
+    report.notes += told
     if written:
-        for path, text in texts(
-            dataset, written, layout=layout, version=version("attnseg")
-        ).items():
+        for path, text in texts(found, written, layout=layout, version=version("attnseg")).items():
             write_text(folder / path, text)
+        if layout == "nnunet":
+            report.notes += nnunet_notes(found, written)
     kinds = [kind_of_channel(name) for name in dataset.channel_names]
     if layout == "bids" and (odd := unknown_suffixes(kinds)):
         report.notes.append(
@@ -137,7 +150,7 @@ def convert_scans(
     """
     sources = [location(source) for each in scans.values() for source in each]
     refuse_existing(list(scans), sources, overwrite=overwrite)
-    report = Report()
+    report = Report(notes=_name_notes(target.name for target in scans))
     for target, each in scans.items():
         try:
             image, _ = _read(each, None, straighten=straighten)
@@ -161,8 +174,10 @@ def fitting_type(array: np.ndarray) -> np.dtype:
     return np.dtype(np.float32)
 
 
-def _convert_case(dataset: Dataset, target: Target, folder: Path, *, straighten: bool) -> list[str]:
-    """Write image and mask, or neither; returns what is worth telling."""
+def _convert_case(
+    dataset: Dataset, target: Target, folder: Path, *, straighten: bool
+) -> tuple[set[int], list[str]]:
+    """Write image and mask, or neither; returns the mask's values, and what is worth telling."""
     case = target.case
     if case.label is None:
         raise DataError("it has no label; add its mask or leave the case out")
@@ -180,7 +195,8 @@ def _convert_case(dataset: Dataset, target: Target, folder: Path, *, straighten:
                 channels = image.array if len(target.images) == 1 else image.array[number, None]
                 write_checked_image(path, _with(image, channels))
         made.append(folder / target.label)
-        if labels is drawn and _same_format(case.label, made[-1]):
+        rewrite = labels.rounded and _writable(made[-1])  # other software would refuse it
+        if labels is drawn and _same_format(case.label, made[-1]) and not rewrite:
             copy_file(case.label, made[-1])
         else:
             write_checked_labels(made[-1], labels, dataset.label_names)
@@ -189,7 +205,40 @@ def _convert_case(dataset: Dataset, target: Target, folder: Path, *, straighten:
             path.unlink(missing_ok=True)
         raise
     notes = dict.fromkeys((*image.notes, *labels.notes))
-    return [f"{case.name}: {note}" for note in notes]
+    return set(count_values(labels.array[0])), [f"{case.name}: {note}" for note in notes]
+
+
+def _spell_one(
+    dataset: Dataset, written: Sequence[Target], masks: dict[str, set[int]], folder: Path
+) -> list[str]:
+    """Write 1 in masks of pictures that hold 255 where the data set means 1; returns notes."""
+    declared = [
+        *dataset.label_names,
+        *([] if dataset.ignore_label is None else [dataset.ignore_label]),
+    ]
+    if not dataset.pictures or not white_is_one(masks.values(), declared):
+        return []
+    white = [each for each in written if WHITE in masks[each.case.name]]
+    left = 0
+    for target in white:
+        masks[target.case.name] = {min(value, 1) for value in masks[target.case.name]}
+        assert target.case.label is not None
+        if _writable(path := folder / target.label):
+            labels = read_labels(target.case.label, label_values=(0, 1))
+            write_checked_labels(path, labels, dataset.label_names)
+        else:
+            left += 1
+    notes = [f"{len(white)} mask(s) hold 255 where the data set means 1; written as 1"]
+    if left:
+        notes = [
+            f"{left} mask(s) hold 255 where the data set means 1, and are copied so; attnseg reads "
+            "them as 1, other software does not: save them as PNG"
+        ]
+    return notes
+
+
+def _writable(path: Path) -> bool:
+    return path.name.endswith((*WRITTEN_SUFFIXES, ".png"))
 
 
 def _read(
@@ -224,7 +273,9 @@ def _with(image: Image, array: np.ndarray) -> Image:
 
 
 def _same_format(source: Source, target: Path) -> bool:
-    return isinstance(source, Path) and scan_suffix(source.name) == scan_suffix(target.name)
+    return isinstance(source, Path) and (
+        scan_suffix(source.name).lower() == scan_suffix(target.name).lower()
+    )
 
 
 def copy_file(source: Source, target: Path) -> None:
@@ -265,6 +316,11 @@ def _moved(one: Image, other: Image) -> bool:
     return not one.geometry.matches(other.geometry, tolerance_mm=_ROUNDING_MM)
 
 
+def _name_notes(targets: Iterable[str | Path]) -> list[str]:
+    note = windows_note(targets)
+    return [f"{note}; {WINDOWS_REMEDY}"] if note else []
+
+
 def refuse_existing(targets: Sequence[Path], sources: Sequence[Path], *, overwrite: bool) -> None:
     """Stop before anything is written where a target is there, or is a source.
 
@@ -272,9 +328,9 @@ def refuse_existing(targets: Sequence[Path], sources: Sequence[Path], *, overwri
         UsageError: it is there and `overwrite` is not given; it is a source.
     """
     taken = {source.resolve() for source in sources}
-    if own := [path for path in targets if path.resolve() in taken]:
+    if own := [path for path in targets if on_disk(path).resolve() in taken]:
         raise UsageError(f"{own[0]}: would be written over its own source; give another target")
-    there = [path for path in targets if path.exists()]
+    there = [path for path in targets if on_disk(path).exists()]
     if there and not overwrite:
         raise UsageError(
             f"{there[0]}: is there already ({len(there)} of {len(targets)} files are); give "

@@ -15,6 +15,7 @@ from attnseg.images import (
     WRITTEN_SUFFIXES,
     Image,
     find_source,
+    has_suffix,
     is_picture,
     location,
     mask_name,
@@ -73,7 +74,7 @@ def convert_drawn(
     else:
         segments = dicom.read_seg(source, like=scan.geometry if scan else None)
     maps = dicom.label_maps(segments)
-    if not target.name.endswith(WRITTEN_SUFFIXES):
+    if not has_suffix(target.name, WRITTEN_SUFFIXES):
         target = target / f"{source.name.split('.')[0]}{suffix}"
     masks = []
     for each in maps:

@@ -1,9 +1,10 @@
 """One pass over the files: what each case holds, kept small, and what is wrong with it alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from attnseg.datasets.case_checks import (
 )
 from attnseg.datasets.cases import Case, Dataset
 from attnseg.datasets.findings import Finding
+from attnseg.datasets.interpolated import count_between, named_values, suspects
 from attnseg.datasets.labels import WHITE, white_is_one
 from attnseg.datasets.measures import (
     Intensity,
@@ -27,8 +29,10 @@ from attnseg.datasets.measures import (
     label_digest,
     on_ras_axes,
 )
+from attnseg.datasets.pictures import check_turn, colours_of_labels
 from attnseg.errors import DataError
 from attnseg.images import Image, Source, read_case, read_labels
+from attnseg.preprocessing import constant_channels
 
 # Gets name, image and mask of each case while they are in memory; None for what is not there.
 Look = Callable[[str, Image | None, Image | None], None]
@@ -48,12 +52,16 @@ class CaseFacts:
         ras_spacing_mm: distance of voxel centres along right, front, up.
         label_counts: label value → voxels, background included, the label to ignore left out.
         white_as_one: whether the mask spells the label 1 as 255, as many pictures do.
+        label_colours: label value → its colour, such as "#ff0000", of a mask with a palette.
+        between: label value that nobody named → voxels looked at, and how many of them lie between
+            a smaller and a larger neighbour; only of masks that may be interpolated.
         label_digest: the same for two masks only if their shapes and values are the same.
         label_centres_mm: label value → centre of its voxels in mm, RAS+, by the mask's own header;
             background and the label to ignore left out.
         voxel_volume_mm3: of the mask.
         image_digest: the same for two images only if their shapes and values are the same.
         notes: what the readers had to settle, each with "image" or "label" before it.
+        constant_channels: a sentence for each channel that has the same value everywhere.
         intensity: per channel, over the whole image.
         foreground_sample: `[C, n]`, n ≤ 1000, intensities where the label is neither 0 nor ignored.
     """
@@ -67,11 +75,14 @@ class CaseFacts:
     ras_spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     label_counts: dict[int, int] = field(default_factory=dict)
     white_as_one: bool = False
+    label_colours: dict[int, str] = field(default_factory=dict)
+    between: dict[int, tuple[int, int]] = field(default_factory=dict)
     label_digest: str = ""
     label_centres_mm: dict[int, tuple[float, float, float]] = field(default_factory=dict)
     voxel_volume_mm3: float = 0.0
     image_digest: str = ""
     notes: tuple[str, ...] = ()
+    constant_channels: tuple[str, ...] = ()
     intensity: tuple[Intensity, ...] = ()
     foreground_sample: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
@@ -93,6 +104,7 @@ class CaseFacts:
 def inspect_dataset(
     dataset: Dataset,
     *,
+    known: Mapping[str, CaseFacts] = MappingProxyType({}),
     on_progress: Callable[[int, int], None] | None = None,
     look: Look | None = None,
 ) -> list[CaseFacts]:
@@ -100,18 +112,25 @@ def inspect_dataset(
 
     Args:
         dataset: what `find_dataset` found.
+        known: case → its facts, of cases whose files need not be opened again.
         on_progress: called with (cases done, cases in all) after each case.
         look: called with each case's image and mask, from two threads; files are read once.
     """
     facts: list[CaseFacts] = []
+    named = named_values(dataset)
     # Two threads: one reads and inflates while the other computes; both release the interpreter.
     with ThreadPoolExecutor(2) as pool:
         for each in pool.map(
-            lambda case: inspect_case(
-                case,
-                num_channels=dataset.num_channels,
-                ignore_label=dataset.ignore_label,
-                look=look,
+            lambda case: (
+                known.get(case.name)
+                or inspect_case(
+                    case,
+                    num_channels=dataset.num_channels,
+                    channel_names=dataset.channel_names,
+                    ignore_label=dataset.ignore_label,
+                    named=named,
+                    look=look,
+                )
             ),
             dataset.cases,
         ):
@@ -148,7 +167,9 @@ def inspect_case(
     case: Case,
     *,
     num_channels: int | None,
+    channel_names: tuple[str, ...] = (),
     ignore_label: int | None = None,
+    named: Collection[int] = (),
     look: Look | None = None,
 ) -> CaseFacts:
     """Read one case and note what checks and planning need to know about it.
@@ -156,7 +177,9 @@ def inspect_case(
     Args:
         case: its files; a case without a label is inspected as far as possible.
         num_channels: channels that every image of the data set must have; None takes what is there.
+        channel_names: for messages.
         ignore_label: value of voxels that nobody labelled.
+        named: label values that somebody named; others may have come of interpolation.
         look: called with the image and the mask; None for one that is not there.
     """
     return inspect_files(
@@ -164,7 +187,9 @@ def inspect_case(
         case.images,
         case.label,
         num_channels=num_channels,
+        channel_names=channel_names,
         ignore_label=ignore_label,
+        named=named,
         look=look,
     )
 
@@ -175,7 +200,9 @@ def inspect_files(
     label: Path | None = None,
     *,
     num_channels: int | None = None,
+    channel_names: tuple[str, ...] = (),
     ignore_label: int | None = None,
+    named: Collection[int] = (),
     look: Look | None = None,
 ) -> CaseFacts:
     """The same of a scan that is in no data set, be it a file, one a channel, or a series."""
@@ -189,12 +216,15 @@ def inspect_files(
     facts = CaseFacts(name, notes=notes_of(image, labels))
     if image:
         findings += check_image(name, image)
-        facts = _with_image(facts, image)
+        facts = _with_image(facts, image, channel_names)
     if labels:
-        facts = _with_labels(facts, labels, ignore_label)
+        facts = _with_labels(facts, labels, ignore_label, named)
         findings += check_label(name, facts.label_counts, ignore_label)
     if image and labels:
-        findings += check_pair(name, image.geometry, labels)
+        turned = check_turn(name, image, labels)
+        findings += turned
+        if not any(finding.stops for finding in turned):
+            findings += check_pair(name, image.geometry, labels)
         if image.geometry.shape == labels.geometry.shape:
             drawn = labels.array[0]
             if ignore_label is not None:
@@ -210,7 +240,7 @@ def unreadable_case(name: str, reason: str) -> CaseFacts:
     return CaseFacts(name, findings=(_unreadable(name, reason),))
 
 
-def _with_image(facts: CaseFacts, image: Image) -> CaseFacts:
+def _with_image(facts: CaseFacts, image: Image, channel_names: tuple[str, ...]) -> CaseFacts:
     geometry = image.geometry
     return replace(
         facts,
@@ -220,21 +250,29 @@ def _with_image(facts: CaseFacts, image: Image) -> CaseFacts:
         ras_shape=on_ras_axes(geometry, geometry.shape),
         ras_spacing_mm=on_ras_axes(geometry, geometry.spacing_mm),
         image_digest=image_digest(image.array),
+        constant_channels=constant_channels(image, channel_names),
         intensity=tuple(intensity_of(channel) for channel in image.array),
     )
 
 
-def _with_labels(facts: CaseFacts, labels: Image, ignore_label: int | None) -> CaseFacts:
+def _with_labels(
+    facts: CaseFacts, labels: Image, ignore_label: int | None, named: Collection[int]
+) -> CaseFacts:
     counts = count_values(labels.array[0])
     digest = label_digest(labels.array[0], counts)
+    colours = colours_of_labels(labels, counts)
     centres = centroids_mm(labels.array[0], labels.geometry)
     if ignore_label is not None:
         centres.pop(ignore_label, None)
         counts.pop(ignore_label, None)
         counts = counts or {0: 0}
+    values = suspects(counts, named)
+    between = count_between(labels.array[0], counts, values, ignore_label=ignore_label)
     return replace(
         facts,
         label_counts=counts,
+        label_colours=colours,
+        between=between,
         label_digest=digest,
         label_centres_mm=centres,
         voxel_volume_mm3=labels.geometry.voxel_volume_mm3,

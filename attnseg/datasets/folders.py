@@ -1,7 +1,7 @@
 """Folders with a fixed place for images and masks: Decathlon, nnU-Net raw, paired folders."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from attnseg.datasets.cases import Case
@@ -9,7 +9,15 @@ from attnseg.datasets.findings import Finding
 from attnseg.datasets.metadata import Metadata
 from attnseg.datasets.pictures import refuse_mixture
 from attnseg.errors import DataError
-from attnseg.images import is_scan, mask_name, split_channel, strip_suffix
+from attnseg.images import (
+    is_scan,
+    left_out,
+    mask_name,
+    shown,
+    split_channel,
+    strip_suffix,
+)
+from attnseg.names import how_they_differ, on_disk
 
 KINDS = (
     "NIfTI, NRRD, MetaImage or MGH volumes (.nii.gz, .nrrd, .mha, .mgz) or pictures (.png, .jpg, "
@@ -22,7 +30,7 @@ def recognise(root: Path, metadata: Metadata) -> str | None:
     channel_files = any(split_channel(name) for name in scans_of(root / "imagesTr"))
     # Old nnU-Net files have a `training` list too, but its image names lack the `_0000`.
     listed = metadata.training is not None and any(
-        (root / image).exists() for image, _ in metadata.training
+        on_disk(root / image).exists() for image, _ in metadata.training
     )
     if metadata.training is not None and (listed or not channel_files):
         return "msd"
@@ -46,10 +54,8 @@ def msd(root: Path, metadata: Metadata) -> tuple[list[Case], list[Finding]]:
                 f"{root / 'dataset.json'}: `training` lists {file}; attnseg trains on {KINDS}: "
                 "convert it"
             )
-    cases = [
-        Case(strip_suffix(Path(image).name), (root / image,), root / label)
-        for image, label in metadata.training
-    ]
+    files = [(on_disk(root / image), on_disk(root / label)) for image, label in metadata.training]
+    cases = [Case(strip_suffix(image.name), (image,), label) for image, label in files]
     name, count = Counter(case.name for case in cases).most_common(1)[0] if cases else ("", 0)
     if count > 1:
         raise DataError(
@@ -57,9 +63,9 @@ def msd(root: Path, metadata: Metadata) -> tuple[list[Case], list[Finding]]:
             "a file name of its own and list it once"
         )
     # Files that the list leaves out: a lone one is a mistake, a pair may be left out on purpose.
-    listed = {root / file for pair in metadata.training for file in pair}
-    images = _unlisted({(root / image).parent for image, _ in metadata.training}, listed)
-    labels = _unlisted({(root / label).parent for _, label in metadata.training}, listed)
+    listed = {file for pair in files for file in pair}
+    images = _unlisted({image.parent for image, _ in files}, listed)
+    labels = _unlisted({label.parent for _, label in files}, listed)
     problems = _lone({name: (path,) for name, path in images.items()}, labels)
     for name in images.keys() & labels.keys():
         problems.append(
@@ -157,6 +163,36 @@ def _lone(images: Mapping[str, tuple[Path, ...]], labels: Mapping[str, Path]) ->
     ]
 
 
+def not_taken(root: Path, folders: Iterable[Path]) -> tuple[str, ...]:
+    """What lies in the folders of images and masks and is neither, in sentences.
+
+    Args:
+        root: of the data set.
+        folders: whose scans are its images and masks.
+    """
+    told = []
+    for folder in sorted(filter(Path.is_dir, folders)):
+        where = folder.relative_to(root) if folder.is_relative_to(root) else folder
+        rest = left_out(folder)
+        if rest.unread:
+            told.append(
+                f"not read: {len(rest.unread)} file(s) in {where} ({shown(rest.unread)}); convert "
+                "them to NIfTI"
+            )
+        if rest.dicom:
+            told.append(
+                f"not read: {len(rest.dicom)} DICOM file(s) in {where} ({shown(rest.dicom)}); "
+                "`attnseg convert` makes volumes of series"
+            )
+        if rest.below:
+            names = [each.as_posix() for each in rest.below]
+            told.append(
+                f"not taken: {len(names)} scan(s) in folders within {where} ({shown(names)}); move "
+                "them up, or find all files by patterns of data.images and data.labels"
+            )
+    return tuple(told)
+
+
 def _required(folder: Path) -> Path:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder, which this layout needs; add it")
@@ -173,8 +209,8 @@ def scans_of(folder: Path, *, masks: bool = False) -> dict[str, Path]:
         name = mask_name(path.name) if masks else strip_suffix(path.name)
         if name in scans:
             raise DataError(
-                f"{path}: {scans[name].name} is there too and has the same case name; keep one of "
-                "the two"
+                f"{path}: {scans[name].name} is there too and has the same case name"
+                f"{how_they_differ(scans[name].name, path.name)}; keep one of the two"
             )
         scans[name] = path
     return scans

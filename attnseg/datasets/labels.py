@@ -1,12 +1,13 @@
 """What `dataset.json` says about labels: names, what to ignore, regions, what was drawn where."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from attnseg.errors import DataError
+from attnseg.files import load_json
+from attnseg.names import composed
 from attnseg.spec import Region
 
 IGNORE = "ignore"
@@ -48,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: not readable, not JSON, or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = load_json(path)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: not readable as JSON ({error}); correct or re-export it"
@@ -60,7 +61,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def parse_labels(path: Path, content: Mapping[str, Any]) -> LabelScheme:
     """The label scheme in `content` of `path`, and in a `labels_present.json` beside it."""
-    entries = _entries(path, content.get("labels", {}))
+    entries = [(composed(name), value) for name, value in _entries(path, content.get("labels", {}))]
     ignore = next((value for name, value in entries if name == IGNORE), None)
     if isinstance(ignore, tuple):
         raise DataError(f"{path}: label {IGNORE!r} is {list(ignore)}; it must be one integer")
@@ -72,7 +73,7 @@ def parse_labels(path: Path, content: Mapping[str, Any]) -> LabelScheme:
         regions = _regions(path, foreground, content.get("regions_class_order"))
         for region in regions:
             for value in region.members:
-                names.setdefault(value, f"label {value}")
+                names.setdefault(value, unnamed(value))
     if ignore is not None and (ignore == 0 or ignore in names):
         raise DataError(
             f"{path}: label {IGNORE!r} is {ignore}, which is the value of another label; give it "
@@ -166,7 +167,7 @@ def _present(
             f"{path}: `{PRESENT}` is a {type(raw).__name__}; it must be an object such as "
             '{"case_1": [1, 2]}'
         )
-    return {case: _drawn(path, case, entry, names) for case, entry in raw.items()}
+    return {composed(case): _drawn(path, case, entry, names) for case, entry in raw.items()}
 
 
 def _drawn(path: Path, case: str, entry: Any, names: Mapping[int, str]) -> tuple[int, ...]:
@@ -178,7 +179,7 @@ def _drawn(path: Path, case: str, entry: Any, names: Mapping[int, str]) -> tuple
     by_name = {name: value for value, name in names.items()}
     values = set()
     for label in entry:
-        value = by_name.get(label) if isinstance(label, str) else label
+        value = by_name.get(composed(label)) if isinstance(label, str) else label
         # Without declared names any value may turn up in the masks.
         if type(value) is not int or value == 0 or (names and value not in names):
             known = ", ".join(f"{value} {name}" for value, name in names.items())
@@ -188,6 +189,11 @@ def _drawn(path: Path, case: str, entry: Any, names: Mapping[int, str]) -> tuple
             )
         values.add(value)
     return tuple(sorted(values))
+
+
+def unnamed(value: int) -> str:
+    """What a label is called that nobody named."""
+    return f"label {value}"
 
 
 def white_is_one(masks: Iterable[Collection[int]], declared: Collection[int] = ()) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attnseg.datasets import bids, listed
 from attnseg.datasets.cases import LAYOUT_NAMES, Case, Dataset, Found
-from attnseg.datasets.folders import KINDS, msd, nnunet, paired, recognise
+from attnseg.datasets.folders import KINDS, msd, nnunet, not_taken, paired, recognise
 from attnseg.datasets.metadata import read_metadata
 from attnseg.datasets.pictures import channels_of, refuse_mixture
 from attnseg.datasets.tables import is_table
@@ -20,7 +20,7 @@ _LOOKED_FOR = (
     "derivatives/*/sub-*/anat/*_dseg.nii.gz (BIDS); or give a .csv file, or file name patterns by "
     "data.images and data.labels"
 )
-_FOLDERS = ("imagesTr", "labelsTr", "images", "labels")
+_FOLDERS = {"msd": (), "nnunet": ("imagesTr", "labelsTr"), "paired": ("images", "labels")}
 _OTHER_FORMATS = (".dcm", ".mnc", ".bmp", ".gif")
 _FIXED = {"msd": msd, "nnunet": nnunet, "paired": paired}
 
@@ -95,9 +95,13 @@ def find_layout(root: Path, *, patterns: bool = False) -> str | None:
         return "table"
     if patterns:
         return "pattern"
-    return recognise(root, read_metadata(root / "dataset.json")) or (
-        "bids" if bids.is_bids(root) else None
-    )
+    try:
+        metadata = read_metadata(root / "dataset.json")
+    except DataError:
+        if bids.is_bids(root):  # which has no such file; one that lies there all the same is not it
+            return "bids"
+        raise
+    return recognise(root, metadata) or ("bids" if bids.is_bids(root) else None)
 
 
 def _read(root: Path, layout: str, images: Sequence[str], labels: str | None) -> Found:
@@ -109,7 +113,9 @@ def _read(root: Path, layout: str, images: Sequence[str], labels: str | None) ->
         return listed.by_pattern(root, images=images, labels=labels)
     metadata = read_metadata(root / "dataset.json")
     cases, problems = _FIXED[layout](root, metadata)
-    return Found(cases, metadata.channel_names, metadata.labels, problems)
+    files = (file for case in cases for file in (*case.images, case.label) if file is not None)
+    folders = {root / name for name in _FOLDERS[layout]} | {file.parent for file in files}
+    return Found(cases, metadata.channel_names, metadata.labels, problems, not_taken(root, folders))
 
 
 def _with_labels_present(
@@ -139,7 +145,7 @@ def _refuse_unusable(root: Path) -> None:
 
 def _refuse_other_formats(root: Path) -> None:
     """Where no case was found, say so if the folder holds images of another kind."""
-    folders = [folder for folder in (root, *(root / name for name in _FOLDERS)) if folder.is_dir()]
+    folders = [folder for folder in _places(root) if folder.is_dir()]
     suffixes = Counter(path.suffix.lower() for folder in folders for path in folder.iterdir())
     others = [(count, suffix) for suffix, count in suffixes.items() if suffix in _OTHER_FORMATS]
     if others:
@@ -147,6 +153,11 @@ def _refuse_other_formats(root: Path) -> None:
         raise DataError(
             f"{root}: {count} {suffix} files; attnseg trains on {KINDS}: convert images and masks"
         )
+
+
+def _places(root: Path) -> list[Path]:
+    """The folder of a data set, and those in which its files may lie."""
+    return [root, *(root / name for names in _FOLDERS.values() for name in names)]
 
 
 def _content(root: Path) -> str:

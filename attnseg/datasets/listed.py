@@ -1,6 +1,5 @@
 """Cases that a table lists, or that file names tell by a pattern: `{case}_t1.nii.gz`."""
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,17 @@ from attnseg.datasets.labels import read_label_scheme
 from attnseg.datasets.metadata import read_metadata
 from attnseg.datasets.tables import nearest, read_table
 from attnseg.errors import ConfigError, DataError
-from attnseg.images import is_scan, strip_suffix
+from attnseg.images import (
+    DICOM_SUFFIXES,
+    UNREAD_SUFFIXES,
+    files_below,
+    has_suffix,
+    is_scan,
+    scan_suffix,
+    shown,
+    strip_suffix,
+)
+from attnseg.names import composed, on_disk
 
 CASE = "{case}"
 _NO_CHANNELS = ("case", "label", "patient")
@@ -30,11 +39,13 @@ class Row:
         name: of the case.
         files: column → path, of the channels and of `label`; empty cells are left out.
         patient: whose scan it is; None where the table does not say.
+        line: of the table, on which it stands.
     """
 
     name: str
     files: dict[str, Path]
     patient: str | None = None
+    line: int = 0
 
 
 def read_rows(path: Path) -> tuple[list[str], list[Row]]:
@@ -45,29 +56,30 @@ def read_rows(path: Path) -> tuple[list[str], list[Row]]:
     Raises:
         DataError: not such a table, no channel, no case, a case without a name or named twice.
     """
-    rows = read_table(path, required=["case"])
-    if not rows:
+    table = read_table(path, required=["case"])
+    if not table.rows:
         raise DataError(f"{path}: 0 cases; below the column names, give a line for each case")
-    channels = [name for name in rows[0] if name not in _NO_CHANNELS]
+    channels = [name for name in table.columns if name not in _NO_CHANNELS]
     if not channels:
         raise DataError(
-            f"{path}: no column of images (columns: {', '.join(rows[0])}); add one for each "
+            f"{path}: no column of images (columns: {', '.join(table.columns)}); add one for each "
             "channel, named as the channel"
         )
     cases: dict[str, Row] = {}
-    for cells in rows:
-        name = cells["case"]
+    for line, cells in table.numbered():
+        name = composed(cells["case"])
         if not name or name in cases or "/" in name or name.startswith("."):
+            fault = "comes twice" if name in cases else "is no name"
             raise DataError(
-                f"{path}: case {name!r} {'comes twice' if name in cases else 'is no name'}; masks "
-                "are named after cases: give each a name of its own, without slashes"
+                f"{path}: line {line}: case {name!r} {fault}; masks are named after cases: give "
+                "each a name of its own, without slashes"
             )
         files = {
-            column: path.parent / cells[column]
+            column: on_disk(path.parent / cells[column])
             for column in (*channels, "label")
             if cells.get(column)
         }
-        cases[name] = Row(name, files, cells.get("patient") or None)
+        cases[name] = Row(name, files, composed(cells.get("patient", "")) or None, line)
     return channels, list(cases.values())
 
 
@@ -95,19 +107,24 @@ def from_table(path: Path, *, columns: Sequence[str] = ()) -> Found:
         images = {name: row.files.get(name) for name in channels}
         missing = [name for name, file in images.items() if file is None]
         problems += [
-            _fatal(row.name, f"no file in column {name!r} of {path.name}", "name it there")
+            _fatal(
+                row.name,
+                f"no file in column {name!r} of {path.name}, line {row.line}",
+                "name it there",
+            )
             for name in missing
         ]
         absent = {
             name: file
             for name, file in (images | {"label": row.files.get("label")}).items()
-            if file is not None and not file.exists()
+            # Reading a link that leads nowhere says what it is.
+            if file is not None and not file.exists() and not file.is_symlink()
         }
         problems += [
             _fatal(
                 row.name,
                 f"no such file: {file} ({name}){nearest(file.name, _names_in(file.parent))}",
-                f"correct the path in {path.name}; paths are relative to it",
+                f"correct the path in {path.name}, line {row.line}; paths are relative to it",
             )
             for name, file in absent.items()
         ]
@@ -157,7 +174,7 @@ def match(
     for path in _files_below(folder):
         within = path.relative_to(folder).as_posix()
         for pattern, expression in compiled.items():
-            if found := expression.fullmatch(within):
+            if found := expression.fullmatch(composed(within)):
                 files = matched[found["case"]]
                 if pattern in files:
                     raise DataError(
@@ -202,7 +219,7 @@ def by_pattern(root: Path, *, images: Sequence[str], labels: str | None) -> Foun
     metadata = read_metadata(root / "dataset.json")
     given = metadata.exists and len(metadata.channel_names) == len(images)
     channels = metadata.channel_names if given else pattern_names(images)
-    return Found(cases, channels, metadata.labels, problems, _told(others))
+    return Found(cases, channels, metadata.labels, problems, _told(others) + _not_read(root))
 
 
 def pattern_names(patterns: Sequence[str]) -> tuple[str, ...]:
@@ -230,17 +247,15 @@ def no_match(folder: Path, pattern: str, others: Mapping[str, Path]) -> DataErro
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in pattern.split(CASE)]
+    suffix = scan_suffix(pattern)
+    stem = composed(strip_suffix(pattern))
+    parts = [re.escape(part).replace(r"\*", "[^/]*") for part in stem.split(CASE)]
     expression = parts[0] + "(?P<case>[^/]+?)" + "(?P=case)".join(parts[1:])
-    return re.compile(f"(?:.*/)?{expression}")
+    return re.compile(f"(?:.*/)?{expression}(?i:{re.escape(suffix)})")
 
 
 def _files_below(folder: Path) -> list[Path]:
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in sorted(names) if is_scan(Path(name))]
-    return found
+    return [path for path in files_below(folder) if is_scan(path)]
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -263,8 +278,19 @@ def _fatal(name: str, problem: str, remedy: str) -> Finding:
     return Finding(name, "fatal", problem, remedy)
 
 
+def _not_read(folder: Path) -> tuple[str, ...]:
+    """Images below a folder in formats that are not read, in a sentence."""
+    names = [
+        path.relative_to(folder).as_posix()
+        for path in files_below(folder)
+        if has_suffix(path.name, (*UNREAD_SUFFIXES, *DICOM_SUFFIXES))
+    ]
+    if not names:
+        return ()
+    return (f"not read: {len(names)} file(s) ({shown(names)}); convert them to NIfTI",)
+
+
 def _told(others: Mapping[str, Path]) -> tuple[str, ...]:
     if not others:
         return ()
-    shown = ", ".join(list(others)[:3]) + (", …" if len(others) > 3 else "")
-    return (f"not matched: {len(others)} file(s) ({shown})",)
+    return (f"not matched: {len(others)} file(s) ({shown(list(others))})",)

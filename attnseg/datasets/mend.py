@@ -17,7 +17,7 @@ from attnseg.datasets.convert import copy_file, write_checked_image, write_check
 from attnseg.datasets.findings import Finding, Mend
 from attnseg.errors import DataError, UsageError
 from attnseg.files import write_text
-from attnseg.images import WRITTEN_SUFFIXES, Geometry, Image, read_case, read_labels
+from attnseg.images import WRITTEN_SUFFIXES, Geometry, Image, has_suffix, read_case, read_labels
 from attnseg.preprocessing.orientation import AxisOrder
 from attnseg.preprocessing.straighten import onto_grid, straighten
 
@@ -220,7 +220,7 @@ def place_of(geometry: Geometry) -> dict[str, Any]:
 def _write(changed: _Changed, dataset: Dataset, root: Path, folder: Path) -> None:
     """All files of a case, or none."""
     for path in changed.files:
-        if not path.name.lower().endswith(WRITTEN_SUFFIXES):
+        if not has_suffix(path.name, WRITTEN_SUFFIXES):
             raise DataError(
                 f"{path}: attnseg writes .nii.gz, .nii, .nrrd and .mha; convert the data set first "
                 "(`attnseg convert`)"

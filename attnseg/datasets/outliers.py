@@ -3,15 +3,17 @@
 A warning that comes with every data set is not read, so each rule leaves sound ones alone.
 """
 
+import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from attnseg.datasets.cases import Dataset
 from attnseg.datasets.facts import CaseFacts
 from attnseg.datasets.findings import Finding
+from attnseg.sides import find_sides
 
 # With fewer cases nothing is unlike the rest.
 _ENOUGH = 10
@@ -24,7 +26,6 @@ _SMALLEST_SPREAD = 0.15
 _OTHER_SPACING, _OTHER_FIELD = 2.0, 3.0  # times the median, or a part of it
 _SELDOM = 0.1  # a share of the cases
 _WRONG_SIDE_MM = 5.0
-_SIDE = re.compile(r"left|right|(?<![a-z])[lr]t?(?![a-z])", re.IGNORECASE)
 _CT = re.compile(r"(?<![a-z])(cb)?ct(?![a-z])|hounsfield", re.IGNORECASE)
 _TIME_POINT = re.compile(
     r"(.+)[_-](ph|phase|t|tp|time|timepoint|frame|visit|day|week|month|year|ses|session|scan|study|"
@@ -36,7 +37,7 @@ _TIME_POINT = re.compile(
 def find_oddities(
     dataset: Dataset, facts: Sequence[CaseFacts], *, patient_pattern: str | None = None
 ) -> list[Finding]:
-    """Harmless findings across cases.
+    """Warnings and harmless findings across cases.
 
     Args: as of `attnseg.datasets.find_problems`.
     """
@@ -46,7 +47,7 @@ def find_oddities(
         return found
     return [
         *found,
-        *folded(_sides(dataset.label_names, usable)),
+        *folded(_sides(dataset, usable)),
         *folded(_units(dataset.channel_names, facts)),
         *_volumes(dataset.label_names, usable),
         *folded(_spacings(usable)),
@@ -65,7 +66,15 @@ def folded(findings: Sequence[Finding]) -> list[Finding]:
         return list(findings)
     first = findings[0]
     problem = f"{len(findings)} cases, such as {first.case}: {first.problem}"
-    return [Finding("dataset", "harmless", problem, first.remedy)]
+    return [Finding("dataset", first.severity, problem, first.remedy)]
+
+
+def fold_alike(findings: Iterable[Finding]) -> list[Finding]:
+    """The same thing in many cases, numbers apart, told once."""
+    alike: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        alike[re.sub(r"[\d.]+", "#", f"{finding.problem}; {finding.remedy}")].append(finding)
+    return [finding for kind in alike.values() for finding in folded(kind)]
 
 
 def _patients(dataset: Dataset, pattern: str | None) -> Iterator[Finding]:
@@ -88,39 +97,38 @@ def _patients(dataset: Dataset, pattern: str | None) -> Iterator[Finding]:
         )
         marker = markers.most_common(1)[0][0]
         remedy = f"set data.patient_pattern, perhaps to '(.+)[_-]{marker}', or rename the cases"
-        yield Finding("dataset", "harmless", problem, remedy)
+        yield Finding("dataset", "warning", problem, remedy)
 
 
-def side_pairs(names: Mapping[int, str]) -> list[tuple[int, int]]:
-    """Values of labels whose names differ in left and right alone: (left, right)."""
-    sides: dict[str, dict[str, int]] = defaultdict(dict)
-    for value, name in names.items():
-        if match := _SIDE.search(name):
-            stem = f"{name[: match.start()]}*{name[match.end() :]}".lower()
-            sides[stem].setdefault(match[0][0].lower(), value)
-    return [(each["l"], each["r"]) for each in sides.values() if {"l", "r"} <= each.keys()]
-
-
-def _sides(names: Mapping[int, str], facts: Sequence[CaseFacts]) -> list[Finding]:
-    """Labels named left that lie on the right of their partners."""
+def _sides(dataset: Dataset, facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Labels and regions named left that lie on the right of their partners."""
+    structures = [
+        *((f"label {value} ({name})", (value,)) for value, name in dataset.label_names.items()),
+        *((f"region {region.name}", region.members) for region in dataset.regions),
+    ]
+    names = [*dataset.label_names.values(), *(region.name for region in dataset.regions)]
     findings = []
     remedy = (
         "look at it in a viewer: either the names of the two are exchanged or the header mixes up "
         "left and right"
     )
-    for left, right in side_pairs(names):
+    for pair in find_sides(dict(enumerate(names))).pairs:
+        (left, of_left), (right, of_right) = (structures[each] for each in pair)
         for case in facts:
-            centres = case.label_centres_mm
-            if left not in centres or right not in centres:
-                continue
-            beyond_mm = centres[left][0] - centres[right][0]  # x grows to the patient's right
+            beyond_mm = _right_mm(case, of_left) - _right_mm(case, of_right)
             if beyond_mm > _WRONG_SIDE_MM:
-                problem = (
-                    f"label {left} ({names[left]}) lies {beyond_mm:.0f} mm to the patient's right "
-                    f"of label {right} ({names[right]})"
-                )
-                findings.append(Finding(case.name, "harmless", problem, remedy))
+                problem = f"{left} lies {beyond_mm:.0f} mm to the patient's right of {right}"
+                findings.append(Finding(case.name, "warning", problem, remedy))
     return findings
+
+
+def _right_mm(case: CaseFacts, values: Sequence[int]) -> float:
+    """How far to the patient's right (x grows so) the labels' centre lies; NaN without a voxel."""
+    found = [value for value in values if value in case.label_centres_mm]
+    if not found:
+        return math.nan
+    voxels = [case.label_counts.get(value, 1) for value in found]
+    return float(np.average([case.label_centres_mm[value][0] for value in found], weights=voxels))
 
 
 def _units(channels: Sequence[str], facts: Sequence[CaseFacts]) -> list[Finding]:
@@ -140,7 +148,7 @@ def _units(channels: Sequence[str], facts: Sequence[CaseFacts]) -> list[Finding]
                 "give Hounsfield units, in which air is about -1000, or rename the channel; all "
                 "cases must have the same unit"
             )
-            findings.append(Finding(case.name, "harmless", problem, remedy))
+            findings.append(Finding(case.name, "warning", problem, remedy))
     return findings
 
 
@@ -155,7 +163,7 @@ def _unlike_hounsfield(low: float, high: float) -> str:
 
 def _notes(facts: Sequence[CaseFacts]) -> list[Finding]:
     """What readers had to settle; the same thing in many cases is told once."""
-    alike: dict[str, list[Finding]] = defaultdict(list)
+    findings = []
     for case in facts:
         for note in case.notes:
             # As errors do, notes say "what was found; what was made of it".
@@ -164,9 +172,8 @@ def _notes(facts: Sequence[CaseFacts]) -> list[Finding]:
                 f"{settled}: see whether that is right" if problem else "see whether it is right"
             )
             problem = problem or note
-            finding = Finding(case.name, "harmless", problem, remedy)
-            alike[re.sub(r"[\d.]+", "#", note)].append(finding)
-    return [finding for findings in alike.values() for finding in folded(findings)]
+            findings.append(Finding(case.name, "harmless", problem, remedy))
+    return fold_alike(findings)
 
 
 def _volumes(names: Mapping[int, str], facts: Sequence[CaseFacts]) -> list[Finding]:

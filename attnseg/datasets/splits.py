@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attnseg.errors import ConfigError, DataError
-from attnseg.files import write_text
+from attnseg.files import load_json, write_text
+from attnseg.names import composed
 
 Splits = list[list[str]]
 
@@ -63,6 +64,23 @@ def make_splits(
     return [sorted(fold) for fold in folds]
 
 
+def count_folds(
+    names: Sequence[str],
+    wanted: int,
+    *,
+    patient_pattern: str | None = None,
+    patients: Mapping[str, str] | None = None,
+) -> int:
+    """How many folds the cases make: as many as are wanted, at most one for each patient.
+
+    Args: as of `make_splits`.
+
+    Raises:
+        ConfigError: a pattern that cannot be used.
+    """
+    return min(wanted, len(_patients(names, patient_pattern, patients or {})))
+
+
 def fold_cases(splits: Splits, names: Sequence[str], fold: int) -> tuple[list[str], list[str]]:
     """Training and validation cases of one fold, in the order of `names`.
 
@@ -95,9 +113,11 @@ def load_splits(path: Path) -> Splits:
         DataError: no such file, not splits, or a case in two folds.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = load_json(Path(path))
         version = content["version"]
-        splits: Splits = [[str(name) for name in fold["validation"]] for fold in content["folds"]]
+        splits: Splits = [
+            [composed(str(name)) for name in fold["validation"]] for fold in content["folds"]
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: no readable splits ({type(error).__name__}: {error}); restore the file or "
@@ -169,4 +189,4 @@ def _placed(
 
 
 def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()

@@ -10,6 +10,7 @@ import numpy as np
 from attnseg.errors import DataError
 from attnseg.evaluation.metrics import is_drawn, label_values, mean
 from attnseg.images import Image, on_grid, open_volumes, strip_suffix
+from attnseg.names import on_disk
 from attnseg.spec import Region
 
 _BINS = 15
@@ -173,7 +174,7 @@ def probability_path(mask: Path) -> Path | None:
     """The probabilities beside a predicted mask, as `attnseg predict --save-probabilities` names
     them; None where there are none."""
     stem = strip_suffix(mask.name)
-    paths = (mask.with_name(f"{stem}{_ENDING}{suffix}") for suffix in (".nii.gz", ".nii"))
+    paths = (on_disk(mask.with_name(f"{stem}{_ENDING}{suffix}")) for suffix in (".nii.gz", ".nii"))
     return next((path for path in paths if path.is_file()), None)
 
 

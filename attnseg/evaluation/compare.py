@@ -2,12 +2,21 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from attnseg.errors import DataError
-from attnseg.evaluation.comparison import Comparison, Metric, Paired, SizeGroup, find_metric
+from attnseg.evaluation.comparison import (
+    Comparison,
+    Lost,
+    Metric,
+    Paired,
+    SizeGroup,
+    better,
+    find_metric,
+)
 from attnseg.evaluation.results import Evaluation, Score
 from attnseg.evaluation.statistics import paired_difference
 
@@ -30,7 +39,9 @@ def values(evaluation: Evaluation, metric: str) -> dict[int, dict[str, float]]:
 def compare(a: Evaluation, b: Evaluation, *, metric: str = "dice") -> Comparison:
     """Compare two methods, case by case, on the cases that both have.
 
-    Differences are B − A: positive means that B is better, of distances that A is.
+    Differences are B − A: positive means that B is better, of distances that A is. What one method
+    misses and the other finds has no distance and no difference: it is lost for the one, and while
+    there is any, no verdict follows from the means; see `Paired`.
 
     Args:
         a, b: what `evaluate` found, with the same references.
@@ -57,7 +68,8 @@ def compare(a: Evaluation, b: Evaluation, *, metric: str = "dice") -> Comparison
     scores_a, scores_b = ({case.name: case.scores for case in each.cases} for each in (a, b))
     names = {label.value: label.name for each in (a, b) for label in each.labels}
     table_a, table_b = values(a, metric), values(b, metric)
-    labels = []
+    labels: list[Paired] = []
+    with_label: set[str] = set()
     millilitres = all(
         score.reference_ml is not None for case in a.cases for score in case.scores.values()
     )
@@ -66,11 +78,12 @@ def compare(a: Evaluation, b: Evaluation, *, metric: str = "dice") -> Comparison
         ours, theirs = table_a.get(value, {}), table_b.get(value, {})
         numbers = {case: (ours.get(case, math.nan), theirs.get(case, math.nan)) for case in common}
         labels.append(_label(value, name, kind, pairs, numbers, millilitres))
+        with_label |= {case for case, pair in pairs.items() if _has(pair)}
     labels = _with_holm(labels)
     return Comparison(
         metric=kind,
         labels=tuple(labels),
-        overall=_overall(labels, common, kind),
+        overall=_overall(labels, common, with_label, kind),
         cases=tuple(common),
         only_a=tuple(sorted(in_a - in_b - failed.keys())),
         only_b=tuple(sorted(in_b - in_a - failed.keys())),
@@ -114,16 +127,21 @@ def holm(p: Sequence[float]) -> list[float]:
 def size_groups(
     sizes: Sequence[float], a: Sequence[float], b: Sequence[float]
 ) -> tuple[SizeGroup, ...]:
-    """The difference B − A in each third of the cases by size; cases of one size stay together."""
+    """The difference B − A in each third of the cases by size; cases of one size stay together.
+
+    Cases where a number is NaN count for the size of a group, and are in no difference.
+    """
     if len(sizes) < _MIN_FOR_SIZES:
         return ()
     size, ours, theirs = (np.asarray(each, float) for each in (sizes, a, b))
     group = np.searchsorted(np.quantile(size, (1 / 3, 2 / 3)), size)
+    known = ~(np.isnan(ours) | np.isnan(theirs))
     return tuple(
         SizeGroup(
             name,
             float(size[group == index].min()),
             float(size[group == index].max()),
+            int((known & (group == index)).sum()),
             int((group == index).sum()),
             paired_difference(theirs[group == index], ours[group == index]),
         )
@@ -141,34 +159,49 @@ def _label(
     millilitres: bool,
 ) -> Paired:
     both = [case for case, pair in numbers.items() if not any(map(math.isnan, pair))]
-    missed, alarms, sizes = [0, 0], [0, 0], {}
+    present, found, alarms, sizes = 0, [0, 0], [0, 0], {}
+    lost: list[Lost] = []
     for case, pair in scores.items():
         score = pair[0] or pair[1]
         if score is None:
             continue
         sizes[case] = (score.reference_ml or 0.0) if millilitres else score.reference_voxels
+        has = [each is not None and each.predicted_voxels > 0 for each in pair]
         unknown = [math.isnan(number) for number in numbers[case]]
-        for side in (0, 1):
-            each = pair[side]
-            if score.reference_voxels:
-                missed[side] += unknown[side] and not unknown[1 - side]
-            elif each is not None and each.predicted_voxels:
-                alarms[side] += 1
+        if score.reference_voxels:
+            present += 1
+            found = [n + each for n, each in zip(found, has, strict=True)]
+            if unknown[0] != unknown[1]:
+                lost.append(Lost(case, "A" if unknown[0] else "B", "missed", *numbers[case]))
+        else:
+            alarms = [n + each for n, each in zip(alarms, has, strict=True)]
+            if has[0] != has[1] and any(unknown):
+                lost.append(Lost(case, "A" if has[0] else "B", "false alarm", *numbers[case]))
     paired = _paired(
         value, name, both, [numbers[case][0] for case in both],
-        [numbers[case][1] for case in both], metric,
+        [numbers[case][1] for case in both], metric, lost,
     )  # fmt: skip
+    sized = [*both, *(each.case for each in lost if each.why == "missed")]
     return dataclasses.replace(
         paired,
-        wins=paired.wins + missed[0],
-        losses=paired.losses + missed[1],
-        missed_a=missed[0],
-        missed_b=missed[1],
-        left_out=len(numbers) - len(both) - sum(missed),
+        of=sum(map(_has, scores.values())),
+        left_out=len(numbers) - len(both) - len(lost),
+        present=present,
+        found_a=found[0],
+        found_b=found[1],
         alarms_a=alarms[0],
         alarms_b=alarms[1],
-        sizes=size_groups([sizes[case] for case in both], paired.a, paired.b),
+        sizes=size_groups(
+            [sizes[case] for case in sized],
+            [numbers[case][0] for case in sized],
+            [numbers[case][1] for case in sized],
+        ),
     )
+
+
+def _has(pair: tuple[Score | None, Score | None]) -> bool:
+    """Whether the reference or a method has the label."""
+    return any(each and (each.reference_voxels or each.predicted_voxels) for each in pair)
 
 
 def _paired(
@@ -178,24 +211,58 @@ def _paired(
     a: Sequence[float],
     b: Sequence[float],
     metric: Metric,
+    lost: Sequence[Lost],
 ) -> Paired:
     ours, theirs = np.array(a, float), np.array(b, float)
     change = theirs - ours
     gain = np.round(-change if metric.lower_is_better else change, _DECIMALS)
-    wins, losses = int((gain > metric.margin).sum()), int((gain < -metric.margin).sum())
+    signs = (gain > metric.margin).astype(int) - (gain < -metric.margin)
+    outcomes = dict(zip(cases, signs.tolist(), strict=True))
+    outcomes |= _by_faults(lost, outcomes)
+    counts = Counter(outcomes.values())
+    difference = paired_difference(theirs, ours)
+    judged = _is_judged(better(difference, metric), lost, wins=counts[1], losses=counts[-1])
     return Paired(
-        value,
-        name,
-        tuple(cases),
-        tuple(a),
-        tuple(b),
-        paired_difference(theirs, ours),
-        wilcoxon_p(change),
-        math.nan,
-        wins,
-        len(change) - wins - losses,
-        losses,
+        value=value,
+        name=name,
+        cases=tuple(cases),
+        of=len(cases),
+        a=tuple(a),
+        b=tuple(b),
+        difference=difference,
+        p=wilcoxon_p(change) if judged else math.nan,
+        p_holm=math.nan,
+        judged=judged,
+        wins=counts[1],
+        ties=counts[0],
+        losses=counts[-1],
+        compared=len(cases),
+        lost=tuple(lost),
     )
+
+
+def _by_faults(lost: Sequence[Lost], by_number: Collection[str]) -> dict[str, int]:
+    """Case → 1 where A alone is at fault or more often, −1 where B is; 0 where both are as often
+    and no number decides.
+    """
+    faults = Counter[str]()
+    for each in lost:
+        faults[each.case] += 1 if each.by == "A" else -1
+    return {
+        case: int(np.sign(balance))
+        for case, balance in faults.items()
+        if balance or case not in by_number
+    }
+
+
+def _is_judged(winner: str, lost: Sequence[Lost], *, wins: int, losses: int) -> bool:
+    """Whether the means may say that `winner` is better; see `Paired`."""
+    if any(each.why == "missed" for each in lost):
+        return False
+    alarms = Counter(each.by for each in lost)
+    if winner == "B":
+        return alarms["B"] <= alarms["A"] or wins > losses
+    return not winner or alarms["A"] <= alarms["B"] or losses > wins
 
 
 def _with_holm(labels: Sequence[Paired]) -> list[Paired]:
@@ -203,7 +270,12 @@ def _with_holm(labels: Sequence[Paired]) -> list[Paired]:
     return [dataclasses.replace(label, p_holm=p) for label, p in zip(labels, adjusted, strict=True)]
 
 
-def _overall(labels: Sequence[Paired], common: Sequence[str], metric: Metric) -> Paired:
+def _overall(
+    labels: Sequence[Paired],
+    common: Sequence[str],
+    with_label: Collection[str],
+    metric: Metric,
+) -> Paired:
     """Each case's mean over the labels for which both have a number."""
     numbers: dict[str, list[tuple[float, float]]] = {}
     for label in labels:
@@ -211,8 +283,14 @@ def _overall(labels: Sequence[Paired], common: Sequence[str], metric: Metric) ->
             numbers.setdefault(case, []).append((a, b))
     cases = [case for case in common if case in numbers]
     means = [np.mean(numbers[case], axis=0) for case in cases]
+    lost = [each for label in labels for each in label.lost]
     paired = _paired(
         None, "mean over labels", cases, [float(each[0]) for each in means],
-        [float(each[1]) for each in means], metric,
+        [float(each[1]) for each in means], metric, lost,
     )  # fmt: skip
-    return dataclasses.replace(paired, left_out=len(common) - len(cases))
+    sums = {
+        field: sum(getattr(label, field) for label in labels)
+        for field in ("compared", "present", "found_a", "found_b", "alarms_a", "alarms_b")
+    }
+    counted = paired.wins + paired.ties + paired.losses
+    return dataclasses.replace(paired, of=len(with_label), left_out=len(common) - counted, **sums)

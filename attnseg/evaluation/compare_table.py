@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from attnseg.evaluation.compare_report import verdict
-from attnseg.evaluation.comparison import Comparison, Paired
+from attnseg.evaluation.comparison import Comparison, Metric, Paired
 from attnseg.evaluation.statistics import Difference
 
 if TYPE_CHECKING:
@@ -66,24 +66,57 @@ def p_value(number: float) -> str:
     return "<0.001" if number < 0.001 else f"{number:.3f}"
 
 
+def n_of(cases: int, total: int) -> str:
+    """Over how many cases a mean is taken, of how many, as "15 of 40"."""
+    return f"{cases} of {total}"
+
+
+def _cases_cell(metric: Metric, cases: int, total: int) -> str:
+    """`n_of`; of overlaps, which a miss has too, one number where both are the same: eighty columns
+    hold little.
+    """
+    return n_of(cases, total) if metric.lower_is_better or cases != total else str(cases)
+
+
+def means_by_case(comparison: Comparison) -> dict[str, tuple[float, float]]:
+    """Case → means of A and B over the labels for which both have a number; NaN without one."""
+    overall = comparison.overall
+    pairs = zip(overall.cases, overall.a, overall.b, strict=True)
+    return dict.fromkeys(comparison.cases, (math.nan, math.nan)) | {
+        name: (a, b) for name, a, b in pairs
+    }
+
+
+def most_on(comparison: Comparison, case: str) -> str:
+    """The label that makes a case one of the most changed: lost by one method, or most apart."""
+    lost = comparison.lost().get(case, {})
+    if lost:
+        more = f" and {len(lost) - 1} more" * (len(lost) > 1)
+        label, first = next(iter(lost.items()))
+        return f"{label} {first}{more}"
+    changes = {label: b - a for label, (a, b) in comparison.by_case()[case].items()}
+    label = max(changes, key=lambda each: abs(changes[each]))
+    return f"{label} {signed(changes[label])}"
+
+
 def _labels(comparison: Comparison) -> "Table":
     metric = comparison.metric
     title = (
         f"{metric.heading} of {len(comparison.cases)} case(s) that both have "
         f"({direction(comparison)}; W/T/L of B, ties within {metric.margin:g}{metric.unit}; "
-        "p of labels after Holm)"
+        "p of labels after Holm; cases: with a number of both, of those with the label)"
     )
     columns = ("A", "B", "B - A", "95 % interval", "p", "W/T/L", "cases")
     table = _table(title, "label", columns)
     for label in comparison.labels:
-        table.add_row(*_row(label))
+        table.add_row(*_row(label, metric))
     if len(comparison.labels) > 1:
         table.add_section()
-        table.add_row(*_row(comparison.overall), style="bold")
+        table.add_row(*_row(comparison.overall, metric), style="bold")
     return table
 
 
-def _row(paired: Paired) -> list[str]:
+def _row(paired: Paired, metric: Metric) -> list[str]:
     return [
         _safe(paired.name),
         plain(paired.mean_a),
@@ -92,7 +125,7 @@ def _row(paired: Paired) -> list[str]:
         signed_interval(paired.difference),
         p_value(paired.p if paired.value is None else paired.p_holm),
         f"{paired.wins}/{paired.ties}/{paired.losses}",
-        str(len(paired.cases)),
+        _cases_cell(metric, len(paired.cases), paired.of),
     ]
 
 
@@ -108,7 +141,7 @@ def _sizes(comparison: Comparison) -> "Table":
                 f"{group.low:.4g} to {group.high:.4g}",
                 signed(group.difference.mean),
                 signed_interval(group.difference),
-                str(group.cases),
+                _cases_cell(comparison.metric, group.cases, group.of),
             )
     return table
 
@@ -117,14 +150,10 @@ def _cases(comparison: Comparison) -> "Table":
     """Means over labels, and the label that makes the case one of these."""
     title = "Most changed cases (means over labels)"
     table = _table(title, "case", ("A", "B", "B - A", "most on label"))
-    by_case = comparison.by_case()
-    overall = comparison.overall
-    means = {name: (a, b) for name, a, b in zip(overall.cases, overall.a, overall.b, strict=True)}
+    means = means_by_case(comparison)
     for name in comparison.most_changed():
         a, b = means[name]
-        changes = {label: theirs - ours for label, (ours, theirs) in by_case[name].items()}
-        label = max(changes, key=lambda each: abs(changes[each]))
-        most = f"{_safe(label)} {signed(changes[label])}"
+        most = _safe(most_on(comparison, name))
         table.add_row(_safe(name), plain(a), plain(b), signed(b - a), most)
     return table
 

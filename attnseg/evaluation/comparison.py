@@ -1,8 +1,9 @@
 """What a comparison of two methods found, as plain objects."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from attnseg.errors import UsageError
 from attnseg.evaluation.metrics import mean
@@ -54,33 +55,66 @@ class SizeGroup:
     Args:
         name: small, middle or large.
         low, high: least and largest volume, in ml, or in voxels or pixels where that is not known.
-        cases: how many.
-        difference: B − A, with its interval.
+        cases: how many of them both methods have a number for.
+        of: how many there are.
+        difference: B − A over `cases`, with its interval.
     """
 
     name: str
     low: float
     high: float
     cases: int
+    of: int
     difference: Difference
+
+
+class Lost(NamedTuple):
+    """A label in a case that one method alone gets wrong so that it has no pair of numbers.
+
+    Args:
+        case: its name.
+        by: the method that is wrong.
+        why: it misses what the reference has and the other method finds; or it marks what neither
+            the reference nor the other method has.
+        a, b: numbers of both methods; NaN where there is none.
+    """
+
+    case: str
+    by: Literal["A", "B"]
+    why: Literal["missed", "false alarm"]
+    a: float
+    b: float
+
+    def __str__(self) -> str:
+        return f"{self.why}{' by' if self.why == 'missed' else ' of'} {self.by}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Paired:
-    """One label, or the mean over labels, of the cases where both methods have a number.
+    """One label, or the mean over labels: the cases where both methods have a number, and the rest.
+
+    Of the mean over labels `compared`, `lost`, `present`, `found_*` and `alarms_*` count
+    structures: a label in a case.
 
     Args:
         value: of the label; None for the mean over labels.
         name: of the label.
-        cases: their names.
+        cases: names of the cases where both have a number.
+        of: how many cases there are in which the reference or a method has the label.
         a, b: numbers of both methods, as `cases`.
-        difference: mean of B − A, with its 95 % interval.
-        p: Wilcoxon's signed-rank test, two-sided; NaN without a case.
+        difference: mean of B − A over `cases`, with its 95 % interval.
+        p: Wilcoxon's signed-rank test, two-sided; NaN without a case, or without a verdict.
         p_holm: adjusted over the labels; NaN for the mean over labels.
-        wins, ties, losses: cases where B is better, within the margin, worse; where the reference
-            has the label and one method's number is missing, that one has lost.
-        missed_a, missed_b: cases among these where the number of A (of B) is missing.
-        left_out: cases without a number of either, or without the label in the reference.
+        judged: whether the means may say which method is better: not where one misses what the
+            other finds, nor where the better one loses as many cases as it wins, or more, and has
+            more false alarms of its own than the other.
+        wins, ties, losses: cases where B is better, within the margin, worse; a case in `lost` is
+            lost for the method at fault. For the mean over labels: for the one at fault more often.
+        compared: numbers that both have.
+        lost: what has no pair of numbers through the fault of one method.
+        left_out: cases in none of these: without a number of either, or without the label.
+        present: cases where the reference has the label.
+        found_a, found_b: those of them where A (B) has voxels of it.
         alarms_a, alarms_b: cases where the reference lacks the label and A (B) has some.
         sizes: by volume in the reference, small first; empty for fewer than six cases.
     """
@@ -88,20 +122,29 @@ class Paired:
     value: int | None
     name: str
     cases: tuple[str, ...]
+    of: int
     a: tuple[float, ...]
     b: tuple[float, ...]
     difference: Difference
     p: float
     p_holm: float
+    judged: bool
     wins: int
     ties: int
     losses: int
-    missed_a: int = 0
-    missed_b: int = 0
+    compared: int
+    lost: tuple[Lost, ...] = ()
     left_out: int = 0
+    present: int = 0
+    found_a: int = 0
+    found_b: int = 0
     alarms_a: int = 0
     alarms_b: int = 0
     sizes: tuple[SizeGroup, ...] = ()
+
+    def lost_by(self, method: str, why: str) -> int:
+        """How often a method is at fault; `why` as of `Lost`."""
+        return sum(each.by == method and each.why == why for each in self.lost)
 
     @property
     def mean_a(self) -> float:
@@ -145,28 +188,61 @@ class Comparison:
         return not (self.failed or self.only_a or self.only_b)
 
     def by_case(self) -> dict[str, dict[str, tuple[float, float]]]:
-        """Case → label name → numbers of A and B."""
+        """Case → label name → numbers of A and B; NaN where one has none by a fault of one."""
         found: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in self.cases}
         for label in self.labels:
             for name, a, b in zip(label.cases, label.a, label.b, strict=True):
                 found[name][label.name] = (a, b)
+            for each in label.lost:
+                found[each.case][label.name] = (each.a, each.b)
+        return found
+
+    def lost(self) -> dict[str, dict[str, Lost]]:
+        """Case → label name → by whose fault there is no pair of numbers; no other cases."""
+        found: dict[str, dict[str, Lost]] = {}
+        for label in self.labels:
+            for each in label.lost:
+                found.setdefault(each.case, {})[label.name] = each
         return found
 
     def worst(self) -> list[str]:
-        """The ten cases where the worse method's mean over labels is worst."""
+        """Ten cases: those with most faults without a number, then those whose mean over labels,
+        of the worse method, is worst.
+        """
         sign = -1 if self.metric.lower_is_better else 1
         triples = zip(self.overall.cases, self.overall.a, self.overall.b, strict=True)
-        ranked = sorted((min(sign * a, sign * b), name) for name, a, b in triples)
-        return [name for _, name in ranked[:NUM_SHOWN]]
+        means = {name: min(sign * a, sign * b) for name, a, b in triples}
+        lost = self.lost()
+        ranked = sorted(
+            (-len(lost.get(name, ())), means.get(name, math.inf), name)
+            for name in means.keys() | lost.keys()
+        )
+        return [name for *_, name in ranked[:NUM_SHOWN]]
 
     def most_changed(self) -> list[str]:
-        """The ten cases with the largest difference on any label, ties left out."""
+        """Ten cases: those with a label that one method alone gets wrong without a number, then
+        those with the largest difference on any label, ties left out.
+        """
+        lost = self.lost()
         largest = {
-            name: max((abs(b - a) for a, b in labels.values()), default=0.0)
+            name: math.inf
+            if name in lost
+            else max((abs(b - a) for a, b in labels.values()), default=0.0)
             for name, labels in self.by_case().items()
         }
         ranked = sorted((-size, name) for name, size in largest.items())
         return [name for size, name in ranked[:NUM_SHOWN] if -size > self.metric.margin]
+
+
+def better(difference: Difference, metric: Metric) -> Literal["A", "B", ""]:
+    """The method that the interval of B − A says is better; neither where it holds 0.
+
+    A single case has no interval: its difference decides.
+    """
+    mean, low, high = difference
+    if math.isnan(mean) or mean == 0 or low <= 0 <= high:
+        return ""
+    return "B" if (mean < 0) == metric.lower_is_better else "A"
 
 
 def find_metric(field: str) -> Metric:

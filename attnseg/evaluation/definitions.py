@@ -26,8 +26,13 @@ DEFINITIONS = {
 }
 FULL_DEFINITIONS = {
     "figures": "mean of each figure of a label over the cases where it is not null, the ci95 of "
-    "that mean, and the number of those cases; all are null where both masks lack the label",
-    "mean_figures": "mean over the labels of their mean of each figure",
+    "that mean, the number of those cases, and of how many cases in which either mask has the "
+    "label; all are null where both masks lack the label. Distances are null, too, where one mask "
+    "alone has it (missed, false_alarm): such a case is in no mean of distances",
+    "mean_figures": "mean over the labels of their mean of each figure; a label that has none is "
+    "in no mean",
+    "mean_figures_over": "of each of mean_figures, how many labels it is taken over, of_labels "
+    "how many, and over how many of their cases, of how many",
     "tolerance_mm": "distance up to which surfaces agree (nsd), in distance_unit",
     "distance_unit": "of tolerance_mm, hd95_mm and assd_mm, whose names stay: mm; px for pictures, "
     "whose pixels have no known size; mm/px over cases of both, each in its own",

@@ -84,6 +84,7 @@ def compare_files(
     labels_present: Mapping[str, Collection[int]] | None = None,
     full: bool = False,
     tolerance_mm: float = 1.0,
+    none_is_an_error: bool = True,
 ) -> Evaluation:
     """Compare (case name, prediction, reference) one after another; see `evaluate`.
 
@@ -102,6 +103,7 @@ def compare_files(
             not named have all.
         full: find all of `FIGURES` beside Dice; without, a case takes the time of reading it.
         tolerance_mm: of the NSD.
+        none_is_an_error: whether to raise where no case could be compared.
 
     Raises:
         DataError: no case that could be compared.
@@ -119,9 +121,9 @@ def compare_files(
             scores, moved = _compare(ours, theirs, label_values, ignore_label, regions, wanted)
             cases.append(CaseResult(name, ours, theirs, scores))
             placed += [name] * moved
-        except DataError as error:
+        except (DataError, OSError) as error:
             failed[name] = str(error)
-    if failed and not cases:
+    if failed and not cases and none_is_an_error:
         first = next(iter(failed.values()))
         others = f" (and no other of {len(pairs)} cases could be compared)"
         raise DataError(first + others * (len(pairs) > 1))

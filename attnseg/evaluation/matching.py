@@ -6,6 +6,7 @@ from pathlib import Path
 from attnseg.datasets.labels import LabelScheme, read_label_scheme
 from attnseg.errors import DataError
 from attnseg.images import is_scan, mask_name
+from attnseg.names import composed, how_they_differ
 
 # What `attnseg predict` and `attnseg attention` write beside the mask of the same name.
 _BESIDE = re.compile(r"_(probabilities|attention(_gate\d+)?)$")
@@ -57,9 +58,10 @@ def match_reference(name: str, reference: Path) -> Path:
     if reference.is_file():
         return reference
     masks = _masks(reference)
-    if name.removesuffix("_0000") not in masks:
+    case = composed(name).removesuffix("_0000")
+    if case not in masks:
         raise DataError(f"{reference}: no mask of {name}; add it, or leave --ref out")
-    return masks[name.removesuffix("_0000")]
+    return masks[case]
 
 
 def unmatched_references(prediction: Path, reference: Path) -> tuple[str, ...]:
@@ -108,7 +110,8 @@ def _masks(folder: Path) -> dict[str, Path]:
             continue
         if name in masks:
             raise DataError(
-                f"{folder}: {masks[name].name} and {path.name} are both case {name}; keep one"
+                f"{folder}: {masks[name].name} and {path.name} are both case {name}"
+                f"{how_they_differ(masks[name].name, path.name)}; keep one"
             )
         masks[name] = path
     if not masks:

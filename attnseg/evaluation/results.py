@@ -55,11 +55,14 @@ class Summary:
         mean: NaN if there is no such case.
         ci95: interval in which the mean lies with 95 % confidence; NaN for fewer than two cases.
         cases: how many there are.
+        of: how many cases there are in which either mask has the label: a label that is missed, or
+            marked where there is none, has no distance, and is in no mean of distances.
     """
 
     mean: float
     ci95: Interval
     cases: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,21 @@ class Evaluation:
         rows = [label.figures for label in self.labels]
         return {name: mean([row[name].mean for row in rows]) for name in (rows[0] if rows else ())}
 
+    @property
+    def mean_figures_over(self) -> dict[str, dict[str, int]]:
+        """Of each of `mean_figures`: its labels with a number and all, their cases and all."""
+        names = self.labels[0].figures if self.labels else ()
+        found = {}
+        for name in names:
+            summaries = [label.figures[name] for label in self.labels]
+            found[name] = {
+                "labels": sum(each.cases > 0 for each in summaries),
+                "of_labels": len(summaries),
+                "cases": sum(each.cases for each in summaries),
+                "of": sum(each.of for each in summaries),
+            }
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """Everything as plain types, with what each number means; NaN becomes null."""
         import attnseg
@@ -176,6 +194,7 @@ class Evaluation:
             extra["tolerance_mm"] = self.tolerance_mm
             extra["distance_unit"] = self.distance_unit
             extra["mean_figures"] = plain(self.mean_figures)
+            extra["mean_figures_over"] = self.mean_figures_over
         if self.calibration is not None:
             definitions |= CALIBRATION
             extra["calibration"] = plain(vars(self.calibration))
@@ -241,17 +260,22 @@ def summarise(value: int, name: str, scores: Sequence[Score]) -> LabelResult:
         both_empty=len(dices) - len(found),
         missed=sum(not each.predicted_voxels and each.reference_voxels > 0 for each in scores),
         false_alarm=sum(not each.reference_voxels and each.predicted_voxels > 0 for each in scores),
-        figures=_summaries([score.figures for score in scores]),
+        figures=_summaries([score.figures for score in scores], of=len(found)),
     )
 
 
-def _summaries(rows: Sequence[Mapping[str, float]]) -> dict[str, Summary]:
-    """Every figure over the cases; infinite distances are in no mean."""
+def _summaries(rows: Sequence[Mapping[str, float]], *, of: int) -> dict[str, Summary]:
+    """Every figure over the cases; infinite distances are in no mean.
+
+    Args:
+        rows: figures of each case by name.
+        of: cases in which either mask has the label.
+    """
     names = [*rows[0]]
     table = np.array([[row[name] for name in names] for row in rows], dtype=np.float64)
     table = np.where(np.isfinite(table), table, np.nan).reshape(len(rows), len(names))
     return {
-        name: Summary(mean(column.tolist()), interval, int(np.isfinite(column).sum()))
+        name: Summary(mean(column.tolist()), interval, int(np.isfinite(column).sum()), of)
         for name, column, interval in zip(names, table.T, bootstrap_intervals(table), strict=True)
     }
 

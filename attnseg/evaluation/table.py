@@ -2,10 +2,10 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from attnseg.evaluation.results import CaseResult, Evaluation, Interval
+from attnseg.evaluation.results import CaseResult, Evaluation, Interval, LabelResult
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +39,7 @@ def table_lines(evaluation: Evaluation) -> list[str]:
     from rich.console import Console
 
     stream = io.StringIO()
-    print_table(evaluation, Console(file=stream, width=_WIDTH, color_system=None))
+    print_table(evaluation, Console(file=stream, width=_WIDTH, color_system=None, emoji=False))
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 
@@ -74,7 +74,7 @@ def _label_table(evaluation: Evaluation) -> "Table":
         "95 % interval",
         *spread,
         *surface,
-        "cases",
+        "cases found" if full else "cases",
         *["empty"] * empty,
     ]:
         table.add_column(column, justify="right", no_wrap=True)
@@ -85,7 +85,8 @@ def _label_table(evaluation: Evaluation) -> "Table":
             _interval(label.ci95),
             *(_number(getattr(label, name)) for name in spread),
             *_surface_cells({name: each.mean for name, each in label.figures.items()}),
-            *map(str, (label.cases, *[label.both_empty] * empty)),
+            _of_label(label) if full else str(label.cases),
+            *[str(label.both_empty)] * empty,
         )
     table.add_section()
     table.add_row(
@@ -94,6 +95,7 @@ def _label_table(evaluation: Evaluation) -> "Table":
         _interval(evaluation.ci95),
         *[_number(evaluation.sd)] * (not full),
         *_surface_cells(evaluation.mean_figures),
+        *_of_labels(evaluation),
         style="bold",
     )
     return table
@@ -103,6 +105,18 @@ def _surface_cells(means: Mapping[str, float]) -> list[str]:
     if not means:
         return []
     return [_number(means["nsd"]), _distance(means["hd95_mm"]), _distance(means["assd_mm"])]
+
+
+def _of_label(label: LabelResult) -> str:
+    """Over how many cases distances are taken, and the other figures, as "15 of 40"."""
+    distance = label.figures["hd95_mm"]
+    return f"{distance.cases} of {distance.of}"
+
+
+def _of_labels(evaluation: Evaluation) -> list[str]:
+    """The sums of `_of_label`; nothing where there are no distances."""
+    over = evaluation.mean_figures_over.get("hd95_mm")
+    return [f"{over['cases']} of {over['of']}"] if over else []
 
 
 def _notes(evaluation: Evaluation) -> list[str]:
@@ -115,9 +129,12 @@ def _notes(evaluation: Evaluation) -> list[str]:
         alarms = sum(label.false_alarm for label in evaluation.labels)
         if missed or alarms:
             notes.append(
-                f"labels missed: {missed}, false alarms: {alarms}; "
-                "these have no HD95 and ASSD and are in no mean of them"
+                f"labels missed: {missed}, false alarms: {alarms}; these have no HD95 and ASSD, "
+                "whose means are taken over the cases found, those of Dice and NSD over all"
             )
+        never = [label.name for label in evaluation.labels if not label.figures["hd95_mm"].cases]
+        if never:
+            notes.append(f"without any HD95 and ASSD, in no mean over labels: {_some(never)}")
     if evaluation.placed:
         notes.append(
             f"{len(evaluation.placed)} case(s) with masks of other extents or orders of axes, put "
@@ -175,6 +192,6 @@ def _interval(interval: Interval) -> str:
     return "–" if math.isnan(interval[0]) else f"{interval[0]:.4f}–{interval[1]:.4f}"
 
 
-def _some(names: tuple[str, ...]) -> str:
+def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_WORST])
     return f"{len(names)} ({shown}{', …' if len(names) > _WORST else ''})"

@@ -1,5 +1,6 @@
 """One scan in, one mask out: images with their geometry, in the formats that people have."""
 
+from attnseg.images.contents import absence, files_below, leads_up, shown
 from attnseg.images.formats import (
     find_source,
     read_case,
@@ -12,53 +13,78 @@ from attnseg.images.formats import (
 from attnseg.images.geometry import MAX_SHEAR_DEGREES, Geometry
 from attnseg.images.grids import on_common_grid, on_grid, why_not_on_grid
 from attnseg.images.image import Image, Outline, smallest_integer_type
+from attnseg.images.left_out import LeftOut, left_out
 from attnseg.images.nifti import open_volumes, write_volumes
 from attnseg.images.paths import (
+    DICOM_SUFFIXES,
     MASK_SUFFIXES,
     SCAN_SUFFIXES,
+    UNREAD_SUFFIXES,
     WRITTEN_SUFFIXES,
     Series,
     Source,
     absolute,
+    half_of_a_pair,
+    has_suffix,
     holds_dicom,
     is_dicom,
     is_picture,
     is_scan,
     location,
     mask_name,
+    names_dicom,
     scan_suffix,
     split_channel,
     strip_suffix,
 )
-from attnseg.images.pictures import picture_channels
+from attnseg.images.pictures import (
+    as_shown,
+    palette_colours,
+    picture_channels,
+    picture_orientation,
+)
 
 __all__ = [
+    "DICOM_SUFFIXES",
     "MASK_SUFFIXES",
     "MAX_SHEAR_DEGREES",
     "SCAN_SUFFIXES",
+    "UNREAD_SUFFIXES",
     "WRITTEN_SUFFIXES",
     "Geometry",
     "Image",
+    "LeftOut",
     "Outline",
     "Series",
     "Source",
+    "absence",
     "absolute",
+    "as_shown",
+    "files_below",
     "find_source",
+    "half_of_a_pair",
+    "has_suffix",
     "holds_dicom",
     "is_dicom",
     "is_picture",
     "is_scan",
+    "leads_up",
+    "left_out",
     "location",
     "mask_name",
+    "names_dicom",
     "on_common_grid",
     "on_grid",
     "open_volumes",
+    "palette_colours",
     "picture_channels",
+    "picture_orientation",
     "read_case",
     "read_image",
     "read_labels",
     "read_outline",
     "scan_suffix",
+    "shown",
     "smallest_integer_type",
     "split_channel",
     "strip_suffix",

@@ -15,6 +15,8 @@ Box = tuple[slice, slice, slice]
 
 # Voxels counted at once: `np.bincount` makes 8 bytes of each, whatever the type.
 _BLOCK = 1 << 20
+# A volume of fewer voxels gets a border before its components are found.
+_TINY = 64
 # Affines come from float32 headers: a component exactly as large as the bound is not smaller.
 _ROUNDING = 1e-6
 
@@ -105,8 +107,18 @@ def _label(mask: np.ndarray, *, connectivity: Literal[6, 26]) -> tuple[np.ndarra
     """Number of the component at each voxel, 0 outside, and how many there are."""
     if not mask.size:
         return np.zeros(mask.shape, dtype=np.uint16), 0
-    found, count = cc3d.connected_components(mask, connectivity=connectivity, return_N=True)
-    return found, int(count)
+    # cc3d makes room for too few components where they are isolated voxels in a volume of a few,
+    # in a row or in a plane; a border adds room.
+    if mask.size >= _TINY and sorted(mask.shape)[1] > 1:
+        try:
+            found, count = cc3d.connected_components(mask, connectivity=connectivity, return_N=True)
+            return found, int(count)
+        except RuntimeError:
+            pass
+    found, count = cc3d.connected_components(
+        np.pad(mask, 1), connectivity=connectivity, return_N=True
+    )
+    return found[1:-1, 1:-1, 1:-1], int(count)
 
 
 def _sizes(found: np.ndarray, count: int) -> np.ndarray:

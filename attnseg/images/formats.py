@@ -20,6 +20,7 @@ from attnseg.images.paths import (
     MGH_SUFFIXES,
     Series,
     Source,
+    has_suffix,
     is_dicom,
     is_picture,
     is_scan,
@@ -43,8 +44,9 @@ def find_source(path: Path, *, series: str | None = None) -> tuple[Source, str]:
         UsageError: `series` of what is no DICOM.
         DataError: no scan in a folder or an archive, or `series` means none of them.
     """
-    packed = path.suffix.lower() == ".zip"
-    if path.is_dir() or packed or (path.is_file() and not is_scan(path) and is_dicom(path)):
+    packed = has_suffix(path.name, ".zip")
+    single = (path.is_file() or path.is_symlink()) and not is_scan(path)
+    if path.is_dir() or packed or (single and is_dicom(path)):
         from attnseg.images import dicom
 
         return dicom.choose_series(dicom.find_series(path), series)
@@ -126,14 +128,15 @@ def write_labels(
     """
     path = Path(path)
     assert labels.shape == like.geometry.shape, (labels.shape, like.geometry.shape)
-    if path.name.endswith((MASK_SUFFIXES["dicom-seg"], MASK_SUFFIXES["rtstruct"])):
+    if has_suffix(path.name, (MASK_SUFFIXES["dicom-seg"], MASK_SUFFIXES["rtstruct"])):
         from attnseg.images import dicom
 
-        write = dicom.write_seg if path.name.endswith(".seg.dcm") else dicom.write_rtstruct
+        seg = has_suffix(path.name, MASK_SUFFIXES["dicom-seg"])
+        write = dicom.write_seg if seg else dicom.write_rtstruct
         write(path, labels, like=like, names=names or {})
     elif is_picture(path):
         pictures.write_labels(path, labels, dtype=dtype)
-    elif path.name.endswith(ITK_SUFFIXES):
+    elif has_suffix(path.name, ITK_SUFFIXES):
         from attnseg.images import itk
 
         itk.write_labels(path, labels, like=like, dtype=dtype)
@@ -155,11 +158,11 @@ def write_image(path: Path, image: Image) -> None:
         DataError: another suffix, or channels that the format cannot hold.
     """
     path = Path(path)
-    if path.name.endswith(ITK_SUFFIXES):
+    if has_suffix(path.name, ITK_SUFFIXES):
         from attnseg.images import itk
 
         itk.write_image(path, image)
-    elif path.name.endswith((".nii", ".nii.gz")):
+    elif has_suffix(path.name, (".nii", ".nii.gz")):
         nifti.write_image(path, image)
     else:
         raise DataError(f"{path}: scans are written as .nii.gz, .nii, .nrrd or .mha; choose one")
@@ -198,7 +201,8 @@ def read_case(
             "the files of all channels, named CASE_0000, CASE_0001, …"
         )
     notes = tuple(dict.fromkeys(note for image in images for note in image.notes))
-    return Image(array, first.geometry, first.header, first.path, notes)
+    own = () if single else tuple(sources)
+    return Image(array, first.geometry, first.header, first.path, notes, sources=own)
 
 
 def _reader(source: Source) -> ModuleType:

@@ -18,6 +18,12 @@ from attnseg.errors import DataError
 MAX_SHEAR_DEGREES = 1.0
 # Askew by less than this is what float32 in a header does to any oblique scan: not told.
 TOLD_SHEAR_DEGREES = 0.05
+# Of a spacing; atoms are a tenth of a nanometre apart.
+_SMALLEST_MM = 1e-7
+# Determinant of three directions that lie in a plane but for rounding.
+_FLAT = 1e-6
+# What is told of a spacing that a single slice does not need.
+SINGLE_STEP = "its header gives no spacing along an axis of one voxel; 1 mm is taken"
 # Axis letters by world axis, (negative end, positive end).
 _LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 
@@ -130,14 +136,42 @@ def checked_geometry(
         remedy: what to do where it is unusable.
 
     Raises:
-        DataError: a spacing or an origin that is zero, not a number, or beyond all measure.
+        DataError: a spacing that is zero, a spacing or an origin that is not a number or beyond all
+            measure, axes that span no volume.
     """
     usable = np.isfinite(affine).all() and np.abs(affine).max() < 1e9
-    if not usable or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+    with np.errstate(all="ignore"):
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        # Of the directions alone, since the voxels of a microscope are far below a millimetre.
+        spread = abs(np.linalg.det(affine[:3, :3] / spacing))
+    if not usable or spacing.min() < _SMALLEST_MM or not spread > _FLAT:
+        spacings = " × ".join(f"{step:.3g}" for step in spacing)
+        origin = ", ".join(f"{place:.3g}" for place in affine[:3, 3])
         raise DataError(
-            f"{path}: the affine has a zero, undefined or absurd spacing or origin; {remedy}"
+            f"{path}: the affine has a zero, undefined or absurd spacing or origin, or axes in one "
+            f"plane (spacings {spacings} mm, origin {origin} mm); {remedy}"
         )
     return Geometry(shape, affine)
+
+
+def with_single_steps(affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The affine with 1 mm, square to the other two axes, for a step of zero that no voxel takes.
+
+    Args:
+        affine: `[4, 4]` voxel index → mm; anything at all.
+        shape: number of voxels (I, J, K); of an axis with a single one the step is never taken.
+
+    Returns:
+        The affine itself where no such axis has a step of zero.
+    """
+    found = affine
+    for axis in range(3):
+        if shape[axis] == 1 and not affine[:3, axis].any():
+            with np.errstate(all="ignore"):  # `checked_geometry` refuses what comes of nonsense
+                normal = np.cross(affine[:3, (axis + 1) % 3], affine[:3, (axis + 2) % 3])
+                found = found.copy()
+                found[:3, axis] = normal / np.linalg.norm(normal)
+    return found
 
 
 def shear_notes(geometry: Geometry) -> tuple[str, ...]:

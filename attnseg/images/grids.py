@@ -5,7 +5,7 @@ axes. Both lie on the image's grid, a voxel on a voxel, and nothing has to be re
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -78,7 +78,8 @@ def on_grid(labels: Image, geometry: Geometry, *, asked: bool = False) -> Image:
     note = "its axes run in another order than the image's; its voxels were put in the image's"
     if place.shape != geometry.shape:
         note = "it holds a part of the image's grid alone; put where it lies, with 0 around it"
-    return Image(array, geometry, None, labels.path, (*labels.notes, note))
+    notes = (*labels.notes, note)
+    return replace(labels, array=array, geometry=geometry, header=None, notes=notes)
 
 
 def why_not_on_grid(labels: Image, geometry: Geometry) -> str:

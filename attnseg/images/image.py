@@ -23,6 +23,8 @@ class Image:
         path: where it was read from; None for images made in memory.
         notes: what the reader had to settle, in plain sentences: two places in the header that
             contradict each other, directions a little askew, a series chosen among several.
+        rounded: of a mask, whether its file holds other numbers: values with rounding, or NaN.
+        sources: one a channel, where each channel was read from a file of its own; () otherwise.
     """
 
     array: np.ndarray
@@ -30,6 +32,8 @@ class Image:
     header: bytes | None = None
     path: Source | None = None
     notes: tuple[str, ...] = ()
+    rounded: bool = False
+    sources: tuple[Source, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.array.shape[1:] == self.geometry.shape, (self.array.shape, self.geometry.shape)
@@ -40,6 +44,13 @@ class Image:
         if self.path is None:
             return "image"
         return self.path.name if isinstance(self.path, Series) else strip_suffix(self.path.name)
+
+    def source_of(self, channel: int) -> str:
+        """The file of a channel, for messages; its number too where one file holds several."""
+        if self.sources:
+            return str(self.sources[channel])
+        source = str(self.path or "image")
+        return source if len(self.array) == 1 else f"{source}, channel {channel}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,24 +85,6 @@ def smallest_integer_type(values: tuple[int, ...]) -> np.dtype:
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return np.dtype(kind)
     raise AssertionError(f"no integer type holds {low}..{high}")
-
-
-def whole_numbers(values: np.ndarray, *, source: str) -> np.ndarray:
-    """Label values as integers; floating-point numbers must be whole.
-
-    Raises:
-        DataError: a fraction, NaN, or a number beyond 64 bits.
-    """
-    if values.dtype.kind != "f":
-        return values
-    with np.errstate(invalid="ignore"):
-        whole = (np.abs(values) < 2.0**63) & (values == np.round(values))
-    if not whole.all():
-        raise DataError(
-            f"{source}: label value {values[~whole].flat[0]} is not a whole number of 64 bits; "
-            "labels must be integers: was the mask resampled with interpolation?"
-        )
-    return values.astype(np.int64)
 
 
 def channels_last(

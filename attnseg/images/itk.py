@@ -8,6 +8,7 @@ or directions in the last digits.
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,15 @@ import numpy as np
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images import metaimage, nrrd
-from attnseg.images.geometry import Geometry, checked_geometry, shear_notes
-from attnseg.images.image import Image, Outline, channel_first, channels_last, whole_numbers
+from attnseg.images.geometry import (
+    SINGLE_STEP,
+    Geometry,
+    checked_geometry,
+    shear_notes,
+    with_single_steps,
+)
+from attnseg.images.image import Image, Outline, channel_first, channels_last
+from attnseg.images.paths import has_suffix
 from attnseg.images.slicer import merged
 from attnseg.images.streams import (
     DEFLATE_RATIO,
@@ -31,6 +39,7 @@ from attnseg.images.streams import (
     refuse_promise,
 )
 from attnseg.images.text_header import Stored
+from attnseg.images.whole import whole_numbers
 
 _NRRD = (".nrrd", ".nhdr")
 
@@ -72,18 +81,20 @@ def read_labels(path: Path) -> Image:
     """Read a mask as integers `[1, I, J, K]`; the layers of 3D Slicer become one label map.
 
     Raises:
-        DataError: as of `read_image`, or values that are not whole numbers; segments of several
-            layers that overlap.
+        DataError: as of `read_image`, or values that are not whole numbers (see `whole_numbers`);
+            segments of several layers that overlap.
     """
     path = Path(path)
     stored, geometry = _outlined(path, 0 if path.name.lower().endswith(_NRRD) else 1)
     if stored.channels > 1:
-        layers = whole_numbers(_channels_first(path, stored, 0), source=str(path))
+        layers, settled = whole_numbers(_channels_first(path, stored, 0), source=str(path))
         labels, notes = merged(path, layers, stored.segments)
-        notes = (*stored.notes, *shear_notes(geometry), *notes)
-        return Image(labels, geometry, stored.place, path, notes)
-    data = whole_numbers(_channels_first(path, stored, 1), source=str(path))
-    return Image(data, geometry, stored.place, path, (*stored.notes, *shear_notes(geometry)))
+        notes = (*stored.notes, *shear_notes(geometry), *settled, *notes)
+        rounded = bool(settled)
+        return Image(labels, geometry, stored.place, path, notes, rounded=rounded)
+    data, settled = whole_numbers(_channels_first(path, stored, 1), source=str(path))
+    notes = (*stored.notes, *shear_notes(geometry), *settled)
+    return Image(data, geometry, stored.place, path, notes, rounded=bool(settled))
 
 
 def write_labels(path: Path, labels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:
@@ -127,9 +138,9 @@ def write_image(path: Path, image: Image) -> None:
 
 
 def _write(path: Path, voxels: np.ndarray, *, like: Image, dtype: np.dtype) -> None:
-    if not path.name.endswith((".nrrd", ".mha")):
+    if not has_suffix(path.name, (".nrrd", ".mha")):
         raise DataError(f"{path}: masks and scans are written as .nrrd or .mha; choose one")
-    as_nrrd = path.name.endswith(".nrrd")
+    as_nrrd = has_suffix(path.name, ".nrrd")
     dtype = np.dtype(dtype).newbyteorder("<")
     place = _lines(like, nrrd.MAGIC if as_nrrd else metaimage.MAGIC)
     header = nrrd.header if as_nrrd else metaimage.header
@@ -154,7 +165,7 @@ def _lines(like: Image, magic: bytes) -> bytes | None:
 
 
 def _outlined(path: Path, num_channels: int | None) -> tuple[Stored, Geometry]:
-    stored = (metaimage if path.name.lower().endswith((".mha", ".mhd")) else nrrd).parse(path)
+    stored = (metaimage if has_suffix(path.name, (".mha", ".mhd")) else nrrd).parse(path)
     if stored.segments and stored.channels > 1 and num_channels != 0:
         raise DataError(
             f"{path}: a segmentation of 3D Slicer in {stored.channels} layers, which are neither "
@@ -163,7 +174,10 @@ def _outlined(path: Path, num_channels: int | None) -> tuple[Stored, Geometry]:
         )
     channels_last(path, (*stored.grid, stored.channels), num_channels)
     remedy = "correct the header, or export it again"
-    return stored, checked_geometry(path, stored.grid, stored.affine, remedy=remedy)
+    affine = with_single_steps(stored.affine, stored.grid)
+    if affine is not stored.affine:
+        stored = replace(stored, notes=(*stored.notes, SINGLE_STEP))
+    return stored, checked_geometry(path, stored.grid, affine, remedy=remedy)
 
 
 @contextmanager

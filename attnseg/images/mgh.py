@@ -11,8 +11,14 @@ import numpy as np
 from nibabel.freesurfer.mghformat import DATA_OFFSET, MGHHeader
 
 from attnseg.errors import DataError
-from attnseg.images.geometry import Geometry, checked_geometry, shear_notes
-from attnseg.images.image import Image, Outline, channel_first, channels_last, whole_numbers
+from attnseg.images.geometry import (
+    SINGLE_STEP,
+    Geometry,
+    checked_geometry,
+    shear_notes,
+    with_single_steps,
+)
+from attnseg.images.image import Image, Outline, channel_first, channels_last
 from attnseg.images.streams import (
     open_packed,
     read_voxels,
@@ -20,6 +26,7 @@ from attnseg.images.streams import (
     refuse_promise,
     room_for_voxels,
 )
+from attnseg.images.whole import whole_numbers
 
 _TYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2"}
 
@@ -39,7 +46,7 @@ def read_image(path: Path, *, num_channels: int | None = None) -> Image:
     with _opened(path, num_channels) as file:
         data = read_voxels(path, file.stream, shape=file.shape, dtype=file.dtype)
     array = channel_first(path, data.astype(np.float32, copy=False), num_channels)
-    return Image(array, file.geometry, None, path, shear_notes(file.geometry))
+    return Image(array, file.geometry, None, path, file.notes)
 
 
 def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
@@ -58,13 +65,14 @@ def read_labels(path: Path) -> Image:
     """Read a mask as integers `[1, I, J, K]`.
 
     Raises:
-        DataError: as of `read_image`, or values that are not whole numbers.
+        DataError: as of `read_image`, or values that are not whole numbers; see `whole_numbers`.
     """
     path = Path(path)
     with _opened(path, 1) as file:
         data = read_voxels(path, file.stream, shape=file.shape, dtype=file.dtype)
-    array = channel_first(path, whole_numbers(data, source=str(path)), 1)
-    return Image(array, file.geometry, None, path, shear_notes(file.geometry))
+    data, settled = whole_numbers(data, source=str(path))
+    array, notes = channel_first(path, data, 1), (*file.notes, *settled)
+    return Image(array, file.geometry, None, path, notes, rounded=bool(settled))
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ class _Opened:
     dtype: np.dtype
     geometry: Geometry
     stream: BufferedIOBase
+    notes: tuple[str, ...]
 
 
 @contextmanager
@@ -98,8 +107,10 @@ def _opened(path: Path, num_channels: int | None) -> Iterator[_Opened]:
         channels_last(path, (i, j, k, frames), num_channels)
         with np.errstate(all="ignore"):
             affine = np.asarray(header.get_affine(), dtype=np.float64)
-        geometry = checked_geometry(path, (i, j, k), affine, remedy="correct the header")
+        placed = with_single_steps(affine, (i, j, k))
+        geometry = checked_geometry(path, (i, j, k), placed, remedy="correct the header")
+        notes = () if placed is affine else (SINGLE_STEP,)
         promised = i * j * k * frames * dtype.itemsize
         room = room_for_voxels(path, stream) - DATA_OFFSET
         refuse_promise(path, promised, room=room)
-        yield _Opened((i, j, k, frames), dtype, geometry, stream)
+        yield _Opened((i, j, k, frames), dtype, geometry, stream, (*notes, *shear_notes(geometry)))

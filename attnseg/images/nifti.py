@@ -17,8 +17,8 @@ from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images import nifti_header as headers
 from attnseg.images.geometry import Geometry
-from attnseg.images.image import Image, Outline, channel_first, channels_last, whole_numbers
-from attnseg.images.paths import NIFTI_SUFFIXES
+from attnseg.images.image import Image, Outline, channel_first, channels_last
+from attnseg.images.paths import NIFTI_SUFFIXES, half_of_a_pair, has_suffix
 from attnseg.images.streams import (
     open_packed,
     packing,
@@ -28,6 +28,7 @@ from attnseg.images.streams import (
     refuse_promise,
     room_for_voxels,
 )
+from attnseg.images.whole import whole_numbers
 
 
 def read_image(path: Path, *, num_channels: int | None = None) -> Image:
@@ -72,7 +73,8 @@ def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
 def read_labels(path: Path) -> Image:
     """Read a mask as integers `[1, I, J, K]`.
 
-    Floating-point files are accepted when every value is a whole number.
+    Floating-point files, and integers with a scale factor, are accepted when every value is whole
+    but for rounding; see `whole_numbers`.
 
     Raises:
         DataError: not a NIfTI file, cut short, more than 3D, values that are not whole numbers.
@@ -82,10 +84,11 @@ def read_labels(path: Path) -> Image:
     if data.dtype.kind not in "iuf":
         raise DataError(f"{path}: labels are of type {data.dtype}; they must be integers")
     channels_last(path, data.shape, 1)
-    data = channel_first(path, _scaled(path, header, data), 1)
-    data = whole_numbers(data, source=str(path))
+    data, settled = whole_numbers(data, source=str(path), scaling=headers.scaling(path, header))
+    data = channel_first(path, data, 1)
     geometry, notes = headers.geometry_of(path, header, data.shape[1:])
-    return Image(data, geometry, headers.to_bytes(header), path, notes)
+    place = headers.to_bytes(header)
+    return Image(data, geometry, place, path, (*notes, *settled), rounded=bool(settled))
 
 
 @contextmanager
@@ -180,7 +183,7 @@ def write_volumes(
     header["descrip"] = b"attnseg"
     with atomic_path(path) as temporary, ExitStack() as stack:
         stream = stack.enter_context(temporary.open("wb"))
-        packed = path.name.endswith(".gz")
+        packed = has_suffix(path.name, ".gz")
         out = stack.enter_context(packing(stream)) if packed else stream
         out.write(headers.to_bytes(header) + b"\0\0\0\0")
         for piece in planes(volumes, header.get_data_dtype()):
@@ -210,7 +213,7 @@ def _opened(path: Path) -> Iterator[_Opened]:
             raise DataError(_no_nifti(path)) from None
         # `parse` turns all to little-endian, and what is turned differs from what was read.
         order: Literal["<", ">"] = "<" if block[:4] == headers.to_bytes(header)[:4] else ">"
-        pair = path.name.endswith(".hdr")
+        pair = has_suffix(path.name, ".hdr")
         offset = headers.voxel_offset(path, header, pair=pair)
         shape = headers.stored_shape(path, header)
         dtype = headers.stored_type(path, header).newbyteorder(order)
@@ -224,22 +227,26 @@ def _opened(path: Path) -> Iterator[_Opened]:
 
 
 def _other_half(path: Path) -> Path:
-    """The voxels that belong to a `.hdr`."""
-    for ending in (".img", ".img.gz"):
-        if (half := path.with_name(path.name.removesuffix(".hdr") + ending)).is_file():
+    """The voxels that belong to a `.hdr`, whose suffix may be in capitals like its own."""
+    stem, small = path.name[: -len(".hdr")], path.name.endswith(".hdr")
+    endings = (".img", ".img.gz") if small else (".IMG", ".IMG.GZ")
+    halves = [path.with_name(stem + ending) for ending in endings]
+    for half in halves:
+        if half.is_file():
+            return half
+    wanted = [stem + ending.lower() for ending in endings]
+    for half in sorted(path.parent.iterdir()):
+        if half.name[: len(stem)] + half.name[len(stem) :].lower() in wanted:
             return half
     raise DataError(
-        f"{path}: its voxels are not there ({path.name.removesuffix('.hdr')}.img); put both "
-        "files into one folder"
+        f"{path}: its voxels are not there ({halves[0].name}); put both files into one folder"
     )
 
 
 def _no_nifti(path: Path) -> str:
-    if path.name.endswith((".img", ".img.gz")):
-        return (
-            f"{path}: half of a pair; give the header beside it, {path.name.split('.img')[0]}.hdr"
-        )
-    if path.name.endswith(NIFTI_SUFFIXES):
+    if has_suffix(path.name, (".img", ".img.gz")):
+        return half_of_a_pair(path)
+    if has_suffix(path.name, NIFTI_SUFFIXES):
         return (
             f"{path}: not a NIfTI file (no NIfTI-1 or NIfTI-2 header); was it renamed, or never "
             "copied whole?"
@@ -257,15 +264,6 @@ def _read(path: Path) -> tuple[headers.Header, np.ndarray]:
             file.holder, file.stream, shape=file.shape, dtype=file.dtype, begun=file.begun
         )
     return file.header, data
-
-
-def _scaled(path: Path, header: headers.Header, data: np.ndarray) -> np.ndarray:
-    """Voxels times slope plus intercept, where the header has them."""
-    scaling = headers.scaling(path, header)
-    if scaling is None:
-        return data
-    with np.errstate(over="ignore", invalid="ignore"):
-        return data.astype(np.float64) * scaling[0] + scaling[1]
 
 
 def _float32(path: Path, header: headers.Header, data: np.ndarray) -> np.ndarray:

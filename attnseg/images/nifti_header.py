@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.errors import DataError
-from attnseg.images.geometry import Geometry, checked_geometry, shear_notes
+from attnseg.images.geometry import (
+    SINGLE_STEP,
+    Geometry,
+    checked_geometry,
+    shear_notes,
+    with_single_steps,
+)
 
 # nibabel imports pydicom where it is installed, for a kind of header extension that nothing here
 # reads: 0.13 s of 0.24 s.
@@ -87,7 +93,10 @@ def stored_shape(path: Path, header: Header) -> tuple[int, ...]:
         DataError: no axes, or one without voxels.
     """
     num_axes = int(header["dim"][0])
-    shape = tuple(header.get_data_shape()) if 2 <= num_axes <= 7 else ()
+    try:
+        shape = tuple(header.get_data_shape()) if 2 <= num_axes <= 7 else ()
+    except HeaderDataError:  # nibabel's rule for surfaces of FreeSurfer, whose first axis is -1
+        shape = ()
     if min(shape, default=0) < 1:
         raise DataError(f"{path}: shape {shape} is not a volume; re-export the file")
     return shape + (1,) * (3 - len(shape))
@@ -126,29 +135,62 @@ def geometry_of(
 ) -> tuple[Geometry, tuple[str, ...]]:
     """The grid, and what had to be settled about it.
 
-    The sform holds where its code is positive, else the qform where its own is, else the spacings
-    alone: methods 3, 2 and 1 of the standard, in nibabel's order.
+    The sform holds where its code is positive and it is not all zeros, else the qform where its own
+    is, else the spacings alone: methods 3, 2 and 1 of the standard, in nibabel's order. An axis
+    that the file has not, or of one voxel, needs no spacing.
 
     Raises:
         DataError: no usable place.
     """
-    header = header.copy()
-    pixdim = header["pixdim"]  # what the standard and nibabel make of sloppy fields:
-    pixdim[0] = -1 if pixdim[0] == -1 else 1
-    pixdim[1:4] = np.abs(pixdim[1:4])
+    header = _completed(header, shape)
     try:
         with np.errstate(all="ignore"):
-            affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+            affine = np.asarray(_affine(header), dtype=np.float64)
     except (ValueError, HeaderDataError) as error:
         raise DataError(f"{path}: unusable qform ({error}); correct the header") from error
-    geometry = checked_geometry(path, shape, affine, remedy="correct the header (sform)")
-    return geometry, (*_place_notes(header, geometry), *shear_notes(geometry))
+    placed = with_single_steps(affine, shape)
+    geometry = checked_geometry(path, shape, placed, remedy="correct the header (sform)")
+    notes = _place_notes(header, geometry)
+    if placed is not affine and int(header["dim"][0]) > 2:
+        notes.append(SINGLE_STEP)
+    return geometry, (*notes, *shear_notes(geometry))
+
+
+def _completed(header: Header, shape: tuple[int, int, int]) -> Header:
+    """A copy with what the standard, nibabel and ITK make of sloppy spacings."""
+    header = header.copy()
+    pixdim = header["pixdim"]
+    pixdim[0] = -1 if pixdim[0] == -1 else 1
+    pixdim[1:4] = np.abs(pixdim[1:4])
+    for axis in range(int(header["dim"][0]), 3):  # axes that the file has not
+        if not 0 < pixdim[axis + 1] < np.inf:
+            pixdim[axis + 1] = 1
+    return header
+
+
+def _sform_says_nothing(header: Header) -> bool:
+    """Whether the qform is taken although the sform has a code: software that sets the code alone
+    leaves zeros."""
+    return int(header["qform_code"]) > 0 and not header.get_sform()[:3, :3].any()
+
+
+def _affine(header: Header) -> np.ndarray:
+    affine: np.ndarray
+    if int(header["sform_code"]) > 0 and not _sform_says_nothing(header):
+        affine = header.get_sform()
+    elif int(header["qform_code"]) > 0:
+        affine = header.get_qform()
+    else:
+        affine = header.get_base_affine()
+    return affine
 
 
 def _place_notes(header: Header, geometry: Geometry) -> list[str]:
     notes = []
     sform, qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
-    if sform and qform:
+    if sform and _sform_says_nothing(header):
+        notes.append("its sform is all zeros; the qform is taken")
+    elif sform and qform:
         distance = _distance_to_qform(header, geometry)
         if not distance <= 0.1 * min(geometry.spacing_mm):
             notes.append(

@@ -1,77 +1,41 @@
-"""PNG, JPEG and TIFF pictures: the only file that knows Pillow.
+"""PNG, JPEG and TIFF pictures as images and masks of one slice.
 
 A picture is a volume of one slice, `[C, I, J, 1]` with I its columns and J its rows, 1 mm apart;
 I points to the patient's left and J to the back, so that the radiological view shows it upright.
-Pixels are taken as stored: an EXIF orientation turns nothing, for masks must lie on them.
+An EXIF orientation is followed, by pictures and masks alike: masks are drawn on what viewers show.
 """
 
-import re
-import struct
-import warnings
-import zlib
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from PIL.ExifTags import Base as Exif
-from PIL.Image import Transpose
-from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images.geometry import Geometry
-from attnseg.images.image import Image, Outline, whole_numbers
-from attnseg.images.paths import first_bytes
-
-# The readers themselves: `PIL.Image.open` would set its own limit to the number of pixels.
-_READERS: dict[bytes, type[ImageFile]] = {
-    b"\x89PNG\r\n\x1a\n": PngImageFile,
-    b"\xff\xd8\xff": JpegImageFile,
-    b"II*\0": TiffImageFile,
-    b"MM\0*": TiffImageFile,
-    b"II+\0": TiffImageFile,
-    b"MM\0+": TiffImageFile,
-}
-_MAX_PIXELS = 1_000_000_000
-_GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
-_PALETTE_MODES = {"P", "PA"}
-# Pillow turns TIFFs by their orientation as it loads them; this turns them back.
-_UNTURN = {
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_90,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_270,
-}
-# What Pillow raises on damaged files.
-_READ_ERRORS = (
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    ZeroDivisionError,
-    struct.error,
-    zlib.error,
+from attnseg.images.image import Image, Outline
+from attnseg.images.picture_files import (
+    bits_of,
+    holds_grey,
+    is_grey,
+    keeps_values,
+    open_picture,
+    orientation_of,
+    palette_of,
+    shown_size,
 )
+from attnseg.images.picture_pixels import Decoded, decode, upright
+from attnseg.images.whole import whole_numbers
 
 
 def read_image(path: Path, *, num_channels: int | None = None) -> Image:
     """Read a picture as float32 `[C, I, J, 1]`: C is 1 for grey and 3 for colour; alpha is dropped.
 
-    Grey keeps its 16 bits; colour of 16 bits a channel is read with 8.
+    It is read upright, as its EXIF orientation says; grey and colour keep their 16 bits. What was
+    turned, converted or left out is in the notes.
 
     Args:
         path: a PNG, JPEG or TIFF file.
@@ -82,30 +46,28 @@ def read_image(path: Path, *, num_channels: int | None = None) -> Image:
         DataError: not a picture, cut short, several frames, more than 10⁹ pixels.
     """
     path = Path(path)
-    with _open(path) as picture:
-        colours = _palette(picture)
-        pixels = _pixels(picture)
-        if colours is not None:
-            pixels = colours[_first_band(pixels)]
-            pixels = _first_band(pixels) if _is_grey(colours) else pixels
-        elif picture.mode in _GREY_MODES:
-            pixels = _first_band(pixels)
-        elif picture.mode in {"RGB", "RGBA"}:
-            pixels = pixels[..., :3]
-        else:
-            pixels = np.asarray(picture.convert("RGB"))
+    with open_picture(path) as picture:
+        decoded = decode(picture)
+    pixels = decoded.values
+    if decoded.colours is not None:
+        pixels = decoded.colours[pixels]
+        pixels = pixels[..., 0] if is_grey(decoded.colours) else pixels
     if num_channels == 1 and pixels.ndim == 3:
-        pixels = np.asarray(PIL.Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))
+        pixels = _luma(pixels)
     if num_channels == 3 and pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=-1)
-    return _image(path, np.ascontiguousarray(pixels.T, dtype=np.float32))
+    notes = decoded.notes
+    if decoded.opaque is not None:
+        notes += (f"{_hidden(decoded.opaque)}; alpha was left out, their colours are as stored",)
+    return _image(path, np.ascontiguousarray(pixels.T, dtype=np.float32), notes)
 
 
 def read_labels(path: Path, *, label_values: Collection[int] | None = None) -> Image:
     """Read a mask as integers `[1, I, J, 1]`, the values as stored: of a palette its indices.
 
-    Colour masks are accepted where the three channels are equal, floating-point ones where every
-    value is a whole number.
+    It is read upright, as its own EXIF orientation says, if it has one. Colour masks are accepted
+    where the three channels are equal, floating-point ones where every value is
+    whole but for rounding; see `whole_numbers`.
 
     Args:
         path: a PNG or TIFF file.
@@ -116,35 +78,38 @@ def read_labels(path: Path, *, label_values: Collection[int] | None = None) -> I
         DataError: as of `read_image`, or a picture that cannot be a mask.
     """
     path = Path(path)
-    with _open(path) as picture:
-        bits = _bits(picture)
+    with open_picture(path) as picture:
+        mode, bits = picture.mode, bits_of(picture)
         if isinstance(picture, JpegImageFile):
             raise DataError(
                 f"{path}: JPEG does not keep pixel values, and labels must be exact; save the mask "
                 "as PNG"
             )
-        colour = picture.mode in {"RGB", "RGBA"}
-        if picture.mode not in _GREY_MODES | _PALETTE_MODES and (not colour or bits > 8):
+        if not keeps_values(picture):
             raise DataError(
-                f"{path}: a mask in colour ({picture.mode}, {bits} bits); save it as a grey PNG "
+                f"{path}: a mask in colour ({mode}, {bits} bits); save it as a grey PNG "
                 "that holds the label values"
             )
-        pixels = _pixels(picture)
-    if colour and (pixels[..., :1] != pixels[..., 1:3]).any():
+        decoded = decode(picture)
+    pixels = decoded.values
+    if decoded.has_colour and (pixels[..., :1] != pixels[..., 1:]).any():
         raise DataError(
             f"{path}: a mask in colour does not say which colour is which label; save it as a grey "
             "or palette PNG that holds the label values"
         )
-    labels = whole_numbers(_first_band(pixels), source=str(path))
+    bands = pixels[..., 0] if decoded.has_colour else pixels
+    labels, settled = whole_numbers(bands, source=str(path))
     if labels.dtype == bool:
         labels = labels.astype(np.uint8)
-    if picture.mode == "L" and bits < 8:
+    if mode == "L" and bits < 8:
         labels = labels // (255 // (2**bits - 1))  # Pillow stretches 2 and 4 bits to 0 … 255
+    notes = (*decoded.notes, *_mask_notes(decoded, labels))
     binary = label_values is not None and 1 in label_values and 255 not in label_values
     if binary and ((labels == 0) | (labels == 255)).all():
         labels = labels // 255
     native = labels.dtype.newbyteorder("=")
-    return _image(path, np.ascontiguousarray(labels.T, dtype=native))
+    image = _image(path, np.ascontiguousarray(labels.T, dtype=native), (*notes, *settled))
+    return replace(image, rounded=bool(settled))
 
 
 def picture_channels(path: Path) -> int:
@@ -155,10 +120,34 @@ def picture_channels(path: Path) -> int:
     Raises:
         DataError: not a picture, several frames, more than 10⁹ pixels.
     """
-    with _open(Path(path), header_only=True) as picture:
-        colours = _palette(picture)
-        grey = picture.mode in _GREY_MODES if colours is None else _is_grey(colours)
-    return 1 if grey else 3
+    with open_picture(Path(path), header_only=True) as picture:
+        return 1 if holds_grey(picture) else 3
+
+
+def picture_orientation(path: Path) -> int:
+    """The EXIF orientation that reading a picture follows, 1 to 8; 1 turns nothing.
+
+    Raises:
+        DataError: as of `picture_channels`.
+    """
+    with open_picture(Path(path), header_only=True) as picture:
+        return orientation_of(picture)
+
+
+def palette_colours(path: Path) -> dict[int, str]:
+    """Index → colour such as "#ff0000" of a picture with a palette, from the header alone.
+
+    Raises:
+        DataError: as of `picture_channels`.
+    """
+    with open_picture(Path(path), header_only=True) as picture:
+        colours = palette_of(picture)
+    return {} if colours is None else {n: f"#{bytes(rgb).hex()}" for n, rgb in enumerate(colours)}
+
+
+def as_shown(array: np.ndarray, orientation: int) -> np.ndarray:
+    """`[…, I, J, 1]` of a picture as stored, turned as its EXIF orientation says; a view."""
+    return upright(array.T[0], orientation).T[..., None]
 
 
 def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
@@ -170,9 +159,11 @@ def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
         DataError: as of `picture_channels`.
     """
     channels = num_channels if num_channels in {1, 3} else picture_channels(path)
-    with _open(Path(path), header_only=True) as picture:
-        width, height = _stored_size(picture)
-    return Outline(_geometry((width, height, 1)), channels, width * height * channels)
+    with open_picture(Path(path), header_only=True) as picture:
+        (width, height), number_bytes = shown_size(picture), -(-bits_of(picture) // 8)
+    return Outline(
+        _geometry((width, height, 1)), channels, width * height * channels * number_bytes
+    )
 
 
 def write_labels(path: Path, labels: np.ndarray, *, dtype: np.dtype) -> None:
@@ -203,98 +194,36 @@ def write_labels(path: Path, labels: np.ndarray, *, dtype: np.dtype) -> None:
         PIL.Image.fromarray(rows).save(temporary, format="PNG")
 
 
-@contextmanager
-def _open(path: Path, *, header_only: bool = False) -> Iterator[ImageFile]:
-    """The picture with its header read; what Pillow raises inside becomes a `DataError`."""
-    start = first_bytes(path)
-    reader = next((kind for magic, kind in _READERS.items() if start.startswith(magic)), None)
-    if reader is None:
-        raise DataError(
-            f"{path}: not a PNG, JPEG or TIFF picture, whatever its name says; save it again as one"
-        )
-    try:
-        with path.open("rb") as stream, warnings.catch_warnings():
-            # What Pillow warns of is either harmless or refused below.
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-            if reader is PngImageFile and not header_only:
-                reader(stream).verify()  # the sum of each chunk, which loading does not look at
-                stream.seek(0)
-            picture = reader(stream)
-            width, height = picture.size
-            if width * height > _MAX_PIXELS:
-                raise DataError(
-                    f"{path}: {width} × {height} pixels are more than the 10⁹ that attnseg reads; "
-                    "cut the picture into parts"
-                )
-            if getattr(picture, "is_animated", False):
-                raise DataError(
-                    f"{path}: holds several frames where one picture is expected; save each frame "
-                    "as a file of its own, or a stack of slices as NIfTI"
-                )
-            yield picture
-    except _READ_ERRORS as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{path}: cut short, damaged or of an unknown kind ({reason}); copy it again or save "
-            "it as PNG"
-        ) from error
+def _luma(pixels: np.ndarray) -> np.ndarray:
+    """Grey of `[rows, columns, 3]`, rounded as Pillow rounds it."""
+    if pixels.dtype == np.uint8:
+        return np.asarray(PIL.Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))
+    weights = np.array([0.299, 0.587, 0.114])
+    return np.asarray(np.round(pixels @ weights))
 
 
-def _pixels(picture: ImageFile) -> np.ndarray:
-    """`[rows, columns]` or `[rows, columns, bands]`, as stored."""
-    if not isinstance(picture, TiffImageFile):
-        return np.asarray(picture)
-    size = _stored_size(picture)
-    boxes = np.array([tile[1] for tile in picture.tile]).reshape(-1, 2, 2)
-    if np.prod(boxes[:, 1] - boxes[:, 0], axis=1).sum() < size[0] * size[1]:
-        raise ValueError("its strips do not cover the picture")
-    # Room made here, for Pillow would first hold the size against a limit of its own.
-    picture.im = PIL.Image.new(picture.mode, size, color=None).im
-    turned = _UNTURN.get(picture.getexif().get(Exif.Orientation, 1))
-    picture.load()
-    return np.asarray(picture if turned is None else picture.transpose(turned))
+def _hidden(opaque: np.ndarray) -> str:
+    hidden = opaque.size - int(np.count_nonzero(opaque))
+    return f"{hidden} of {opaque.size} pixels are not opaque"
 
 
-def _stored_size(picture: ImageFile) -> tuple[int, int]:
-    """Columns and rows in the file: Pillow names those of a TIFF as turned by its orientation."""
-    if isinstance(picture, TiffImageFile):
-        return picture.tag_v2[Exif.ImageWidth], picture.tag_v2[Exif.ImageLength]
-    return picture.size
+def _mask_notes(decoded: Decoded, labels: np.ndarray) -> list[str]:
+    """A palette that shows other numbers than its indices; alpha that says something of its own."""
+    notes = []
+    if decoded.colours is not None:
+        used = np.unique(labels)
+        if (decoded.colours[used] != used[:, None]).any():
+            notes.append("a palette; its indices were taken for the labels, not its colours")
+    # A background that is transparent, and nothing else, says the same twice.
+    if decoded.opaque is not None and (decoded.opaque != (labels != 0)).any():
+        notes.append(f"{_hidden(decoded.opaque)}; alpha was left out, labels are as stored")
+    return notes
 
 
-def _palette(picture: ImageFile) -> np.ndarray | None:
-    """Colours `[256, 3]` by index; None where there is no palette. To be asked before loading."""
-    if picture.mode not in _PALETTE_MODES or picture.palette is None:
-        return None
-    order, content = picture.palette.getdata()
-    entries = np.frombuffer(bytes(content), dtype=np.uint8)
-    entries = entries.reshape(3, -1).T if order.endswith(";L") else entries.reshape(-1, 3)
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    colours[: len(entries)] = entries
-    return colours
-
-
-def _first_band(pixels: np.ndarray) -> np.ndarray:
-    """`[rows, columns]` of pixels with or without bands."""
-    return pixels if pixels.ndim == 2 else pixels[..., 0]
-
-
-def _is_grey(colours: np.ndarray) -> bool:
-    return bool((colours == colours[:, :1]).all())
-
-
-def _bits(picture: ImageFile) -> int:
-    """Bits of one number in the file, as far as Pillow's name of the raw format tells."""
-    arguments = picture.tile[0][3] if picture.tile else None
-    raw = arguments[0] if isinstance(arguments, tuple) else arguments
-    found = re.search(r";(\d+)", raw or "")
-    return int(found[1]) if found else 8
-
-
-def _image(path: Path, array: np.ndarray) -> Image:
+def _image(path: Path, array: np.ndarray, notes: tuple[str, ...]) -> Image:
     """`[I, J]` or `[C, I, J]` with its place."""
     array = array.reshape(-1, *array.shape[-2:], 1)
-    return Image(array, _geometry(array.shape[1:]), None, path)
+    return Image(array, _geometry(array.shape[1:]), None, path, notes)
 
 
 def _geometry(shape: tuple[int, int, int]) -> Geometry:

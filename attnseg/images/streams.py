@@ -15,7 +15,7 @@ import numpy as np
 from isal import igzip, igzip_lib, isal_zlib
 
 from attnseg.errors import DataError
-from attnseg.images.paths import first_bytes
+from attnseg.images.contents import first_bytes
 
 _READ_ERRORS = (
     *(EOFError, OSError, zlib.error),

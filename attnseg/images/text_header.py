@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from attnseg.errors import DataError
-from attnseg.images.paths import first_bytes
+from attnseg.images.contents import first_bytes
 from attnseg.images.slicer import Segment
 
 # Diffusion scans have long headers, though none near this.

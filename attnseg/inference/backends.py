@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from attnseg.errors import UsageError
+from attnseg.errors import UsageError, refuse_unknown
 from attnseg.inference.stream import Network
 from attnseg.models import AttentionUNet, channels_last
 from attnseg.spec import ModelSpec
@@ -65,7 +65,11 @@ def make_backend(
         device: where it runs.
         backend: "torch" or "openvino".
         compiled: by `torch.compile`; of PyTorch's only.
+
+    Raises:
+        UsageError: another back end; "auto" is settled before, by `choose_backend`.
     """
+    refuse_unknown("backend", backend, ("torch", "openvino"))
     if backend == "torch":
         return torch_backend(network, device, slice_axis=spec.slice_axis, compiled=compiled)
     from attnseg.inference.openvino_backend import openvino_network

@@ -7,15 +7,16 @@ the sum against the memory that was really taken.
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from attnseg.errors import DataError
 from attnseg.images import Outline, smallest_integer_type
-from attnseg.inference.export import BLOCK, Blocks
+from attnseg.inference.export import BLOCK, Blocks, Part, cut_evenly, extent_of
 from attnseg.inference.stream import ROWS
-from attnseg.inference.windows import padding_of, window_starts, windows_in_plane
+from attnseg.inference.windows import padding_of, window_starts
 from attnseg.preprocessing import Grid
 from attnseg.spec import Architecture, ModelSpec
 
@@ -101,18 +102,14 @@ def plan_scan(
     Raises:
         DataError: not even the smallest tiles fit, or the scan itself does not.
     """
-    grid = Grid.of(outline.geometry, spec.preprocessing)
-    blocks = Blocks.of(grid)
+    grid = Grid.of(outline.geometry, spec.preprocessing, source=source)
     outputs = spec.architecture.out_channels if outputs is None else outputs
     bounded = max_ram is not None or max_vram is not None
     options = []
-    for a, s in product(range(1, len(blocks.a) + 1), range(1, len(blocks.s) + 1)):
-        if bounded or a == s == 1:
-            windows, sums = _windows_and_sums(
-                grid, blocks.tiles(a, s), spec.patch, outputs, overlap, probabilities
-            )
-            needs = _needs(outline, grid, spec, sums + window_bytes, on_gpu)
-            options.append(ScanPlan((a, s), windows, base_bytes, **needs))
+    for tiling in _tilings(grid, spec.patch, overlap, bounded=bounded):
+        sums = tiling.sum_bytes(outputs, spec.patch[0], probabilities=probabilities)
+        needs = _needs(outline, grid, spec, sums + window_bytes, on_gpu)
+        options.append(ScanPlan(tiling.tiles, tiling.windows, base_bytes, **needs))
     for option in sorted(options, key=lambda option: (option.windows, option.peak_bytes)):
         fits = max_ram is None or option.peak_bytes <= max_ram
         if fits and (max_vram is None or option.gpu_bytes <= max_vram):
@@ -127,35 +124,110 @@ def plan_scan(
     )
 
 
-def _windows_and_sums(
-    grid: Grid,
-    tiles: Sequence[Blocks],
-    patch: tuple[int, int, int],
-    outputs: int,
-    overlap: float,
-    probabilities: bool,
-) -> tuple[int, int]:
-    """Passes through the network over all tiles, and bytes of the sums of the largest one."""
+@dataclass(frozen=True)
+class _Cut:
+    """One axis of a plane, cut into so many parts.
+
+    Args:
+        parts: how many.
+        windows: that reach into each part, added up: what two parts share counts twice.
+        extents: voxels of each part on the model's grid and on the scan's.
+    """
+
+    parts: int
+    windows: int
+    extents: frozenset[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class _Tiling:
+    """A scan cut into tiles along its second and its third axis.
+
+    Args:
+        a: the cut of the second axis.
+        s: that of the third.
+        first: windows along the first axis, which is never cut.
+        rows: of the model's grid, the most that one block needs along the first axis.
+    """
+
+    a: _Cut
+    s: _Cut
+    first: int
+    rows: int
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """Tiles along either axis."""
+        return self.a.parts, self.s.parts
+
+    @property
+    def windows(self) -> int:
+        """Passes through the network over all tiles: each tile meets the product of its axes'."""
+        return self.first * self.a.windows * self.s.windows
+
+    def sum_bytes(self, outputs: int, depth: int, *, probabilities: bool) -> int:
+        """Bytes of the sums of the tile that takes most, for windows of `depth` rows."""
+        # Sums; rows that leave, that wait, and both joined; the weights of the sums.
+        per_column = outputs * (depth + 2 * (ROWS + self.rows)) + 3 * depth
+        # A row of blocks on the scan's grid, its softmax, and that stored.
+        per_voxel = 3 * outputs * BLOCK[0] if probabilities else 0
+        largest = max(
+            source_a * source_s * per_column + out_a * out_s * per_voxel
+            for (source_a, out_a), (source_s, out_s) in product(self.a.extents, self.s.extents)
+        )
+        return _FLOAT * (largest + 3 * outputs * math.prod(BLOCK))
+
+
+def _tilings(
+    grid: Grid, patch: tuple[int, int, int], overlap: float, *, bounded: bool
+) -> list[_Tiling]:
+    """Every way to cut a scan into tiles of whole blocks; the scan in one piece where not bounded.
+
+    Windows are counted axis by axis: those of a tile are all pairs of its axes' windows, so that
+    neither they nor the tiles are ever listed.
+    """
+    blocks = Blocks.of(grid)
     padding = padding_of(grid.shape, patch)
     size = [n + sum(pair) for n, pair in zip(grid.shape, padding, strict=True)]
     first, *others = (window_starts(n, p, overlap) for n, p in zip(size, patch, strict=True))
-    windows, sums = 0, 0
-    for tile in tiles:
-        a, s = (
-            slice(part.start + low, part.stop + low)
-            for part, (low, _) in zip(tile.plane, padding[1:], strict=True)
+    cuts_a, cuts_s = (
+        [
+            _cut(parts, count, starts=starts, patch=p, padded=low)
+            for count in range(1, (len(parts) if bounded else 1) + 1)
+        ]
+        for parts, starts, p, (low, _) in zip(
+            (blocks.a, blocks.s), others, patch[1:], padding[1:], strict=True
         )
-        windows += len(first) * len(windows_in_plane(others, patch[1:], (a, s)))
-        cross = (a.stop - a.start) * (s.stop - s.start)
-        needed = max(part.source.stop - part.source.start for part in tile.rows)
-        # Sums; rows that leave, that wait, and both joined; the weights of the sums; a block.
-        numbers = cross * (outputs * (patch[0] + 2 * (ROWS + needed)) + 3 * patch[0])
-        numbers += 3 * outputs * math.prod(BLOCK)
-        if probabilities:  # a row of blocks on the scan's grid, its softmax, and that stored
-            a, s = tile.out
-            numbers += 3 * outputs * BLOCK[0] * (a.stop - a.start) * (s.stop - s.start)
-        sums = max(sums, _FLOAT * numbers)
-    return windows, sums
+    )
+    rows = max(_length(part.source) for part in blocks.rows)
+    return [_Tiling(a, s, len(first), rows) for a, s in product(cuts_a, cuts_s)]
+
+
+def _cut(
+    parts: Sequence[Part], count: int, *, starts: Sequence[int], patch: int, padded: int
+) -> _Cut:
+    """An axis cut into `count` parts.
+
+    Args:
+        parts: its blocks.
+        count: parts to cut them into.
+        starts: first voxel of each window along it, in ascending order.
+        patch: voxels of a window.
+        padded: voxels that were added before the axis so that one window fits.
+    """
+    windows, extents = 0, set()
+    for group in cut_evenly(parts, count):
+        source = extent_of([part.source for part in group])
+        begin, end = source.start + padded, source.stop + padded
+        # Windows reach in that end after its first voxel and begin before its last.
+        windows += bisect_left(starts, end) - bisect_right(starts, begin - patch)
+        extents.add((_length(source), _length(extent_of([part.out for part in group]))))
+    return _Cut(count, windows, frozenset(extents))
+
+
+def _length(extent: slice) -> int:
+    length: int = extent.stop - extent.start
+    return length
 
 
 def _needs(

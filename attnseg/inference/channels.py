@@ -1,11 +1,12 @@
 """Cases to predict whose channels are told by a table, or by patterns of file names."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attnseg.datasets.listed import CASE, match, no_match, read_rows
 from attnseg.datasets.tables import nearest
 from attnseg.errors import DataError
+from attnseg.images import shown
 from attnseg.inference.sources import Scan
 
 
@@ -38,28 +39,32 @@ def scans_from_table(path: Path, *, channel_names: Sequence[str] = ()) -> list[S
         lacking = [name for name in columns if name not in row.files]
         if lacking:
             raise DataError(
-                f"{path}: case {row.name!r} has no file in column {lacking[0]!r}; name it there"
+                f"{path}: line {row.line}: case {row.name!r} has no file in column {lacking[0]!r}; "
+                "name it there"
             )
         files = tuple(row.files[name] for name in columns)
         for file in files:
-            if not file.exists():
+            if not file.exists() and not file.is_symlink():  # reading a dead link says what it is
                 there = (
                     [each.name for each in file.parent.iterdir()] if file.parent.is_dir() else []
                 )
                 raise DataError(
-                    f"{path}: case {row.name!r}: no such file: {file}{nearest(file.name, there)}; "
-                    "correct it; paths are relative to the table"
+                    f"{path}: line {row.line}: case {row.name!r}: no such file: {file}"
+                    f"{nearest(file.name, there)}; correct it; paths are relative to the table"
                 )
         scans.append(Scan(row.name, files))
     return sorted(scans, key=lambda scan: scan.name)
 
 
-def scans_by_pattern(folder: Path, patterns: Sequence[str]) -> list[Scan]:
+def scans_by_pattern(
+    folder: Path, patterns: Sequence[str], *, say: Callable[[str], None] = lambda text: None
+) -> list[Scan]:
     """Cases of a folder whose channels have names such as "{case}_t1.nii.gz".
 
     Args:
         folder: searched with all folders in it.
         patterns: one for each channel, in the model's order; see `attnseg.datasets.listed.match`.
+        say: told which scans match no pattern.
 
     Raises:
         ConfigError: a pattern without `{case}`, or twice the same.
@@ -81,6 +86,8 @@ def scans_by_pattern(folder: Path, patterns: Sequence[str]) -> list[Scan]:
                 "correct the pattern"
             )
         scans.append(Scan(name, tuple(files[pattern] for pattern in patterns)))
+    if others:
+        say(f"{folder}: {len(others)} file(s) match no pattern ({shown(list(others))})")
     return scans
 
 

@@ -29,7 +29,8 @@ from attnseg.inference.probabilities import probability_file
 from attnseg.inference.sources import Scan
 from attnseg.inference.work import Job, Work, fit_together, plan_cohort, reason_of
 from attnseg.memory import peak_bytes, release_freed_memory
-from attnseg.preprocessing import Grid, preprocess
+from attnseg.names import on_disk
+from attnseg.preprocessing import Grid, constant_channels, preprocess
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ def _all_there(scan: Scan, predictor: Predictor, output: Path, job: Job) -> bool
     if job.attention and predictor.gates.gates:
         picture = is_picture(scan.paths[0])
         names += attention_names(scan.name, predictor.gates.gates, picture=picture)
-    return all((output / name).exists() for name in names)
+    return all(on_disk(output / name).exists() for name in names)
 
 
 def predict_cohort(
@@ -183,7 +184,11 @@ def _prepare(scan: Scan, predictor: Predictor) -> Prepared:
     begin = time.perf_counter()
     image = predictor.read(*scan.paths)
     volume, grid = preprocess(image, predictor.spec.preprocessing)
-    warnings = (*scan.notes, *image.notes, *surprises(image, predictor.spec))
+    blank = [
+        f"{sentence}: nothing can be seen in it"
+        for sentence in constant_channels(image, predictor.spec.channel_names)
+    ]
+    warnings = (*scan.notes, *image.notes, *blank, *surprises(image, predictor.spec))
     frame = replace(image, array=np.broadcast_to(np.float32(0), image.array.shape))
     return Prepared(frame, volume, grid, warnings, time.perf_counter() - begin)
 

@@ -17,7 +17,7 @@ class Display:
     """Lines on stderr, and bars where that is a terminal."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         """One line."""
@@ -27,7 +27,7 @@ class Display:
     def progress(self, scans: int) -> Iterator["Bars"]:
         """Bars of the scan at hand and of all of them, with the time left."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -85,7 +85,7 @@ def progress_bar(
     Yields:
         What is called after every step, or with the number of steps done.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     # Names of scans may hold what Rich would read as markup.
     text = TextColumn("{task.description}", markup=False)
     columns = (text, BarColumn(), MofNCompleteColumn())

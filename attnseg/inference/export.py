@@ -52,17 +52,21 @@ class Blocks:
     @property
     def plane(self) -> Plane:
         """What of the model's grid these blocks need along the second and the third axis."""
-        return _extent([part.source for part in self.a]), _extent([part.source for part in self.s])
+        return extent_of([part.source for part in self.a]), extent_of(
+            [part.source for part in self.s]
+        )
 
     @property
     def out(self) -> Plane:
         """What of the scan these blocks are, along the second and the third axis."""
-        return _extent([part.out for part in self.a]), _extent([part.out for part in self.s])
+        return extent_of([part.out for part in self.a]), extent_of([part.out for part in self.s])
 
     def tiles(self, along_a: int, along_s: int) -> list["Blocks"]:
         """Cut into `along_a` × `along_s` tiles of whole blocks, of nearly equal size."""
         return [
-            Blocks(self.rows, a, s) for a in _cut(self.a, along_a) for s in _cut(self.s, along_s)
+            Blocks(self.rows, a, s)
+            for a in cut_evenly(self.a, along_a)
+            for s in cut_evenly(self.s, along_s)
         ]
 
 
@@ -292,12 +296,14 @@ def _resampled(block: Tensor, parts: Sequence[Part]) -> Tensor:
     return block
 
 
-def _cut(parts: Sequence[Part], count: int) -> list[Sequence[Part]]:
+def cut_evenly(parts: Sequence[Part], count: int) -> list[Sequence[Part]]:
+    """Cut the blocks of an axis into `count` runs of nearly equal length, none of them empty."""
     edges = [round(index * len(parts) / count) for index in range(count + 1)]
     return [parts[low:high] for low, high in pairwise(edges) if high > low]
 
 
-def _extent(slices: Sequence[slice]) -> slice:
+def extent_of(slices: Sequence[slice]) -> slice:
+    """The smallest slice that holds all of them."""
     return slice(min(part.start for part in slices), max(part.stop for part in slices))
 
 

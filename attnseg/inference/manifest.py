@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from attnseg.names import composed
+
 MANIFEST = "manifest.jsonl"
 
 
@@ -91,11 +93,11 @@ def names_in_manifest(mask: Path) -> dict[int, str]:
     Returns:
         None of them where no manifest names the mask, or names no labels.
     """
-    mask = mask.resolve()
+    name = Path(composed(str(mask.resolve())))
     # A mask of BIDS lies up to three folders below the manifest, one of a single label one folder.
-    for folder in mask.parents[:4]:
+    for folder in mask.resolve().parents[:4]:
         for line in Manifest(folder).last_lines().values():
-            if line.get("mask") and mask.is_relative_to(folder / line["mask"]):
+            if line.get("mask") and name.is_relative_to(composed(str(folder / line["mask"]))):
                 return labels_of(line)
     return {}
 
@@ -123,5 +125,5 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue  # the line that a kill cut short; its scan is simply done again
-        if isinstance(line, dict) and "name" in line:
-            yield line
+        if isinstance(line, dict) and isinstance(line.get("name"), str):
+            yield line | {"name": composed(line["name"])}

@@ -12,10 +12,15 @@ from attnseg.errors import DataError, UsageError
 from attnseg.files import atomic_folder, remove_leftovers
 from attnseg.images import MASK_SUFFIXES, Image, Series, is_picture, location, write_labels
 from attnseg.inference.sources import Scan
+from attnseg.names import alike, composed, on_disk, windows_refuses
 
 FORMATS = ("auto", *MASK_SUFFIXES)
 # DICOM objects that refer to the slices they were drawn on.
 _OF_SERIES = ("dicom-seg", "rtstruct")
+
+
+# Letters of a label's name in that of a file: file systems take 255 bytes, suffix included.
+_LONGEST = 50
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class MaskFormat:
         Raises:
             DataError: what the format cannot hold.
         """
-        target = folder / self.target(scan)
+        target = on_disk(folder / self.target(scan))
         remove_leftovers(target)
         if not self.per_label:
             write_labels(target, labels, like=like, dtype=dtype, names=names)
@@ -134,8 +139,10 @@ def _refuse_others(folder: Path, expected: Iterable[str]) -> None:
 
 
 def file_stems(names: Mapping[int, str]) -> dict[int, str]:
-    """Label value → its name as a file's: what is no letter or digit becomes `_`, and a name that
-    another label has as well gets its value.
+    """Label value → its name as a file's, on every system.
+
+    What is no letter or digit becomes `_`; a name that is reserved on Windows begins with `label_`;
+    one that another label has as well, capitals or not, gets its value.
 
     Example:
         >>> file_stems({1: "left lung", 2: "Tumour/core", 5: "left_lung"})
@@ -143,7 +150,11 @@ def file_stems(names: Mapping[int, str]) -> dict[int, str]:
     """
     stems: dict[int, str] = {}
     for value, name in sorted(names.items()):
-        stem = re.sub(r"[^\w.-]+", "_", name).strip("._") or f"label_{value}"
-        known = {each.lower() for each in stems.values()}
-        stems[value] = f"{stem}_{value}" if stem.lower() in known else stem
+        stem = re.sub(r"[^\w.-]+", "_", composed(name))[:_LONGEST].strip("._") or f"label_{value}"
+        if windows_refuses(stem):
+            stem = f"label_{stem}"
+        known = {alike(each) for each in stems.values()}
+        while alike(stem) in known:
+            stem = f"{stem}_{value}"
+        stems[value] = stem
     return stems

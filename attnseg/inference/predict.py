@@ -22,6 +22,7 @@ from attnseg.inference.sources import Scan, find_models, find_scans, refuse_twic
 from attnseg.inference.work import Job, Work, plan_cohort
 from attnseg.memory import keep_freed_memory
 from attnseg.models import model_id
+from attnseg.names import WINDOWS_REMEDY, windows_note
 from attnseg.signals import stop_on_signals
 
 STATISTICS = "statistics.csv"
@@ -83,6 +84,8 @@ def predict(
             f"{' · mirrored' if predictor.mirror_axes else ''} · "
             f"{len(scans)} scan(s){f', part {shard}' if shard else ''} → {output}/"
         )
+        if note := windows_note(job.masks.target(scan) for scan in scans):
+            display.say(f"note: {note}; {WINDOWS_REMEDY}")
         stop = stack.enter_context(stop_on_signals())
         bars = stack.enter_context(display.progress(len(scans)))
 
@@ -244,7 +247,13 @@ def _ready(
         )
         scans = _by_pattern(inputs, channels, names)
     else:
-        scans = find_scans(inputs, num_channels=len(names), series=series, channel_names=names)
+        scans = find_scans(
+            inputs,
+            num_channels=len(names),
+            series=series,
+            channel_names=names,
+            say=Display().say,
+        )
     if all(is_picture(scan.paths[0]) for scan in scans):
         refuse_options(
             {"--statistics": job.statistics},
@@ -264,9 +273,12 @@ def _by_pattern(
             f"{len(patterns)} pattern(s) of --channels where the model has {len(channel_names)} "
             f"channel(s), {', '.join(channel_names)}; give one for each, in this order"
         )
-    scans = [scan for folder in folders for scan in scans_by_pattern(Path(folder), patterns)]
+    say = Display().say
+    scans = [
+        scan for folder in folders for scan in scans_by_pattern(Path(folder), patterns, say=say)
+    ]
     refuse_twice(scans)
-    Display().say(channel_table(scans, channel_names))
+    say(channel_table(scans, channel_names))
     return scans
 
 

@@ -1,29 +1,27 @@
 """What the user typed → scans; which model is meant; where masks go."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from attnseg.errors import DataError, RunError, UsageError, refuse_options
 from attnseg.images import (
     MASK_SUFFIXES,
-    SCAN_SUFFIXES,
     Series,
     Source,
     find_source,
-    holds_dicom,
-    is_dicom,
     is_picture,
-    is_scan,
+    location,
     split_channel,
     strip_suffix,
 )
 from attnseg.images.formats import NO_SERIES
+from attnseg.inference.places import look_at, matches
+from attnseg.names import alike, how_they_differ
 from attnseg.spec import ModelSpec
 
 MODEL_NAME = "model.safetensors"
-_READ = f"{', '.join(SCAN_SUFFIXES)} or DICOM"
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,7 @@ def find_scans(
     num_channels: int,
     series: str | None = None,
     channel_names: Sequence[str] = (),
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Scan]:
     """Files, folders and globs → scans, sorted by name.
 
@@ -71,26 +70,42 @@ def find_scans(
     one place `series` says which, or the largest is taken and told. One of several places whose
     DICOM cannot be read is a scan with a reason.
 
+    What looks like a scan and is not taken, such as scans in folders further below, is handed to
+    `say`, a sentence for each folder.
+
     Raises:
         DataError: a path that is not there, nothing that can be read, a channel missing.
         UsageError: two scans of the same name, such as X.png and X.jpg, for the mask and its line
             in the manifest go by it; `series`, and no scan is DICOM.
     """
     tables = [Path(text) for text in inputs if str(text).lower().endswith((".csv", ".tsv"))]
-    given = [path for text in inputs if Path(text) not in tables for path in _matches(str(text))]
+    given: list[Path] = []
+    for text in inputs:
+        if Path(text) not in tables:
+            found, notes = matches(str(text))
+            given += found
+            for note in notes:
+                say(note)
     files: set[Path] = set()
     scans = [scan for path in tables for scan in _listed(path, num_channels, channel_names)]
     alone = len(given) + len(tables) == 1
     for path in dict.fromkeys(given):
-        found = _dicom(path, series, alone=alone)
-        scans += found
-        files |= set() if found else set(_expand(path))
+        place = look_at(path)
+        scans += [_series(each, series, alone=alone and each == path) for each in place.dicom]
+        files |= set(place.files)
+        for note in place.notes:
+            say(note)
     channels: dict[tuple[Path, str], dict[int, Path]] = {}
     for path in sorted(files):
         channel = split_channel(strip_suffix(path.name))
         # A higher number is part of the name, as the year in scan_2019.
         if channel and channel[1] < num_channels:
-            channels.setdefault((path.parent, channel[0]), {})[channel[1]] = path
+            other = channels.setdefault((path.parent, channel[0]), {}).setdefault(channel[1], path)
+            if other != path:
+                raise UsageError(
+                    f"{path}: {other.name} is the same channel of the same case"
+                    f"{how_they_differ(other.name, path.name)}; keep one of the two"
+                )
         else:
             scans.append(Scan(strip_suffix(path.name), (path,)))
     for (folder, name), parts in channels.items():
@@ -114,42 +129,21 @@ def refuse_twice(scans: Sequence[Scan]) -> None:
     """A mask and its line in the manifest go by a scan's name.
 
     Raises:
-        UsageError: two scans of one name.
+        UsageError: two scans of one name; names that differ in capitals alone are one, for on
+            Windows and macOS the mask of one would be written over that of the other.
     """
-    twice = [name for name, count in Counter(scan.name for scan in scans).items() if count > 1]
+    by_name: dict[str, list[Scan]] = defaultdict(list)
+    for scan in scans:
+        by_name[alike(scan.name)].append(scan)
+    twice = sorted((group for group in by_name.values() if len(group) > 1), key=lambda g: g[0].name)
     if twice:
+        names = dict.fromkeys(scan.name for group in twice for scan in group)
+        one, other = (location(scan.paths[0]) for scan in twice[0][:2])
         raise UsageError(
-            f"scans named {', '.join(sorted(twice))} come twice, and a mask goes by its scan's "
-            "name; rename one, or predict the folders one by one with different -o"
+            f"scans named {', '.join(names)} come twice ({one} and {other}"
+            f"{how_they_differ(one.name, other.name)}), and a mask goes by its scan's name, "
+            "capitals or not; rename one, or predict the folders one by one with different -o"
         )
-
-
-def _dicom(path: Path, series: str | None, *, alone: bool) -> list[Scan]:
-    """Scans of a path that means DICOM; none where it means anything else.
-
-    Raises:
-        DataError: it cannot be read, and nothing else was given.
-    """
-    if path.is_file():
-        return [_series(path, series, alone=alone)] if _is_dicom_file(path) else []
-    if not path.is_dir():
-        return []
-    children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
-    if any(is_scan(child) for child in children):
-        return []
-    # The directory of a disc (PS3.10, 8.6) lies above its studies and is no image.
-    files = [child for child in children if child.is_file() and child.name.upper() != "DICOMDIR"]
-    if any(is_dicom(child) for child in files):
-        return [_series(path, series, alone=alone)]
-    return [
-        _series(child, series, alone=False)
-        for child in children
-        if child.is_dir() and holds_dicom(child)
-    ]
-
-
-def _is_dicom_file(path: Path) -> bool:
-    return path.suffix.lower() == ".zip" or (not is_scan(path) and is_dicom(path))
 
 
 def _series(path: Path, series: str | None, *, alone: bool) -> Scan:
@@ -174,47 +168,6 @@ def _listed(path: Path, num_channels: int, channel_names: Sequence[str]) -> list
             "the columns of its channels only"
         )
     return scans
-
-
-def _matches(text: str) -> list[Path]:
-    """A path, or what a pattern matches: scans, and folders that hold DICOM."""
-    path = Path(text)
-    if path.exists() or not any(sign in text for sign in "*?["):
-        return [path]
-    base = Path(path.anchor) if path.is_absolute() else Path()
-    pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else text
-    found = [
-        child
-        for child in sorted(base.glob(pattern))
-        if not child.name.startswith(".")
-        and (holds_dicom(child) if child.is_dir() else is_scan(child) or _is_dicom_file(child))
-    ]
-    if not found:
-        raise DataError(f"{text}: no scan ({_READ}) matches this pattern; check it")
-    return found
-
-
-def _expand(path: Path) -> list[Path]:
-    if path.is_dir():
-        found = sorted(child for child in path.iterdir() if is_scan(child))
-        if not found:
-            raise DataError(f"{path}: no scans ({_READ}) in this folder; {_contents(path)}")
-        return found
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder; check the path")
-    if not is_scan(path):
-        raise DataError(
-            f"{path}: not a scan that attnseg reads ({_READ}); convert it to NIfTI or PNG"
-        )
-    return [path]
-
-
-def _contents(folder: Path) -> str:
-    kinds = Counter(child.suffix.lower() or "other" for child in folder.iterdir())
-    if not kinds:
-        return "it is empty: give a folder with scans"
-    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
-    return f"it holds {listed}: convert them, or give another folder"
 
 
 def find_models(

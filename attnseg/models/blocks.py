@@ -1,10 +1,12 @@
 """Convolution blocks. Shapes: N batch, C channels, S the two or three spatial axes."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
+
+from attnseg.errors import refuse_unknown
 
 NormName = Literal["instance", "batch"]
 BlockName = Literal["plain", "residual"]
@@ -86,7 +88,12 @@ def channels_last(tensor: Tensor) -> Tensor:
 
 
 def make_norm(name: NormName, channels: int, *, spatial_dims: int) -> nn.Module:
-    """Normalisation layer by name."""
+    """Normalisation layer by name.
+
+    Raises:
+        UsageError: another name.
+    """
+    refuse_unknown("norm", name, get_args(NormName))
     return InstanceNorm(channels) if name == "instance" else _BATCH_NORM[spatial_dims](channels)
 
 
@@ -125,6 +132,9 @@ class ConvBlock(nn.Module):
         block: "residual" adds the input (projected where shape or channels change) before the last
             activation (He et al. 2016); "plain" does not.
         norm: "instance" or "batch".
+
+    Raises:
+        UsageError: another block or norm.
     """
 
     def __init__(
@@ -138,6 +148,7 @@ class ConvBlock(nn.Module):
         norm: NormName = "instance",
     ) -> None:
         super().__init__()
+        refuse_unknown("block", block, get_args(BlockName))
         dims = len(kernel)
         step = (stride,) * dims if isinstance(stride, int) else tuple(stride)
         self.conv1 = conv(in_channels, out_channels, kernel, stride=step)

@@ -1,6 +1,7 @@
 """The attention gates as users call them: shapes checked, the right implementation chosen."""
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def attention_gate(
         y `[N, C, *S]` with x's type and memory layout, and α `[N, 1, *S]` in x's type.
 
     Raises:
-        ValueError: shapes that do not fit together.
+        ValueError: shapes that do not fit together; another mode.
 
     Example:
         >>> x, phi = torch.rand(1, 8, 9, 9), torch.rand(1, 4, 5, 5)
@@ -48,7 +49,7 @@ def attention_gate(
         (torch.Size([1, 8, 9, 9]), torch.Size([1, 1, 9, 9]))
     """
     steps = [stride] * (x.ndim - 2) if isinstance(stride, int) else [int(step) for step in stride]
-    _check(x, phi, theta_weight, psi_weight, psi_bias, steps, grid=False)
+    _check(x, phi, theta_weight, psi_weight, psi_bias, steps, mode, grid=False)
     inputs = (x, phi, theta_weight, psi_weight, psi_bias)
     if torch.jit.is_tracing():
         return reference.skip_plain(*inputs, steps, mode)
@@ -84,7 +85,7 @@ def grid_attention_gate(
         y `[N, C, *S]` with x's type and memory layout, and α `[N, 1, *S]` in x's type.
 
     Raises:
-        ValueError: shapes that do not fit together.
+        ValueError: shapes that do not fit together; another mode.
 
     Example:
         >>> x, phi = torch.rand(1, 8, 9, 9), torch.rand(1, 4, 5, 5)
@@ -94,7 +95,9 @@ def grid_attention_gate(
         >>> y.shape, alpha.shape
         (torch.Size([1, 8, 9, 9]), torch.Size([1, 1, 9, 9]))
     """
-    _check(x, phi, theta_weight, psi_weight, psi_bias, list(theta_weight.shape[2:]), grid=True)
+    _check(
+        x, phi, theta_weight, psi_weight, psi_bias, list(theta_weight.shape[2:]), mode, grid=True
+    )
     inputs = (x, phi, theta_weight, psi_weight, psi_bias)
     if torch.jit.is_tracing():
         return reference.grid_plain(*inputs, mode)
@@ -124,11 +127,14 @@ def _check(
     psi_weight: Tensor,
     psi_bias: Tensor,
     stride: list[int],
+    mode: str,
     *,
     grid: bool,
 ) -> None:
     if torch.jit.is_tracing():
         return  # sizes are not numbers there; the eager call before the trace was checked
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode {mode!r}: unknown; use {' or '.join(get_args(Mode))}")
     if x.ndim not in (4, 5) or len(stride) != x.ndim - 2 or min(stride) < 1:
         raise ValueError(
             f"x {tuple(x.shape)} with stride {stride}: x must be [N, C, *S] with two or three "

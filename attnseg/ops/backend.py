@@ -2,11 +2,11 @@
 
 import logging
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 
-from attnseg.errors import ConfigError
+from attnseg.errors import ConfigError, refuse_unknown
 
 Choice = Literal["auto", "triton", "torch"]
 _log = logging.getLogger(__name__)
@@ -25,8 +25,10 @@ def use_backend(choice: Choice) -> None:
 
     Raises:
         ConfigError: "triton" where it does not work.
+        UsageError: another word.
     """
     global _choice
+    refuse_unknown("gate_kernel", choice, get_args(Choice))
     if choice == "triton" and (missing := _missing()):
         raise ConfigError(
             f"gate_kernel triton: {missing}; set training.gate_kernel to auto, which then uses "

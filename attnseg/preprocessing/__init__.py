@@ -1,8 +1,16 @@
 """Scan → network input and back: orientation, normalisation, resampling."""
 
-from attnseg.preprocessing.normalization import foreground_statistics, normalize
+from attnseg.preprocessing.normalization import foreground_statistics, is_constant, normalize
 from attnseg.preprocessing.orientation import AxisOrder
-from attnseg.preprocessing.pipeline import Grid, class_indices, preprocess, preprocess_labels
+from attnseg.preprocessing.pipeline import (
+    Grid,
+    class_indices,
+    constant_channels,
+    preprocess,
+    preprocess_labels,
+    refuse_too_large,
+    too_large,
+)
 from attnseg.preprocessing.resampling import apply_along, axis_matrix, resample, resample_labels
 
 __all__ = [
@@ -11,10 +19,14 @@ __all__ = [
     "apply_along",
     "axis_matrix",
     "class_indices",
+    "constant_channels",
     "foreground_statistics",
+    "is_constant",
     "normalize",
     "preprocess",
     "preprocess_labels",
+    "refuse_too_large",
     "resample",
     "resample_labels",
+    "too_large",
 ]

@@ -8,6 +8,8 @@ import numpy as np
 from attnseg.errors import DataError
 from attnseg.spec import ClipZScore, Normalization
 
+# A deviation below this part of the mean is rounding: the channel is constant.
+_NO_CONTRAST = 1e-6
 # A channel is looked at in parts of about this many voxels: what is computed of one stays small.
 _PART_VOXELS = 1 << 22
 
@@ -37,12 +39,14 @@ def scale_of(channel: np.ndarray, scheme: Normalization, *, source: str) -> Scal
         source: the file, named in errors.
 
     Raises:
-        DataError: values that are not finite, or a foreground without contrast.
+        DataError: values that are not finite.
     """
     if isinstance(scheme, ClipZScore):
         _check_finite(channel, source)
         return Scale(scheme.mean, scheme.std, scheme.low, scheme.high)
-    return Scale(*foreground_statistics(channel, source=source))
+    mean, std = foreground_statistics(channel, source=source)
+    # A constant channel, such as a sequence that was not acquired, says nothing: zeros.
+    return Scale(mean, std or np.inf)
 
 
 def normalize(channel: np.ndarray, scheme: Normalization, *, source: str) -> np.ndarray:
@@ -54,18 +58,37 @@ def foreground_statistics(channel: np.ndarray, *, source: str) -> tuple[float, f
     """Mean and deviation of the voxels that are not zero (all, where none differs from zero).
 
     Scanners and defacing tools fill the outside with zeros; counting them would tie the
-    normalisation to the size of the field of view.
+    normalisation to the size of the field of view. The deviation of a constant channel is 0.
+
+    Raises:
+        DataError: values that are not finite.
     """
     _check_finite(channel, source)
     mean, std = _moments(channel, foreground=True)
-    if std <= 1e-6 * abs(mean):
+    if _flat(mean, std):
         # A constant foreground on a zero background still has the contrast between the two.
         mean, std = _moments(channel, foreground=False)
-    if std <= 1e-6 * abs(mean):
-        raise DataError(
-            f"{source}: every voxel has the value {mean:g}; a scan needs contrast: check the export"
-        )
-    return mean, std
+    return mean, 0.0 if _flat(mean, std) else std
+
+
+def is_constant(channel: np.ndarray) -> bool:
+    """Whether `[I, J, K]` has the same finite value everywhere, but for rounding.
+
+    Then, and only then, `foreground_statistics` gives a deviation of 0; this takes less time.
+    """
+    low, high = float(channel.min()), float(channel.max())
+    if not np.isfinite(high - low):
+        return False
+    # No deviation is smaller than that of a single voxel that differs from all others.
+    least = (high - low) / (2 * channel.size**0.5)
+    if not _flat(max(abs(low), abs(high)), least):
+        return False
+    mean, std = _moments(channel, foreground=False)
+    return _flat(mean, std)
+
+
+def _flat(mean: float, std: float) -> bool:
+    return std <= _NO_CONTRAST * abs(mean)
 
 
 def _moments(channel: np.ndarray, *, foreground: bool) -> tuple[float, float]:

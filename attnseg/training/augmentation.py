@@ -5,8 +5,7 @@ number alone: to switch one off leaves the draws of the others as they are. Ever
 in intensity on its own, as scanners and stains vary.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,6 +16,7 @@ from attnseg.config import AugmentationConfig
 from attnseg.spec import ModelSpec
 from attnseg.training.draws import Stream, generator
 from attnseg.training.intensity import intensities
+from attnseg.training.mirroring import exchange, training_mirror_axes
 from attnseg.training.warp import Warp, draw_warp, fine_axes, resample
 
 
@@ -61,12 +61,15 @@ class Augmentation:
         self.settings = settings
         self.spec = spec
         self.seed = seed
-        names = {index: label.name for index, label in enumerate(spec.labels)}
-        self.mirror_axes = training_mirror_axes(names, settings, patch=spec.patch)
-        pairs = left_right_pairs(names) if settings.mirror == "swap" else []
-        self.partner = list(names)
-        for left, right in pairs:
-            self.partner[left], self.partner[right] = right, left
+        names = {label.value: label.name for label in spec.labels}
+        self.mirror_axes = training_mirror_axes(
+            names, settings, patch=spec.patch, regions=spec.regions
+        )
+        index = {value: number for number, value in enumerate(names)}
+        self.partner = list(range(len(names)))
+        if settings.mirror == "swap":
+            for left, right in exchange(names, spec.regions).pairs:
+                self.partner[index[left]], self.partner[index[right]] = index[right], index[left]
         axes = fine_axes(spec.patch, spec.preprocessing.spacing_mm)
         self.resample: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
         if spec.slice_axis is None:
@@ -116,58 +119,3 @@ class Augmentation:
                 change = self.intensities[stream]
                 image = torch.stack([change(channel, draws) for channel in image])
         return image
-
-
-def training_mirror_axes(
-    names: Mapping[int, str], settings: AugmentationConfig, *, patch: Sequence[int]
-) -> tuple[int, ...]:
-    """Axes (0 R, 1 A, 2 S) along which training patches are mirrored.
-
-    Args:
-        names: of the classes: left–right is left out where they come in pairs, unless swapped.
-        settings: its `mirror` decides.
-        patch: patch size; an axis of one voxel is not mirrored, and makes the patch 2D for `auto`.
-    """
-    if settings.mirror == "none" or (settings.mirror == "auto" and 1 not in patch):
-        return ()
-    axes = [axis for axis, n in enumerate(patch) if n > 1]
-    if settings.mirror != "swap" and left_right_pairs(names):
-        axes = [axis for axis in axes if axis != 0]
-    return tuple(axes)
-
-
-def prediction_mirror_axes(
-    names: Mapping[int, str], settings: AugmentationConfig, *, patch: Sequence[int]
-) -> tuple[int, ...]:
-    """Axes along which a prediction may be mirrored: those of training that change no label."""
-    axes = training_mirror_axes(names, settings, patch=patch)
-    return tuple(axis for axis in axes if axis != 0 or not left_right_pairs(names))
-
-
-_SIDES = {"left": "right", "l": "r", "lh": "rh"}
-_SIDES |= {right: left for left, right in _SIDES.items()}
-# Between words: separators, before a capital in CamelCase, around digits and around left and right.
-_BOUNDARY = re.compile(
-    r"[\W_]+|(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][^\W\d_A-Z])|(?<=\d)(?=\D)|(?<=\D)(?=\d)"
-)
-
-
-def left_right_pairs(names: Mapping[int, str]) -> list[tuple[int, int]]:
-    """Keys of names that become each other when left and right change places.
-
-    `kidney_left`, `Left-Putamen`, `RightParotid`, `lung-r`, `L kidney`, `ctx-lh-cuneus`: l, r, lh
-    and rh count as words of their own, left and right inside words too.
-    """
-    words = {key: _words(name) for key, name in names.items()}
-    keys = {each: key for key, each in words.items()}
-    pairs = set()
-    for key, own in words.items():
-        other = tuple(_SIDES.get(word, word) for word in own)
-        if other != own and other in keys:
-            pairs.add((min(key, keys[other]), max(key, keys[other])))
-    return sorted(pairs)
-
-
-def _words(name: str) -> tuple[str, ...]:
-    parted = re.sub(r"(left|right)", r" \1 ", name, flags=re.IGNORECASE)
-    return tuple(word.lower() for word in _BOUNDARY.split(parted) if word)

@@ -15,16 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.datasets import Case
-from attnseg.errors import RunError
+from attnseg.datasets.case_checks import check_pair, completed
+from attnseg.errors import DataError, RunError
 from attnseg.files import atomic_path
-from attnseg.images import on_grid, read_case, read_labels
+from attnseg.images import read_case, read_labels
 from attnseg.preprocessing import preprocess, preprocess_labels
 from attnseg.spec import ModelSpec
 
 # Voxels remembered per class: enough for every patch of a run to differ.
 _VOXELS_PER_CLASS = 2000
 # To be raised when the same files and settings would give other arrays.
-_VERSION = 1
+_VERSION = 2
 _CHUNK = 1 << 22
 
 
@@ -66,7 +67,7 @@ def cache_cases(
     """Preprocess cases into `folder`, one after another; those that are there stay as they are.
 
     Raises:
-        DataError: a case that cannot be read or used.
+        DataError: a case that cannot be read or used, or whose mask does not lie on its image.
         RunError: the disk is full. In both cases what is done is kept.
     """
     cached: list[CachedCase] = []
@@ -107,7 +108,7 @@ def case_key(case: Case, spec: ModelSpec, *, ignore_label: int | None) -> str:
     }
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode())
     for path in (*case.images, *([case.label] if case.label else [])):
-        digest.update(path.name.encode())
+        digest.update(path.name.encode(errors="surrogateescape"))
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
@@ -127,10 +128,14 @@ def _preprocess_case(
     assert case.label is not None, case.name
     ignored = () if ignore_label is None else (ignore_label,)
     image = read_case(case.images, num_channels=spec.architecture.in_channels)
-    volume, _ = preprocess(image, spec.preprocessing)
     mask = read_labels(case.label, label_values=(*spec.label_values, *ignored))
+    mask = completed(mask, image.geometry)
+    for finding in check_pair(case.name, image.geometry, mask):
+        if finding.stops:  # the data set was checked before, and has changed since
+            raise DataError(f"{case.label}: {finding.problem}; {finding.remedy}")
+    volume, _ = preprocess(image, spec.preprocessing)
     labels = preprocess_labels(
-        on_grid(mask, image.geometry),
+        mask,
         spec.preprocessing,
         label_values=spec.label_values,
         ignore_label=ignore_label,

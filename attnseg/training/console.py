@@ -18,7 +18,9 @@ class Display:
     """Messages and progress of one run; of several processes only the first one talks."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+        self.console = Console(
+            stderr=True, highlight=False, emoji=False, soft_wrap=True, quiet=quiet
+        )
 
     def say(self, text: str) -> None:
         """A plain message."""

@@ -90,19 +90,24 @@ def choose_preprocessing(
 
 def _spacing(figures: Fingerprint, reasons: dict[str, str]) -> Spacing:
     """The median; along thick slices the 10th percentile, so that fine scans keep their detail."""
-    spacing = [round(mm, 4) for mm in figures.median_spacing_mm]
+    spacing = [_rounded(mm) for mm in figures.median_spacing_mm]
     coarse = max(range(3), key=lambda axis: spacing[axis])
     others = [axis for axis in range(3) if axis != coarse]
     thick = spacing[coarse] > _THICK * max(spacing[axis] for axis in others)
     few = figures.median_shape[coarse] * _THICK < min(figures.median_shape[a] for a in others)
     reasons["spacing_mm"] = f"median of {figures.num_cases} cases"
     if thick and few:
-        spacing[coarse] = round(figures.percentile_10_spacing_mm[coarse], 4)
+        spacing[coarse] = _rounded(figures.percentile_10_spacing_mm[coarse])
         reasons["spacing_mm"] += (
             f"; along {'RAS'[coarse]}, whose slices are more than {_THICK:g} times as thick as "
             "the pixels, the 10th percentile, so that the finer scans keep their slices"
         )
     return spacing[0], spacing[1], spacing[2]
+
+
+def _rounded(mm: float) -> float:
+    """To four decimals; of what is finer than they can tell, four figures."""
+    return round(mm, 4) if mm >= 1e-3 else float(f"{mm:.4g}")
 
 
 def choose_slice_axis(
@@ -187,6 +192,12 @@ def choose_network(
         if device != "cpu":
             memory = _SHARE * (gpu_bytes or _DEFAULT_GPU_BYTES) / _SMALLEST_BATCH
             while step_bytes(net, size, bytes_per_number=2) > memory:
+                if prod(size) == 1:
+                    raise ConfigError(
+                        f"{(gpu_bytes or _DEFAULT_GPU_BYTES) / 2**20:,.0f} MiB of GPU memory: not "
+                        "even a patch of one voxel fits; plan for a larger GPU, or lower "
+                        "model.base_channels"
+                    )
                 size = cut_to_budget(size, spacing, int(0.95 * prod(size)))
                 net = build(size)
         cut = "within" if size == whole else "cut to"
@@ -211,6 +222,7 @@ def choose_batch(
     config: Config,
     net: Architecture,
     patch: Sequence[int],
+    slice_axis: int | None,
     device: str,
     gpu_bytes: int | None,
     reasons: dict[str, str],
@@ -219,12 +231,12 @@ def choose_batch(
     if config.training.batch_size != "auto":
         reasons["batch_size"] = "given in the configuration"
         return config.training.batch_size
-    size = [n for n in patch if n > 1] if net.spatial_dims == 2 else patch
     if device == "cpu":
         many = _CPU_BATCH // prod(patch)
         reasons["batch_size"] = f"as many patches as make {_CPU_BATCH:,} voxels a step"
     else:
         memory = _SHARE * (gpu_bytes or _DEFAULT_GPU_BYTES)
+        size = patch if slice_axis is None else [n for a, n in enumerate(patch) if a != slice_axis]
         many = int(memory / step_bytes(net, size, bytes_per_number=2))
         reasons["batch_size"] = "as many patches as the GPU memory holds"
     bounded = min(max(many, _SMALLEST_BATCH), _LARGEST_BATCH)

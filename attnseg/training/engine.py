@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from accelerate import Accelerator
@@ -12,12 +12,13 @@ from accelerate.utils import InitProcessGroupKwargs, broadcast
 from torch import Tensor, nn
 
 from attnseg.config import TrainingConfig
-from attnseg.errors import UsageError
+from attnseg.errors import UsageError, refuse_unknown
 from attnseg.inference.backends import resolve_device
 from attnseg.ops import use_backend
 
 # The first process validates while the others wait.
 _PATIENCE = timedelta(hours=6)
+PRECISIONS: tuple[str, ...] = get_args(TrainingConfig.model_fields["precision"].annotation)
 _ACCELERATE_NAME = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -112,8 +113,9 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     """`auto` → bf16 on a GPU that has it, fp16 on older ones, fp32 on a CPU.
 
     Raises:
-        UsageError: fp16 on a CPU.
+        UsageError: fp16 on a CPU; another word.
     """
+    refuse_unknown("precision", wanted, PRECISIONS)
     if device.type == "cpu":
         if wanted == "fp16":
             raise UsageError(

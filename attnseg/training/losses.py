@@ -7,7 +7,7 @@ so that W processes minimise exactly what one process does with the same batch.
 
 from collections.abc import Collection, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.distributed as dist
@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attnseg.config import TrainingConfig
+from attnseg.errors import refuse_unknown
 from attnseg.spec import ModelSpec
 
+LOSSES: tuple[str, ...] = get_args(TrainingConfig.model_fields["loss"].annotation)
 # Where a structure is neither there nor predicted its overlap counts as perfect.
 _SMOOTH = 1e-5
 # Tversky: false negatives cost more, since small structures are missed rather than invented.
@@ -34,12 +36,16 @@ class SegmentationLoss(nn.Module):
             cross-entropy).
         strides: downsampling per axis from the input to each head, finest first.
         membership: `[regions, classes]` bool for a network of sigmoid regions; None for softmax.
+
+    Raises:
+        UsageError: another kind.
     """
 
     def __init__(
         self, kind: str, *, strides: Sequence[Sequence[int]], membership: Tensor | None = None
     ) -> None:
         super().__init__()
+        refuse_unknown("loss", kind, LOSSES)
         self.kind = kind
         self.strides = strides
         self.register_buffer("membership", membership, persistent=False)

@@ -1,6 +1,7 @@
 """From the data to the numbers of a run: spacing, patch, levels, channels, each with its reason."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
@@ -9,16 +10,18 @@ from pydantic import Field
 
 from attnseg.config import Config
 from attnseg.datasets import Dataset, Fingerprint
-from attnseg.errors import ConfigError, DataError
-from attnseg.files import write_text
+from attnseg.errors import ConfigError, DataError, UsageError
+from attnseg.files import load_json, write_text
+from attnseg.names import readable
+from attnseg.preprocessing import refuse_too_large
 from attnseg.spec import Frozen, Ints, Label, ModelSpec, validate
-from attnseg.training.augmentation import prediction_mirror_axes
 from attnseg.training.decisions import (
     choose_batch,
     choose_network,
     choose_preprocessing,
     choose_slice_axis,
 )
+from attnseg.training.mirroring import mirroring_reason, prediction_mirror_axes
 
 
 class Probe(Frozen):
@@ -77,8 +80,11 @@ def make_plan(
             figures.median_shape, figures.median_spacing_mm, spacing, strict=True
         )
     ]
+    refuse_too_large(
+        figures.median_shape, shape, source=f"{dataset.root}, the median scan", spacing_mm=spacing
+    )
     axis = choose_slice_axis(config, dataset, shape, spacing, base, reasons)
-    labels = _labels(dataset, figures)
+    labels = _labels(dataset, figures.label_values)
     outputs = len(dataset.regions or labels)
     if base is not None:
         architecture = base.architecture.model_copy(
@@ -91,6 +97,10 @@ def make_plan(
             config, dataset, shape, spacing, axis, outputs, device, gpu_bytes, reasons
         )
     names = {label.value: label.name for label in labels}
+    mirroring = config.training.augmentation
+    reason = mirroring_reason(names, mirroring, patch=patch, regions=dataset.regions)
+    if reason is not None:
+        reasons["mirroring"] = reason
     spec = ModelSpec(
         architecture=architecture,
         preprocessing=preprocessing,
@@ -98,12 +108,10 @@ def make_plan(
         labels=tuple(labels),
         regions=dataset.regions,
         patch=(patch[0], patch[1], patch[2]),
-        mirror_axes=prediction_mirror_axes(
-            names, config.training.augmentation, patch=(patch[0], patch[1], patch[2])
-        ),
+        mirror_axes=prediction_mirror_axes(names, mirroring, patch=patch, regions=dataset.regions),
         fingerprint=json.loads(json.dumps(asdict(figures))),
         provenance={
-            "dataset": dataset.root.resolve().name,
+            "dataset": readable(dataset.root.resolve().name),
             "layout": dataset.layout,
             "seed": config.training.seed,
         },
@@ -111,7 +119,7 @@ def make_plan(
     voxels = figures.num_cases * prod(shape)
     return Plan(
         spec=spec,
-        batch_size=choose_batch(config, architecture, patch, device, gpu_bytes, reasons),
+        batch_size=choose_batch(config, architecture, patch, axis, device, gpu_bytes, reasons),
         disk_mb=round(voxels * (4 * len(dataset.channel_names) + 2) / 1e6, 1),
         reasons=reasons,
     )
@@ -129,7 +137,7 @@ def load_plan(path: Path) -> Plan:
         DataError: missing, or no longer a plan.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = load_json(path)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as a plan ({error}); make one with `attnseg plan DATA`"
@@ -137,13 +145,32 @@ def load_plan(path: Path) -> Plan:
     return validate(Plan, raw, source=str(path), error=DataError)
 
 
-def check_plan(plan: Plan, dataset: Dataset, figures: Fingerprint, *, source: str) -> None:
+def check_plan(
+    plan: Plan,
+    dataset: Dataset,
+    label_values: Collection[int],
+    *,
+    source: str,
+    fewer_labels: bool = False,
+) -> None:
     """A plan that was given must be one for this data.
+
+    Args:
+        plan: for instance of a run that goes on.
+        dataset: names of channels and labels, regions.
+        label_values: those of its masks.
+        source: of the plan, named in the error.
+        fewer_labels: whether the masks may lack labels that the plan has.
 
     Raises:
         ConfigError: other channels, labels or regions than the data set's.
     """
-    ours = (dataset.channel_names, _labels(dataset, figures), dataset.regions)
+    labels = _labels(dataset, label_values)
+    if fewer_labels:
+        found = {label.value for label in labels}
+        labels += [label for label in plan.spec.labels if label.value not in found]
+        labels = [labels[0], *sorted(labels[1:], key=lambda label: label.value)]
+    ours = (dataset.channel_names, labels, dataset.regions)
     theirs = (plan.spec.channel_names, list(plan.spec.labels), plan.spec.regions)
     for what, mine, given in zip(("channels", "labels", "regions"), ours, theirs, strict=True):
         if mine != given:
@@ -153,10 +180,37 @@ def check_plan(plan: Plan, dataset: Dataset, figures: Fingerprint, *, source: st
             )
 
 
-def _labels(dataset: Dataset, figures: Fingerprint) -> list[Label]:
+def check_batch(plan: Plan, *, parts: int) -> None:
+    """Whether a step of the plan can be taken.
+
+    Args:
+        plan: as planned or given.
+        parts: what a batch is cut into: processes times `training.accumulate`.
+
+    Raises:
+        UsageError: a batch that cannot be cut so, or of which batch norm can take no deviation.
+    """
+    net, batch = plan.spec.architecture, plan.batch_size
+    if batch % parts:
+        raise UsageError(
+            f"batch of {batch}: must be a multiple of {parts}, the number of processes times "
+            f"training.accumulate; give --set training.batch_size={parts}"
+        )
+    size = [n for axis, n in enumerate(plan.spec.patch) if axis != plan.spec.slice_axis]
+    for stride in net.strides:
+        size = [-(-n // s) for n, s in zip(size, stride, strict=True)]
+    if net.norm == "batch" and batch // parts * prod(size) < 2:
+        raise UsageError(
+            f"model.norm batch: a step sees {batch // parts} patch of {prod(size)} voxel at the "
+            "coarsest level, and one number has no deviation; give training.batch_size of at "
+            f"least {2 * parts}, a larger model.patch, or model.norm instance"
+        )
+
+
+def _labels(dataset: Dataset, label_values: Collection[int]) -> list[Label]:
     names = dataset.label_names
     united = {value for region in dataset.regions for value in region.members}
     return [Label(value=0, name="background")] + [
         Label(value=value, name=names.get(value, f"label {value}"))
-        for value in sorted({*figures.label_values, *united} - {0})
+        for value in sorted({*label_values, *united} - {0})
     ]

@@ -9,8 +9,8 @@ from attnseg.datasets import Fingerprint, fingerprint
 from attnseg.errors import UsageError
 from attnseg.inference.backends import resolve_device
 from attnseg.training.console import Display, plan_lines
-from attnseg.training.plan import Plan, save_plan
-from attnseg.training.prepare import check, find, settle_plan
+from attnseg.training.plan import Plan, check_batch, save_plan
+from attnseg.training.prepare import check, find, settle_plan, settle_splits
 from attnseg.training.probe import probe
 
 
@@ -43,9 +43,11 @@ def plan_dataset(
     place = resolve_device(device)
     display = Display()
     dataset = find(config, display)
-    facts = check(dataset, display, patient_pattern=config.data.patient_pattern)
+    splits = settle_splits(config, dataset)
+    facts = check(dataset, display, splits=splits, patient_pattern=config.data.patient_pattern)
     planned_for = torch.device("cuda") if gpu_bytes else place
     plan = settle_plan(config, dataset, facts, device=planned_for, gpu_bytes=gpu_bytes)
+    check_batch(plan, parts=config.training.accumulate)
     # Planned for a GPU that is not here, a measurement on the CPU would say nothing.
     here = planned_for.type == place.type
     if measure and here:
@@ -61,7 +63,8 @@ def plan_dataset(
         lines.append("  not measured: it is planned for a GPU and there is none here")
     return [
         *lines,
-        f"{output} written; train it with: attnseg train {config.data.root} --plan {output}",
+        f"{output} written; train it with: attnseg train {config.data.root} --plan {output}"
+        + " --fold none" * (len(splits) < 2),
     ]
 
 

@@ -1,12 +1,12 @@
 """A few training steps of a planned network on this machine: how long, how much memory."""
 
-import resource
 import statistics
 import time
 
 import torch
 
 from attnseg.config import TrainingConfig
+from attnseg.memory import peak_bytes
 from attnseg.models import build_network
 from attnseg.training.engine import choose_precision
 from attnseg.training.losses import make_loss, mean_openness
@@ -46,14 +46,9 @@ def probe(plan: Plan, settings: TrainingConfig, *, device: torch.device) -> Prob
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - begin)
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_bytes()
     return Probe(
         device=str(device),
         seconds_per_step=round(statistics.median(seconds[1:]), 4),
-        peak_memory_mb=round(_peak_bytes(device) / 1e6, 1),
+        peak_memory_mb=round(peak / 1e6, 1),
     )
-
-
-def _peak_bytes(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -35,6 +35,11 @@ class Run:
         return self.folder / "plan.json"
 
     @property
+    def checked(self) -> Path:
+        """What was found in the cases' files, so that only those that change are opened again."""
+        return self.folder / "checked.json"
+
+    @property
     def cross_validation(self) -> Path:
         """Scores of all folds together, each case by the model that has not seen it."""
         return self.folder / "crossvalidation.json"

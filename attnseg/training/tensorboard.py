@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
+from attnseg.names import readable
+
 
 class Board:
     """Scalars, pictures, settings and a closing text of one run.
@@ -32,7 +34,7 @@ class Board:
 
     def text(self, name: str, lines: str) -> None:
         """A text, shown as it is."""
-        indented = "\n".join("    " + line for line in lines.splitlines())
+        indented = "\n".join("    " + line for line in readable(lines).splitlines())
         self._writer.add_text(name, indented)
 
     def close(self) -> None:

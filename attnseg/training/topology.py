@@ -5,7 +5,7 @@ from math import prod
 
 from attnseg.spec import Architecture, Ints
 
-_MAX_LEVELS = 6
+_MIN_LEVELS, _MAX_LEVELS = 2, 6
 _MIN_FEATURES = 4
 # An axis this much coarser than the finest is neither downsampled nor convolved across yet.
 ANISOTROPY = 2.0
@@ -22,21 +22,24 @@ def levels_of(
     Args:
         patch: voxels per axis; two or three axes.
         spacing_mm: of the same axes.
-        wanted: number of levels the user asked for; None: as many as the patch carries.
+        wanted: number of levels the user asked for; None: as many as the patch carries, and two
+            at least.
     """
     size, spacing = [float(n) for n in patch], list(spacing_mm)
     strides: list[Ints] = []
     kernels = [_kernel(spacing)]
     while len(kernels) < (wanted or _MAX_LEVELS):
-        finest = min(mm for mm, n in zip(spacing, size, strict=True) if n > 1)
+        finest = min(
+            (mm for mm, n in zip(spacing, size, strict=True) if n > 1), default=min(spacing)
+        )
         step = tuple(
             2 if n >= 2 * _MIN_FEATURES and mm < ANISOTROPY * finest else 1
             for n, mm in zip(size, spacing, strict=True)
         )
         if max(step) == 1:
-            if wanted is None:
+            if wanted is None and len(kernels) >= _MIN_LEVELS:
                 break
-            step = tuple(2 if n > 1 else 1 for n in size)  # the user asked for this many levels
+            step = tuple(2 if n > 1 else 1 for n in size)  # so many levels there must be
         size = [n / s for n, s in zip(size, step, strict=True)]
         spacing = [mm * s for mm, s in zip(spacing, step, strict=True)]
         strides.append(step)
@@ -48,7 +51,7 @@ def levels_reason(levels: int) -> str:
     """Why so many."""
     return (
         f"{levels}: each axis is halved while {_MIN_FEATURES} features remain and it is less than "
-        f"{ANISOTROPY:g} times as coarse as the finest"
+        f"{ANISOTROPY:g} times as coarse as the finest; {_MIN_LEVELS} at least"
     )
 
 
@@ -71,10 +74,14 @@ def round_to_strides(
 
 
 def cut_to_budget(shape: Sequence[int], spacing_mm: Sequence[float], budget: int) -> list[int]:
-    """The shape, its longest sides in mm shortened until it holds at most `budget` voxels."""
+    """The shape, its longest sides in mm shortened until it holds at most `budget` voxels.
+
+    No side becomes shorter than one voxel.
+    """
     patch = list(shape)
-    while prod(patch) > budget:
-        longest = max(range(len(patch)), key=lambda axis: patch[axis] * spacing_mm[axis])
+    while prod(patch) > max(1, budget):
+        able = [axis for axis, n in enumerate(patch) if n > 1]
+        longest = max(able, key=lambda axis: patch[axis] * spacing_mm[axis])
         patch[longest] -= 1
     return patch
 

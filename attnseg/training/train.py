@@ -24,7 +24,13 @@ from attnseg.training.engine import Engine
 from attnseg.training.loop import fit
 from attnseg.training.losses import make_loss
 from attnseg.training.pipeline import make_loader
-from attnseg.training.prepare import Prepared, load_prepared, prepare
+from attnseg.training.prepare import (
+    Prepared,
+    check_again,
+    folds_of,
+    load_prepared,
+    prepare,
+)
 from attnseg.training.run import Run
 from attnseg.training.schedule import Clock
 from attnseg.training.state import TrainingState, new_state
@@ -64,7 +70,8 @@ def train(
         AttnsegError: data, configuration or run folder that cannot be used.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    folds = _folds(fold, config)
+    if fold not in ("all", "none") and not fold.isdigit():
+        raise UsageError(f"--fold {fold}: must be a number from 0, `all` or `none`")
     settings = config.training
     if settings.deterministic and settings.max_minutes is not None:
         raise UsageError(
@@ -77,7 +84,7 @@ def train(
     prepared = None
     if engine.is_main:
         prepared = prepare(
-            config, output, folds, resume=resume, overwrite=overwrite, device=engine.device,
+            config, output, fold, resume=resume, overwrite=overwrite, device=engine.device,
             display=display, parts=engine.processes * settings.accumulate, init=init,
             plan_file=plan,
         )  # fmt: skip
@@ -85,22 +92,18 @@ def train(
     prepared = prepared or load_prepared(config, output)
     evaluation = None
     with _deterministic(settings.deterministic):
-        for each in folds:
+        folds = folds_of(fold, prepared.splits)
+        for number, each in enumerate(folds):
             run = Run(output, each)
+            # Hours have gone by since the first fold began.
+            if number and engine.is_main:
+                check_again(config, run, prepared, display, begun=True)
             if len(folds) > 1:
                 display.say(f"fold {each}")
             evaluation = _train_fold(config, run, prepared, engine, display, init)
     if fold == "all" and engine.is_main:
         evaluation = report_folds([Run(output, each) for each in folds], prepared, display)
     return evaluation
-
-
-def _folds(fold: str, config: Config) -> list[str]:
-    if fold == "all":
-        return [str(number) for number in range(config.data.num_folds)]
-    if fold != "none" and not fold.isdigit():
-        raise UsageError(f"--fold {fold}: must be a number from 0, `all` or `none`")
-    return [fold]
 
 
 def _train_fold(
@@ -148,7 +151,7 @@ def _train_fold(
         on_step = (
             Watch(
                 state, spec, config, run, board, prepared.dataset, held_out, stop,
-                show=show, engine=engine,
+                show=show, say=display.say, engine=engine,
             )
             if board
             else lambda report: False
@@ -275,7 +278,7 @@ def _finish(
     choose = config.training.after_processing and not spec.regions and not spec.after_processing
     if choose:
         choices = choose_rules(evaluation.cases, spec, ignore_label=prepared.dataset.ignore_label)
-        told = in_words(choices, spec.output_names, scans=len(held_out))
+        told = in_words(choices, spec.output_names, scans=len(evaluation.cases))
         if choices:
             # Before the scores are written: a fold that has its scores counts as finished.
             rules = tuple(choice.rule for choice in choices)

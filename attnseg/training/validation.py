@@ -1,19 +1,20 @@
 """Validation through the predictor that users run, on the scans' own grids."""
 
+import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from attnseg.config import Config
 from attnseg.datasets import Case, Dataset
-from attnseg.errors import DataError
 from attnseg.evaluation import Evaluation, compare_files, print_table, table_lines
 from attnseg.files import write_text
 from attnseg.images import Image, on_grid, read_labels, write_labels
 from attnseg.inference import Predictor, Scan, predict_cohort
+from attnseg.inference.work import reason_of
 from attnseg.spec import ModelSpec
 from attnseg.training.console import Display, plan_lines
 from attnseg.training.plan import Plan
@@ -24,12 +25,9 @@ from attnseg.training.tensorboard import Board
 
 
 @dataclass(frozen=True, eq=False)
-class Peek:
-    """Scores and one example of a quick validation during training."""
+class Example:
+    """One case of a quick validation."""
 
-    dice: dict[int, float]
-    """Label value → mean Dice over the cases that have it."""
-    mean_dice: float
     image: Image
     labels: np.ndarray
     reference: np.ndarray
@@ -37,29 +35,58 @@ class Peek:
     """α of the finest gate on the scan's grid."""
 
 
+@dataclass(frozen=True, eq=False)
+class Peek:
+    """Scores and one example of a quick validation during training."""
+
+    dice: dict[int, float]
+    """Label value → mean Dice over the cases that have it."""
+    mean_dice: float
+    """NaN where no case could be scored."""
+    example: Example | None
+    failed: Mapping[str, str]
+    """Case → why it has no score."""
+
+
 def peek(predictor: Predictor, cases: Sequence[Case], dataset: Dataset) -> Peek:
-    """Predict a few cases and score them; the last one is kept as the example."""
+    """Predict a few cases and score them; the last one that could be is kept as the example."""
+    failed: dict[str, str] = {}
+    last: tuple[Case, Image, np.ndarray] | None = None
     with tempfile.TemporaryDirectory(prefix="attnseg-") as folder:
         masks = {}
         for case in cases:
-            image = predictor.read(*case.images)
-            labels = predictor.predict(image).labels
-            masks[case.name] = Path(folder) / _scan(case).mask_name
-            write_labels(masks[case.name], labels, like=image, dtype=predictor.label_type)
-        evaluation = _compare(cases, masks, predictor.spec, dataset)
-    example = cases[-1]
-    assert example.label is not None, example.name
-    ignored = () if dataset.ignore_label is None else (dataset.ignore_label,)
-    known = (*predictor.spec.label_values, *ignored)
-    drawn = read_labels(example.label, label_values=known)
-    reference = on_grid(drawn, image.geometry).array[0]
-    maps = predictor.attention(image)
+            mask = Path(folder) / _scan(case).mask_name
+            try:
+                image = predictor.read(*case.images)
+                labels = predictor.predict(image).labels
+                write_labels(mask, labels, like=image, dtype=predictor.label_type)
+            except Exception as error:  # a scan's own matter, and no reason to lose the training
+                failed[case.name] = reason_of(error)
+                continue
+            masks[case.name] = mask
+            last = case, image, labels
+        evaluation = _compare(cases, masks, predictor.spec, dataset, failed)
+    scored = {case.name for case in evaluation.cases}
     return Peek(
         dice={label.value: label.mean for label in evaluation.labels if label.cases},
         mean_dice=evaluation.mean_dice,
+        example=(_example(*last, predictor, dataset) if last and last[0].name in scored else None),
+        failed=evaluation.failed,
+    )
+
+
+def _example(
+    case: Case, image: Image, labels: np.ndarray, predictor: Predictor, dataset: Dataset
+) -> Example:
+    assert case.label is not None, case.name
+    ignored = () if dataset.ignore_label is None else (dataset.ignore_label,)
+    known = (*predictor.spec.label_values, *ignored)
+    reference = read_labels(case.label, label_values=known)
+    maps = predictor.attention(image)
+    return Example(
         image=image,
         labels=labels,
-        reference=reference,
+        reference=on_grid(reference, image.geometry).array[0],
         attention=maps[min(maps)] if maps else None,
     )
 
@@ -69,16 +96,14 @@ def validate_fold(
 ) -> Evaluation:
     """Predict all validation cases into `folder` as `attnseg predict` does, and score them.
 
-    Raises:
-        DataError: a case could not be predicted.
+    Returns:
+        Scores; a case that cannot be predicted or compared has none, and `failed` says why.
     """
     scans = [_scan(case) for case in cases]
     outcomes = predict_cohort(scans, predictor, folder, model_id=model_id)
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    if failed:
-        raise DataError(failed[0].reason)
-    masks = {outcome.name: folder / outcome.mask for outcome in outcomes}
-    return _compare(cases, masks, predictor.spec, dataset)
+    failed = {each.name: each.reason for each in outcomes if each.state == "failed"}
+    masks = {each.name: folder / each.mask for each in outcomes if each.name not in failed}
+    return _compare(cases, masks, predictor.spec, dataset, failed)
 
 
 def report_fold(
@@ -107,12 +132,15 @@ def report_folds(runs: Sequence[Run], prepared: Prepared, display: Display) -> E
     """Every case scored by the model that has not seen it, over all folds."""
     masks: dict[str, Path] = {}
     cases: list[Case] = []
+    failed: dict[str, str] = {}
     for run in runs:
         _, held_out = prepared.cases(run.fold)
         cases += held_out
+        failed |= json.loads(run.validation.read_text(encoding="utf-8")).get("failed", {})
         masks |= {case.name: run.predictions / _scan(case).mask_name for case in held_out}
     cases.sort(key=lambda case: case.name)
-    evaluation = _compare(cases, masks, prepared.plan.spec, prepared.dataset)
+    masks = {name: mask for name, mask in masks.items() if name not in failed}
+    evaluation = _compare(cases, masks, prepared.plan.spec, prepared.dataset, failed)
     evaluation.save_json(runs[0].cross_validation)
     display.say(f"all folds, every case by the model that has not seen it ({len(cases)} cases)")
     print_table(evaluation, display.console)
@@ -124,10 +152,19 @@ def _scan(case: Case) -> Scan:
 
 
 def _compare(
-    cases: Sequence[Case], masks: dict[str, Path], spec: ModelSpec, dataset: Dataset
+    cases: Sequence[Case],
+    masks: Mapping[str, Path],
+    spec: ModelSpec,
+    dataset: Dataset,
+    failed: Mapping[str, str],
 ) -> Evaluation:
-    return compare_files(
-        [(case.name, masks[case.name], case.label) for case in cases if case.label],
+    """Scores of the cases that have a mask; `failed` says why the others have none."""
+    found = compare_files(
+        [
+            (case.name, masks[case.name], case.label)
+            for case in cases
+            if case.label and case.name in masks
+        ],
         label_names=spec.output_names,
         label_values=spec.label_values,
         ignore_label=dataset.ignore_label,
@@ -135,7 +172,9 @@ def _compare(
         labels_present={
             case.name: case.labels_present for case in cases if case.labels_present is not None
         },
+        none_is_an_error=False,
     )
+    return replace(found, failed={**failed, **found.failed})
 
 
 def _flat(settings: dict, prefix: str = "") -> dict[str, str | float | bool]:

@@ -34,6 +34,7 @@ class Watch:
         held_out: cases of which the first few are predicted now and then.
         stop: a requested stop is not kept waiting by a validation.
         show: the live line.
+        say: a line that stays.
         engine: device and loss scale.
     """
 
@@ -49,11 +50,12 @@ class Watch:
         stop: StopRequest,
         *,
         show: Callable[[Report, float], None],
+        say: Callable[[str], None],
         engine: Engine,
     ) -> None:
         self.state, self.spec, self.config, self.run = state, spec, config, run
         self.board, self.dataset, self.stop = board, dataset, stop
-        self.show, self.engine = show, engine
+        self.show, self.say, self.engine = show, say, engine
         self.settings = config.training
         self.cases = held_out[: config.training.validation_cases]
         self.saved = state.seconds
@@ -104,20 +106,26 @@ class Watch:
             backend="torch",  # weights of a moment are not worth compiling
         )
         seen = peek(predictor, self.cases, self.dataset)
-        self.dice = seen.mean_dice
         names = self.spec.output_names
-        figure = overlay_figure(
-            seen.image,
-            seen.labels,
-            names=names,
-            reference=seen.reference,
-            attention=seen.attention,
-        )
-        self.board.panel("validation", figure_to_array(figure), step=step)
+        for name, reason in seen.failed.items():
+            self.say(f"warning: validation: {name} has no score: {reason}")
+        if (shown := seen.example) is not None:
+            figure = overlay_figure(
+                shown.image,
+                shown.labels,
+                names=names,
+                reference=shown.reference,
+                attention=shown.attention,
+            )
+            self.board.panel("validation", figure_to_array(figure), step=step)
+        if len(seen.failed) == len(self.cases):
+            return {"failed": dict(seen.failed)}  # no score at all: neither better nor worse
+        self.dice = seen.mean_dice
         if self.dice > self.state.best:
             self.state.best, self.state.stale = self.dice, 0
             save_model(self.run.best, self.state.average, self.spec)
         else:
             self.state.stale += 1
         each = {f"dice/{names[value]}": round(dice, 4) for value, dice in seen.dice.items()}
-        return {"dice": round(self.dice, 4), **each}
+        failed = {"failed": dict(seen.failed)} if seen.failed else {}
+        return {"dice": round(self.dice, 4), **each, **failed}

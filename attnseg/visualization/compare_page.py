@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.evaluation.compare_report import verdict
-from attnseg.evaluation.compare_table import direction, p_value, plain, signed, signed_interval
+from attnseg.evaluation.compare_table import (
+    direction,
+    means_by_case,
+    n_of,
+    p_value,
+    plain,
+    signed,
+    signed_interval,
+)
 from attnseg.evaluation.comparison import Comparison, Paired
 from attnseg.files import write_text
 from attnseg.visualization.differences import differences_svg
@@ -82,11 +90,17 @@ def _table(comparison: Comparison) -> str:
     rows = [_row(label, "") for label in comparison.labels]
     if len(rows) > 1:
         rows.append(_row(comparison.overall, ' style="font-weight: 600"'))
-    heads = ("Label", "A", "B", "B - A", "95 % interval", "p", "p, Holm", "Won/tied/lost by B")
+    heads = (
+        "Label", "A", "B", "B - A", "95 % interval", "Cases", "p", "p, Holm",
+        "Won/tied/lost by B", "Found by A", "Found by B",
+    )  # fmt: skip
     note = (
-        f"{direction(comparison)}. Means over the cases where both have a number; p by Wilcoxon's "
-        "signed-rank test, zeros left out, adjusted over the labels by Holm's method. "
-        "Intervals by bootstrap over cases, not adjusted."
+        f"{direction(comparison)}. Means over the cases where both have a number, of those where "
+        "the reference or a method has the label; p by Wilcoxon's signed-rank test, zeros left "
+        "out, adjusted over the labels by Holm's method, and none where there is no verdict. "
+        "Intervals by bootstrap over cases, not adjusted. What one method alone misses, or marks "
+        "where there is nothing, is lost for it. Of the mean over labels, found are structures: a "
+        "label in a case."
     )
     return f'{_rows(heads, rows)}<p class="muted">{escape(note)}</p>'
 
@@ -97,9 +111,12 @@ def _row(paired: Paired, style: str) -> str:
         plain(paired.mean_b),
         signed(paired.difference.mean),
         signed_interval(paired.difference),
+        n_of(len(paired.cases), paired.of),
         p_value(paired.p),
         p_value(paired.p_holm),
         f"{paired.wins}/{paired.ties}/{paired.losses}",
+        n_of(paired.found_a, paired.present),
+        n_of(paired.found_b, paired.present),
     )
     return f'<tr{style}><td class="case">{escape(paired.name)}</td>{_numbers(numbers)}</tr>'
 
@@ -121,10 +138,18 @@ def _figures(comparison: Comparison, colours: Mapping[int, Colour]) -> str:
         )
         figures.append(
             f"<figure>{svg}<figcaption>{colour_key(colour)}<b>{escape(label.name)}</b> "
-            f'<span class="muted">B - A of {len(label.cases)} case(s); square and line: mean and '
-            "95 % interval</span></figcaption></figure>"
+            f'<span class="muted">B - A of {n_of(len(label.cases), label.of)} case(s)'
+            f"{_without(label)}; square and line: mean and 95 % interval</span></figcaption>"
+            "</figure>"
         )
     return _grid("".join(figures)) if figures else ""
+
+
+def _without(label: Paired) -> str:
+    """Which cases have no dot through the fault of one method."""
+    lost = {each: sum(by.by == each for by in label.lost) for each in "AB"}
+    told = [f"{count} lost by {method}" for method, count in lost.items() if count]
+    return f", {' and '.join(told)} without a number" if told else ""
 
 
 def _sizes(comparison: Comparison) -> str:
@@ -136,7 +161,7 @@ def _sizes(comparison: Comparison) -> str:
                 f"{group.low:.4g} to {group.high:.4g}",
                 signed(group.difference.mean),
                 signed_interval(group.difference),
-                str(group.cases),
+                n_of(group.cases, group.of),
             )
         )
         + "</tr>"
@@ -187,8 +212,9 @@ def _figure(
         f'style="width: 100%; aspect-ratio: {width:.4g} / {height:.4g}">{side}</div>'
         for side, labels in (("A", picture.a), ("B", picture.b))
     )
+    lost = comparison.lost().get(name, {})
     numbers = "".join(
-        f"<li>{escape(label)}: {plain(a)} → {plain(b)} ({signed(b - a)})</li>"
+        f"<li>{escape(label)}: {plain(a)} → {plain(b)} ({lost.get(label) or signed(b - a)})</li>"
         for label, (a, b) in comparison.by_case()[name].items()
     )
     pair = "display: grid; grid-template-columns: 1fr 1fr; gap: .5rem; text-align: center"
@@ -200,14 +226,17 @@ def _figure(
 
 
 def _cases(comparison: Comparison) -> str:
-    overall = comparison.overall
-    means = {name: (a, b) for name, a, b in zip(overall.cases, overall.a, overall.b, strict=True)}
+    means, lost = means_by_case(comparison), comparison.lost()
     rows = []
     for name in comparison.cases:
-        a, b = means.get(name, (float("nan"), float("nan")))
+        a, b = means[name]
+        faults = "; ".join(f"{label} {each}" for label, each in lost.get(name, {}).items())
         cells = _numbers((plain(a), plain(b), signed(b - a)))
-        rows.append(f'<tr><td class="case">{escape(name)}</td>{cells}</tr>')
-    return _rows(("Case", "A, mean over labels", "B", "B - A"), rows)
+        rows.append(
+            f'<tr><td class="case">{escape(name)}</td>{cells}<td>{escape(faults)}</td></tr>'
+        )
+    heads = ("Case", "A, mean over labels", "B", "B - A", "In no mean")
+    return _rows(heads, rows)
 
 
 def _unpaired(comparison: Comparison) -> str:

@@ -25,6 +25,7 @@ from matplotlib.textpath import TextPath
 from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images import Image
+from attnseg.names import readable
 from attnseg.visualization.layout import GAP, MARGIN, WIDTH, Panel, flow, place_panels, round_length
 from attnseg.visualization.palette import Colour, label_colours
 from attnseg.visualization.slices import Plane, crop, display_planes, labelled_region, window_of
@@ -133,10 +134,10 @@ def save_figure(figure: Figure, path: Path) -> None:
         DataError: another suffix.
     """
     path = Path(path)
-    if path.suffix not in {".png", ".svg"}:
+    if path.suffix.lower() not in {".png", ".svg"}:
         raise DataError(f"{path}: figures are written as .png or .svg; change the suffix")
     smallest: dict[str, Any] = (
-        {"pil_kwargs": {"compress_level": 9}} if path.suffix == ".png" else {}
+        {"pil_kwargs": {"compress_level": 9}} if path.suffix.lower() == ".png" else {}
     )
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, facecolor=_BACKGROUND, **smallest)
@@ -161,9 +162,9 @@ def new_page(height: float) -> tuple[Drawing, Axes]:
 
 
 def write(page: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    """Write text as it is; names with a dollar sign are no formulas."""
+    """Write text as it is, whatever name it holds; a dollar sign begins no formula."""
     defaults: dict[str, Any] = {"color": TEXT, "fontsize": _TEXT_SIZE, "va": "center_baseline"}
-    page.text(x, y, text, parse_math=False, **(defaults | style))
+    page.text(x, y, readable(text), parse_math=False, **(defaults | style))
 
 
 def _show(

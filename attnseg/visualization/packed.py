@@ -93,9 +93,10 @@ def ranks(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
 
 def packed_scan(scan: Image) -> bytes:
     """All channels in the smallest of int16, uint16, int32 and float32 that holds them exactly;
-    values that are not finite as 0, a colour picture as RGB."""
+    values that are not finite as 0, a colour picture as RGB of 8 bits, the upper ones of 16."""
     if is_colour(scan):
-        pixels = np.ascontiguousarray(np.moveaxis(scan.array, 0, -1).astype(np.uint8))
+        array = scan.array if scan.array.max() <= 255 else scan.array // 256
+        pixels = np.ascontiguousarray(np.moveaxis(array, 0, -1).astype(np.uint8))
         return packed(scan.geometry, [pixels.view(_RGB)[..., 0]], _RGB)
     array = np.nan_to_num(scan.array, nan=0.0, posinf=0.0, neginf=0.0)
     return packed(scan.geometry, array, fitting_type(array))

@@ -231,7 +231,8 @@ def _metric(scores: Scores, key: str, colours: Mapping[int, Colour]) -> str:
                 number(float(values.mean()), 3),
                 interval(None if math.isnan(pair[0]) else pair, 3),
                 *(number(each, 3) for each in figures),
-                str(values.size),
+                # Distances of what is missed, or marked where there is nothing, are none.
+                f"{values.size} of {label['cases']}" if "cases" in label else str(values.size),
             ]
         )
     return table((key.replace("_", " "), *_STATISTICS), rows)

@@ -39,7 +39,7 @@ def test_known_folders(attnseg, folders):
     label = told["labels"][0]
     assert (label["mean_a"], label["mean_b"], label["difference"]) == (0.75, 0.5, -0.25)
     assert (label["wins"], label["ties"], label["losses"], label["p"]) == (0, 0, 3, 0.25)
-    assert (folders / "o.csv").read_text().splitlines()[1] == "p1,1,1,0.75,0.5,-0.25"
+    assert (folders / "o.csv").read_text().splitlines()[1] == "p1,1,1,0.75,0.5,-0.25,"
     assert "A is better on 1 by 0.250 [0.250, 0.250]" in result.out
 
 

@@ -5,6 +5,7 @@ from itertools import permutations
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from attnseg.datasets import Dataset, find_dataset, inspect_dataset
@@ -322,3 +323,25 @@ def test_head_and_neck_ct_becomes_decathlon(attnseg, real_data, tmp_path):
     result = attnseg("convert", source, "msd", "--layout", "msd")
     assert (result.code, result.err) == (0, "")
     assert_same(find_dataset(source), find_dataset(Path("msd")))
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_what_many_cases_have_in_common_is_told_once(attnseg, tmp_path, count):
+    """Photographs of a phone, each of which says that it is stored turned."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 255, (9, 7, 3), dtype=np.uint8)
+        for folder, saved in (("images", pixels), ("labels", (pixels[..., 0] > 99).T[:, ::-1])):
+            path = tmp_path / "photos" / folder / f"p{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            turned = {"exif": exif} if folder == "images" else {}
+            PIL.Image.fromarray(saved.astype(np.uint8)).save(path, **turned)
+    result = attnseg("convert", "photos", "out", "--layout", "nnunet")
+    assert result.code == 0
+    notes = [line for line in result.out.splitlines() if line.startswith("note: ")]
+    assert len(notes) == (count if count == 5 else 1)
+    start = "note: 6 cases, such as p0: " if count == 6 else "note: p0: "
+    assert notes[0].startswith(start + "its EXIF orientation is 6; it was read as viewers show it")
+    copy = tmp_path / "out" / "imagesTr" / "p3_0000.png"
+    assert copy.read_bytes() == (tmp_path / "photos" / "images" / "p3.png").read_bytes()

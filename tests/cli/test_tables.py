@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 
@@ -34,7 +36,7 @@ def test_a_plan_tells_what_a_table_and_patterns_matched(attnseg, table, dataset)
 
 
 @pytest.mark.slow
-def test_a_table_is_trained_and_predicted(attnseg, table, small):
+def test_a_table_is_trained_and_predicted(attnseg, table, dataset, small):
     setting = [each for each in small if "num_folds" not in each]
     run = attnseg("train", table, "-o", "runs/x", "--set", "data.num_folds=2", *setting)
     assert run.code == 0, run.err
@@ -47,8 +49,16 @@ def test_a_table_is_trained_and_predicted(attnseg, table, small):
         "c1.nii.gz",
         "c2.nii.gz",
     ]
+    # Whatever column is called CT is the scan, here that of the masks.
     table.write_text(table.read_text().replace("CT,label", "T1,CT"))
-    predicted = attnseg("predict", table, "-m", "runs/x", "-o", "other")
+    kept = "--save-probabilities"
+    predicted = attnseg("predict", table, "-m", "runs/x", "-o", "by_table", kept)
     assert predicted.code == 0, predicted.err
-    lines = [json.loads(line) for line in Path("other/manifest.jsonl").read_text().splitlines()]
-    assert all("labels" in str(line) for line in lines if line.get("name"))
+    for folder, same in (("labels", True), ("images", False)):
+        assert attnseg("predict", dataset / folder, "-m", "runs/x", "-o", folder, kept).code == 0
+        for case in ("c0", "c1", "c2"):
+            one, other = (
+                nib.load(f"{place}/{case}_probabilities.nii.gz").get_fdata()
+                for place in ("by_table", folder)
+            )
+            assert np.array_equal(one, other) == same

@@ -34,7 +34,10 @@ def data_sets(draw):
     labels = draw(LABELS)
     names = draw(
         st.lists(
-            NAMES, min_size=1, max_size=3, unique_by=lambda name: "".join(filter(str.isalnum, name))
+            NAMES,
+            min_size=1,
+            max_size=3,
+            unique_by=lambda name: "".join(filter(str.isalnum, name)).lower(),
         )
     )
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))

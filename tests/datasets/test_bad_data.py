@@ -62,11 +62,16 @@ def test_labels_with_fractions(root, save):
     assert "b.nii.gz: label value 0.5 is not a whole number" in the_fault_of_b(root)
 
 
-def test_a_label_that_is_not_a_number(root, save):
-    labels = mask().astype(np.float32)
-    labels[2, 2, 2] = np.nan
-    save(root / "labelsTr" / "b.nii.gz", labels)
+def test_a_mask_without_any_number(root, save):
+    save(root / "labelsTr" / "b.nii.gz", np.full_like(mask(), np.nan, dtype=np.float32))
     assert "b.nii.gz: label value nan is not a whole number" in the_fault_of_b(root)
+
+
+def test_an_infinite_label(root, save):
+    labels = mask().astype(np.float32)
+    labels[2, 2, 2] = -np.inf
+    save(root / "labelsTr" / "b.nii.gz", labels)
+    assert "b.nii.gz: label value -inf is not a whole number" in the_fault_of_b(root)
 
 
 def test_a_label_of_four_dimensions(root, save):
@@ -125,7 +130,7 @@ def test_a_label_without_image(root):
 
 def test_the_mask_of_another_case(root):
     (root / "labelsTr" / "b.nii.gz").write_bytes((root / "labelsTr" / "a.nii.gz").read_bytes())
-    assert found(root) == [("b", "harmless", "its label is identical to that of a")]
+    assert found(root) == [("b", "warning", "its label is identical to that of a")]
 
 
 def test_a_stray_value(root, save):

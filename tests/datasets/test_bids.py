@@ -148,9 +148,17 @@ def test_the_nearest_table_of_labels_holds(bids):
     [
         ("", "the table is empty"),
         ("index\tlabel\n1\tx\n", r"no column 'name' \(columns: index, label\)"),
+        (
+            "index  name\n1  x\n",
+            r"no column 'index' .columns: index  name.; .* a tab between names",
+        ),
         ("index\tname\none\tx\n", r"label 'one' \('x'\); each line needs an integer"),
         ("index\tname\n1\tx\n1\ty\n", r"label '1' \('y'\)"),
-        ("index\tname\n1\n", r"row 1 \(1\) has 1 cells where the header has 2"),
+        ("index\tname\n\n1\n", r"line 3: label '1' \(''\); each line needs"),
+        ("index\tname\n1\tleft\tkidney\n", r"line 2 \(1\) has 3 cells .* of them 'kidney'"),
+        ("index\tname\n1.5\tx\n", r"line 2: label '1.5' \('x'\)"),
+        ("index\tname\tindex\n1\tx\t2\n", "column 'index' comes twice"),
+        ("index\tname\n1\tx\0y\n", "not readable as a table .*holds NUL characters"),
     ],
 )
 def test_broken_tables_are_named_in_one_line(bids, text, message):
@@ -158,6 +166,86 @@ def test_broken_tables_are_named_in_one_line(bids, text, message):
     with pytest.raises(DataError, match=message) as caught:
         find_dataset(bids, images=["T1w"])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfindex\tname\r\n1\tH\xc3\xb6hle\r\n2\tedema\r\n",
+        "index\tname\n1\tHöhle\n2\tedema\n".encode("cp1252"),
+        "index\tname\n1\tHöhle\n2\tedema\n".encode("utf-16"),
+        "index\tname\n1\tHöhle\n2\tedema\n".encode("utf-16-le"),
+        "index\tname\n1\tHöhle\n2\tedema\n".encode("utf-32-be"),
+        "index\tname\r1\tHöhle\r2\tedema\r".encode(),
+        "index\tname\t\t\n1\tHöhle\t\n2\tedema\t\t\n\t\n".encode(),
+        '# by hand\n"index"\t"name"\n1\t"Höhle"\n\n2\tedema\n'.encode(),
+        'index\tname\n1\t"Höhle\n2\tedema"\n'.encode(),
+        "name,index,colour\nHöhle,1,#ff0000\nedema,2\n".encode(),
+        "index\tname\tnote\tnote\n1.0\tHöhle\ta\tb\n1\tHöhle\n2\tedema\n".encode(),
+    ],
+    ids=[
+        "UTF-8 mark",
+        "Windows-1252",
+        "UTF-16",
+        "UTF-16 without mark",
+        "UTF-32 without mark",
+        "carriage returns",
+        "trailing tabs",
+        "comments and quotes",
+        "stray quotes",
+        "commas",
+        "other columns",
+    ],
+)
+def test_names_of_labels_are_read_as_programs_save_them(bids, content):
+    (bids / "derivatives/manual/dseg.tsv").write_bytes(content)
+    dataset = find_dataset(bids, images=["T1w"])
+    assert dataset.label_names == {1: "Höhle", 2: "edema"}
+    assert dataset.unmatched == ("not used: FLAIR (3) (see data.images)",)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"participant_id\tsex\t\r\nsub-01\t1\t\r\nsub-02\t1\t\r\n", ""),
+        ("participant_id\tsite\nsub-01\tMünchen\nsub-02\tKöln\n".encode("latin-1"), ""),
+        ("participant_id\tsite\nsub-01\tMünchen\n".encode("utf-16"), ""),
+        (b'participant_id\tsite\nsub-01\t"open\nsub-02\n', ""),
+        (b"participant_id\tage\tage\nsub-01\t1\t2\n", ""),
+        (b"participant_id\nsub-01\tx\n", "line 2 (sub-01) has 2 cells"),
+        (b"", "the table is empty"),
+        (b"participant_id\0\n", "not readable as a table"),
+        (b"id\nsub-01\n", "no column 'participant_id'"),
+    ],
+)
+def test_participants_are_never_in_the_way(bids, content, told):
+    """Case participants_tsv: nothing in it is needed unless `attnseg convert` wrote it."""
+    usual = find_dataset(bids, images=["T1w"])
+    (bids / "participants.tsv").write_bytes(content)
+    dataset = find_dataset(bids, images=["T1w"])
+    assert dataset.cases == usual.cases
+    assert dataset.problems == ()
+    new = dataset.unmatched[len(usual.unmatched) :]
+    assert len(new) == bool(told)
+    if told:
+        assert new[0].startswith(f"not used: {bids / 'participants.tsv'}: {told}")
+
+
+def test_what_attnseg_wrote_is_read_from_participants_of_other_programs(bids):
+    """Excel saves it as UTF-16, with its own line ends."""
+    text = "participant_id\tattnseg_case\r\nsub-01_ses-1\tone\r\nsub-02_ses-1\t\r\n"
+    (bids / "participants.tsv").write_bytes(text.encode("utf-16"))
+    names = [case.name for case in find_dataset(bids, images=["T1w"]).cases]
+    assert names == ["one", "sub-01_ses-2", "sub-02_ses-1"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1, 2]", b'{"Name": "x",}'])
+def test_json_of_bids_that_nobody_needs_is_not_in_the_way(bids, content):
+    usual = find_dataset(bids, images=["T1w"])
+    for name in ("dataset_description.json", "dataset.json", "participants.json", "T1w.json"):
+        (bids / name).write_bytes(content)
+    (bids / "sub-01/ses-1/anat/sub-01_ses-1_T1w.json").write_bytes(content)
+    assert find_dataset(bids, images=["T1w"]) == usual
 
 
 def test_names_are_taken_apart_and_made():

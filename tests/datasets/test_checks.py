@@ -1,6 +1,7 @@
 """Rules across cases, on facts made by hand, and on the faults planted in a real data set."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def found(names: dict[int, str], *cases: CaseFacts) -> list[tuple[str, str, str]
 
 
 def test_sound_cases_have_no_findings():
-    assert found({1: "x", 2: "y"}, facts("a", 1), facts("b", 1, 2), facts("c", 1)) == []
+    assert found({1: "x", 2: "y"}, facts("a", 1), facts("b", 1, 2), facts("c", 1, 2)) == []
     assert found({}, facts("a", 1), facts("b", 1)) == []
 
 
@@ -114,16 +115,59 @@ def test_identical_labels_are_a_warning_unless_they_are_empty():
     cases = [facts("a", 1, digest="s"), facts("b", 1, digest="s"), facts("c", 1)]
     empty = [facts("d", digest="t"), facts("e", digest="t")]
     problem = "its label is identical to that of a"
-    assert found({1: "x"}, *cases, *empty) == [("b", "harmless", problem)]
+    assert found({1: "x"}, *cases, *empty) == [("b", "warning", problem)]
 
 
-def test_fewer_than_two_usable_cases_are_fatal():
+def test_a_single_case_can_be_trained_on_but_not_held_out():
     broken = facts("b", 1, findings=(Finding("b", "fatal", "cut short", "copy it again"),))
     assert found({1: "x"}, facts("a", 1), broken)[-1] == (
         "dataset",
-        "fatal",
-        "1 usable case(s); training needs at least 2",
+        "warning",
+        "1 usable case(s) of one patient: none can be held out",
     )
+    # Whose values are all there is, none of them stray.
+    assert [severity for _, severity, _ in found({}, facts("a", 1, 2))] == ["warning"]
+    assert found({1: "x"}, broken)[-1] == (
+        "dataset",
+        "fatal",
+        "0 usable case(s); training needs one",
+    )
+
+
+def test_cases_of_one_patient_cannot_be_held_out():
+    cases = [facts("a_1", 1), facts("a_2", 1)]
+    (finding,) = find_problems(dataset({1: "x"}), cases, patient_pattern="(.)_")
+    assert (finding.severity, finding.problem) == (
+        "warning",
+        "2 usable case(s) of one patient: none can be held out",
+    )
+    assert "--fold none" in finding.remedy
+
+
+def test_a_label_that_a_fold_never_sees_is_a_warning():
+    names = {1: "x", 2: "y"}
+    cases = [facts("a", 1), facts("b", 1, 2), facts("c", 1), facts("d", 1)]
+    # Of four cases each is held out alone, in the order of the digests of their names.
+    problem = (
+        "fold 2 of 4 holds out every case that has the label 2 (y) in b: its model never sees it"
+    )
+    assert found(names, *cases) == [("dataset", "warning", problem)]
+    # Two cases that are held out together leave a fold without the label as well as one does.
+    pair = [facts("a", 1, 2), facts("b", 1, 2), facts("c", 1), facts("d", 1)]
+    assert found(names, *pair) == []
+    (finding,) = find_problems(dataset(names), pair, splits=[["a", "b"], ["c", "d"]])
+    assert finding.severity == "warning"
+    assert "fold 0 of 2" in finding.problem
+    assert "2 (y) in a and 1 more" in finding.problem
+    assert "--fold none" in finding.remedy
+
+
+def test_channels_of_one_value_are_warnings_that_name_the_channel():
+    blank = "channel 1 (T2, b_0001.nii.gz) is 0 everywhere"
+    cases = [facts("a", 1), replace(facts("b", 1), constant_channels=(blank,))]
+    assert found({1: "x"}, *cases) == [("b", "warning", blank)]
+    many = [replace(facts(f"{n}", 1), constant_channels=(blank,)) for n in range(7)]
+    assert found({1: "x"}, *many) == [("dataset", "warning", f"7 cases, such as 0: {blank}")]
 
 
 def test_raise_if_fatal_lists_all_that_stops_training():
@@ -172,6 +216,6 @@ def test_faults_planted_in_a_real_data_set_are_all_named(tmp_path, real_data):
     assert [(each.case, each.severity, each.problem) for each in problems] == [
         ("lone", "fixable", "image lone.nii.gz has no label"),
         ("other_task", "fatal", "label has shape (512, 512, 94), the image (36, 50, 31)"),
-        ("hippocampus_011", "harmless", "image and label are identical to those of copied"),
-        ("other_task", "harmless", "its image is identical to that of copied"),
+        ("hippocampus_011", "warning", "image and label are identical to those of copied"),
+        ("other_task", "warning", "its image is identical to that of copied"),
     ]

@@ -151,7 +151,10 @@ def test_masks_without_any_label_but_the_ignored_are_empty(make_case, values):
 
 def test_an_image_of_one_value_is_a_warning(make_case):
     facts = inspect_case(make_case(0 * volume(), mask()), num_channels=1)
-    assert str(only_finding(facts)).startswith("case: channel 0 is 0 everywhere; check")
+    (sentence,) = facts.constant_channels
+    assert sentence.startswith("channel 0 (")
+    assert sentence.endswith(") is 0 everywhere")
+    assert facts.usable
 
 
 def test_another_number_of_channels_is_fatal(make_case):

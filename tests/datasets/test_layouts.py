@@ -183,10 +183,22 @@ def test_one_case_under_two_suffixes_is_refused(tmp_path, touch):
         find_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16"])
+def test_a_dataset_json_of_any_program(tmp_path: Path, touch, encoding: str):
+    touch(tmp_path, "images/a.nii", "labels/a.nii")
+    text = '{"labels": {"background": 0,\r\n "Höhle": 1}, "labels_present": {"a": ["Höhle"]}}'
+    (tmp_path / "dataset.json").write_bytes(text.encode(encoding))
+    dataset = find_dataset(tmp_path)
+    assert dataset.label_names == {1: "Höhle"}
+    assert dataset.cases[0].labels_present == (1,)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "not readable as JSON"),
+        ('{"labels": {"a": 1,\n}}', r"not readable as JSON \(line 1: a comma with nothing but '}'"),
+        ('{"labels": {"a": 1, "a": 2}}', r"not readable as JSON \('a' is there twice, as 1 and"),
         ("[1]", "holds a list; it must be a JSON object"),
         ('{"modality": {"1": "CT"}}', "must number them from 0"),
         ('{"channel_names": ["CT"]}', "must number them from 0"),

@@ -5,6 +5,7 @@ import pytest
 from attnseg.datasets import find_dataset
 from attnseg.datasets.listed import match, pattern_names
 from attnseg.errors import ConfigError, DataError
+from attnseg.inference.channels import scans_from_table
 
 BRATS = ["{case}_t1.nii.gz", "{case}_flair.nii.gz"]
 SEG = "{case}_seg.nii.gz"
@@ -152,6 +153,56 @@ def test_tabs_and_semicolons(tmp_path, touch):
     assert first.cases[0].images == (tmp_path / "a.nii",)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"case,CT,label,\r\n\xe4,a.nii,a_seg.nii,\r\nb,b.nii,b_seg.nii,\r\n",
+        "sep=;\ncase;CT;label\nä;a.nii;a_seg.nii\nb;b.nii;b_seg.nii\n".encode("utf-16"),
+        "case;CT;label;\nä;a.nii;a_seg.nii;;\n;;;\nb;b.nii;b_seg.nii\n".encode(),
+        'CT (a, b);case;label\na.nii;ä;a_seg.nii\n"b.nii";b;b_seg.nii'.encode(),
+        "# made by hand\n\ncase\tCT\tlabel\nä\ta.nii\ta_seg.nii\n#c\nb\tb.nii\tb_seg.nii".encode(),
+        'case,CT,label\nä,"a.nii,a_seg.nii\nb,"b.nii,b_seg.nii'.encode(),
+        'case,CT,label\nä,"a.nii,a_seg.nii\nb,b.nii",b_seg.nii'.encode(),
+        ",case,CT,label\n0,ä,a.nii,a_seg.nii\n1,b,b.nii,b_seg.nii\n".encode(),
+        "case,CT,label\rä,a.nii,a_seg.nii\r\r\rb,b.nii,b_seg.nii\r".encode("cp1252"),
+    ],
+    ids=[
+        "trailing commas, Latin-1",
+        "sep=;, UTF-16",
+        "trailing semicolons",
+        "commas in a name",
+        "tabs, comments",
+        "stray quotes",
+        "stray quotes that pair",
+        "the index of pandas",
+        "carriage returns",
+    ],
+)
+def test_tables_as_spreadsheets_save_them(tmp_path, touch, content):
+    touch(tmp_path, "a.nii", "a_seg.nii", "b.nii", "b_seg.nii")
+    path = tmp_path / "cases.csv"
+    path.write_bytes(content)
+    dataset = find_dataset(path)
+    assert [(case.name, case.images[0].name, case.label.name) for case in dataset.cases] == [
+        ("b", "b.nii", "b_seg.nii"),
+        ("ä", "a.nii", "a_seg.nii"),
+    ]
+    assert dataset.problems == ()
+    scans = scans_from_table(path, channel_names=dataset.channel_names)
+    assert [scan.paths for scan in scans] == [case.images for case in dataset.cases]
+
+
+def test_short_rows_lack_their_last_cells(tmp_path, touch):
+    touch(tmp_path, "a.nii", "b.nii", "b_seg.nii")
+    dataset = find_dataset(table(tmp_path, "case,CT,label", "a,a.nii", "b,b.nii,b_seg.nii", "c"))
+    assert [case.name for case in dataset.cases] == ["a", "b"]
+    assert [str(finding).split(";")[0] for finding in dataset.problems] == [
+        "a: it has no label",
+        "c: no file in column 'CT' of cases.csv, line 4",
+        "c: it has no label",
+    ]
+
+
 def test_rows_without_their_files_are_findings(tmp_path, touch):
     touch(tmp_path, "a_t1.nii.gz", "b_t1.nii.gz", "b_seg.nii.gz")
     path = table(
@@ -164,9 +215,9 @@ def test_rows_without_their_files_are_findings(tmp_path, touch):
     dataset = find_dataset(path)
     assert [str(finding) for finding in dataset.problems] == [
         f"a: no such file: {tmp_path / 'a_t1.nii'} (T1) (nearest: a_t1.nii.gz, b_t1.nii.gz, "
-        "b_seg.nii.gz); correct the path in cases.csv; paths are relative to it",
+        "b_seg.nii.gz); correct the path in cases.csv, line 2; paths are relative to it",
         "b: it has no label; name its mask in the column `label`, or remove the row",
-        "c: no file in column 'T1' of cases.csv; name it there",
+        "c: no file in column 'T1' of cases.csv, line 4; name it there",
     ]
     assert [case.name for case in dataset.cases] == ["b"]
 
@@ -178,14 +229,17 @@ def test_rows_without_their_files_are_findings(tmp_path, touch):
         (["name,T1", "a,b"], r"no column 'case' \(columns: name, T1\)"),
         (["case,T1,T1", "a,b,c"], "column 'T1' comes twice"),
         (["case,,T1", "a,b,c"], "a column without a name"),
-        (["case,T1", "a"], "has 1 cells where the header has 2"),
+        (["case,T1", "a"], "no mask is named"),
+        (["case,T1,label", "", "a,b,c,d"], r"line 3 \(a\) has 4 cells .* 3, the last of them 'd'"),
         (["case,T1"], "0 cases; below the column names"),
         (["case,label", "a,b"], "no column of images"),
         (["case,T1", "a,b"], "no mask is named"),
         (["case,T1,label", "a,b,c", "a,b,c"], "case 'a' comes twice"),
         (["case,T1,label", ",b,c"], "case '' is no name"),
         (["case,T1,label", "../a,b,c"], "case '../a' is no name"),
-        (["case,T1,label", 'a,"b,c'], "not readable as a table"),
+        (["case,T1,label", 'a,"b,c,d'], r"line 2 \(a\) has 4 cells"),
+        (["case,T1,label", "a,b,c", "", "# x", "a,d,e"], r"line 5: case 'a' comes twice"),
+        (["case,T1,label", "a,b\0,c"], "not readable as a table .it holds NUL characters"),
     ],
 )
 def test_broken_tables_are_refused_in_one_line(tmp_path, lines, message):

@@ -8,8 +8,9 @@ import pytest
 
 from attnseg.datasets import Case, CaseFacts, Dataset, Finding, Intensity, find_problems
 from attnseg.datasets.measures import centroids_mm, image_digest
-from attnseg.datasets.outliers import find_oddities, folded, side_pairs
+from attnseg.datasets.outliers import find_oddities, folded
 from attnseg.images import Geometry
+from attnseg.spec import Region
 
 NAMES = {1: "left kidney", 2: "right kidney"}
 RNG = np.random.default_rng(0)
@@ -55,10 +56,12 @@ def dataset(cases: list[CaseFacts], channels=("CT",), patients: dict[str, str] |
     )
 
 
-def oddities(*odd: CaseFacts, size: int = 12, channels=("CT",)) -> list[tuple[str, str]]:
+def oddities(
+    *odd: CaseFacts, size: int = 12, channels=("CT",), severity: str = "harmless"
+) -> list[tuple[str, str]]:
     cases = cohort(*odd, size=size)
     found = find_oddities(dataset(cases, channels), cases)
-    assert {each.severity for each in found} <= {"harmless"}
+    assert {each.severity for each in found} <= {severity}
     return [(each.case, each.problem) for each in found]
 
 
@@ -70,7 +73,8 @@ def test_a_sound_cohort_is_left_alone():
 def test_labels_on_the_wrong_side():
     crossed = {1: (30.0, 0.0, 0.0), 2: (-40.0, 0.0, 0.0)}
     problem = "label 1 (left kidney) lies 70 mm to the patient's right of label 2 (right kidney)"
-    assert oddities(facts("x", label_centres_mm=crossed)) == [("x", problem)]
+    odd = facts("x", label_centres_mm=crossed)
+    assert oddities(odd, severity="warning") == [("x", problem)]
     near = {1: (3.0, 0.0, 0.0), 2: (0.0, 0.0, 0.0)}
     assert oddities(facts("x", label_centres_mm=near)) == []
     assert oddities(facts("x", label_centres_mm={1: (90.0, 0.0, 0.0)})) == []
@@ -79,26 +83,39 @@ def test_labels_on_the_wrong_side():
 def test_sides_of_a_whole_cohort_are_told_once():
     crossed = {1: (30.0, 0.0, 0.0), 2: (-40.0, 0.0, 0.0)}
     cases = [facts(f"x{number}", label_centres_mm=crossed) for number in range(6)]
-    ((case, problem),) = oddities(*cases)
+    ((case, problem),) = oddities(*cases, severity="warning")
     assert case == "dataset"
     assert problem.startswith("6 cases, such as x0: label 1 (left kidney) lies 70 mm")
 
 
 @pytest.mark.parametrize(
     ("left", "right"),
-    [
-        ("LeftParotid", "RightParotid"),
-        ("lung_L", "lung_R"),
-        ("Lt femur", "Rt femur"),
-        ("kidney (l)", "kidney (r)"),
-    ],
+    [("ParotidL", "ParotidR"), ("ctx-lh-insula", "ctx-rh-insula"), ("lung LT", "lung RT")],
 )
-def test_names_of_sides(left: str, right: str):
-    assert side_pairs({3: right, 8: left, 9: "liver"}) == [(8, 3)]
+def test_sides_are_those_of_mirroring(left: str, right: str):
+    crossed = facts("x", label_centres_mm={1: (30.0, 0.0, 0.0), 2: (-40.0, 0.0, 0.0)})
+    cases = cohort(crossed)
+    named = replace(dataset(cases), label_names={1: left, 2: right})
+    (found,) = find_oddities(named, cases)
+    assert (found.case, found.severity) == ("x", "warning")
+    assert found.problem == (
+        f"label 1 ({left}) lies 70 mm to the patient's right of label 2 ({right})"
+    )
 
 
-def test_names_without_sides():
-    assert side_pairs({1: "bright lesion", 2: "brain stem", 3: "left kidney", 4: "larynx"}) == []
+def test_regions_named_by_a_side_lie_where_their_labels_do():
+    counts = {0: 9, 1: 100, 2: 300, 3: 50}
+    centres = {1: (10.0, 0.0, 0.0), 2: (50.0, 0.0, 0.0), 3: (-20.0, 0.0, 0.0)}
+    cases = [facts("x", label_counts=counts, label_centres_mm=centres), facts("y")]
+    regions = (
+        Region(name="lung_left", members=(1, 2), value=1),
+        Region(name="lung_right", members=(3,), value=2),
+    )
+    names = {1: "label 1", 2: "label 2", 3: "label 3"}
+    found = find_oddities(replace(dataset(cases), label_names=names, regions=regions), cases)
+    assert [each.problem for each in found] == [
+        "region lung_left lies 60 mm to the patient's right of region lung_right"
+    ]
 
 
 def test_a_label_far_smaller_than_the_rest():
@@ -131,7 +148,7 @@ def test_organs_whose_volume_varies_are_left_alone():
 def test_units_of_ct(low: float, high: float, what: str | None):
     odd = facts("x", intensity=(Intensity(0, 1, low, high, low, high),))
     expected = f"channel 0 (CT) has values {low:g} to {high:g}: perhaps {what}"
-    assert oddities(odd) == ([("x", expected)] if what else [])
+    assert oddities(odd, severity="warning") == ([("x", expected)] if what else [])
     assert oddities(odd, channels=("T1",)) == []
     assert oddities(odd, channels=("contrast",)) == []
 
@@ -168,6 +185,7 @@ def test_scans_of_one_patient():
     (found,) = find_oddities(dataset(cases), cases)
     assert found.problem.startswith("2 cases seem to be scans of 1 patient(s), such as p1_ph01 and")
     assert "data.patient_pattern, perhaps to '(.+)[_-]ph'" in found.remedy
+    assert found.severity == "warning"
     assert find_oddities(dataset(cases), cases, patient_pattern="(..)") == []
     known = dataset(cases, patients={name: name[:2] for name in names})
     assert find_oddities(known, cases) == []
@@ -196,9 +214,9 @@ def test_identical_images_are_told_with_and_without_their_labels():
     cases = [*cohort(), both, image, label, *blanks]
     found = find_problems(dataset(cases, ("MR",)), cases)
     assert [(each.case, each.severity, each.problem) for each in found] == [
-        ("z", "harmless", "image and label are identical to those of c00"),
-        ("y", "harmless", "its image is identical to that of c01"),
-        ("x", "harmless", "its label is identical to that of c02"),
+        ("z", "warning", "image and label are identical to those of c00"),
+        ("y", "warning", "its image is identical to that of c01"),
+        ("x", "warning", "its label is identical to that of c02"),
     ]
 
 

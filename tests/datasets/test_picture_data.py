@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from attnseg.datasets import (
@@ -207,3 +208,140 @@ def test_faults_of_pictures_are_named(paired, save_picture):
     assert ("5", "fixable", "image 5.png has no label") in problems
     assert "6.jpg: JPEG does not keep pixel values" in fatal["6"]
     assert [case.usable for case in facts] == [True, True, False, False, False, False, False]
+
+
+def photographs(root: Path, *, size: tuple[int, int], orientation: int) -> Path:
+    """Six photographs of a disc and masks of it as shown; every other one is stored turned."""
+    undo = {1: None, 3: "ROTATE_180", 6: "ROTATE_90", 8: "ROTATE_270"}[orientation]
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    for number in range(6):
+        disc = (x - 0.3 * width) ** 2 + (y - 0.25 * height - number) ** 2 < 60
+        pixels = RNG.normal(90, 12, (height, width, 3)) + disc[..., None] * [90, 20, -40]
+        picture = PIL.Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        exif = PIL.Image.Exif()
+        exif[0x0112] = 1
+        if number % 2 == 0 and undo:
+            picture = picture.transpose(PIL.Image.Transpose[undo])
+            exif[0x0112] = orientation
+        picture.save(root / "images" / f"p{number}.jpg", quality=95, exif=exif)
+        PIL.Image.fromarray(disc.astype(np.uint8)).save(root / "labels" / f"p{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("size", [(48, 32), (36, 36)], ids=["rect", "square"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_turned_photographs_lie_under_their_masks(tmp_path, size, orientation):
+    """Case photographs_turned: square ones trained beside their masks without a word."""
+    _, facts, problems = found(photographs(tmp_path, size=size, orientation=orientation))
+    noted = f"image: its EXIF orientation is {orientation}"
+    assert problems == [(f"p{number}", "harmless", noted) for number in (0, 2, 4)]
+    for each in facts:
+        assert each.shape == (*size, 1)
+        # The red of the disc is under its mask: 180 and not 90.
+        np.testing.assert_allclose(
+            np.median(each.foreground_sample, axis=1), (180, 110, 50), atol=9
+        )
+
+
+def turn(path: Path, way: PIL.Image.Transpose, orientation: int = 1) -> None:
+    """Store a mask turned, with an orientation of its own."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    with PIL.Image.open(path) as mask:
+        turned = mask.transpose(way)
+    turned.save(path, exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("size", "orientation", "severity", "words"),
+    [
+        ((48, 32), 6, "fatal", "label has 32 × 48 pixels, the image 48 × 32: it was drawn"),
+        ((36, 36), 6, "warning", "% of the variance of the pixels, but "),
+        ((48, 32), 3, "warning", "% of the variance of the pixels, but "),
+    ],
+)
+def test_masks_that_were_drawn_on_the_stored_pixels(tmp_path, size, orientation, severity, words):
+    """The sizes tell, or, of squares and of half turns, the pixels do."""
+    root = photographs(tmp_path, size=size, orientation=orientation)
+    way = {6: PIL.Image.Transpose.ROTATE_90, 3: PIL.Image.Transpose.ROTATE_180}[orientation]
+    for number in (0, 2, 4):
+        turn(root / "labels" / f"p{number}.png", way)
+    _, _, problems = found(root)
+    grave = [each for each in problems if each[1] != "harmless"]
+    assert [each[:2] for each in grave] == [(f"p{n}", severity) for n in (0, 2, 4)]
+    for _, _, problem in grave:
+        assert words in problem
+        assert f"as stored, before its EXIF orientation {orientation} turned it" in problem
+
+
+def test_many_masks_on_the_stored_pixels_are_one_warning(tmp_path):
+    root = photographs(tmp_path, size=(36, 36), orientation=8)
+    for number in range(1, 6, 2):  # those that are stored as shown, as if they were not
+        for folder, suffix in (("images", "jpg"), ("labels", "png")):
+            copy = (root / folder / f"p{number - 1}.{suffix}").read_bytes()
+            (root / folder / f"p{number}.{suffix}").write_bytes(copy)
+    for number in range(6):
+        turn(root / "labels" / f"p{number}.png", PIL.Image.Transpose.ROTATE_270)
+    _, _, problems = found(root)
+    # Copies of one photograph are warnings of their own.
+    (warning,) = [each for each in problems if each[1] == "warning" and "identical" not in each[2]]
+    assert warning[0] == "dataset"
+    assert warning[2].startswith("6 cases, such as p0: label explains ")
+
+
+def test_masks_with_the_orientation_of_their_pictures(tmp_path):
+    """A mask stored as its picture is turns with it; one as shown that has it all the same is
+    turned away from it."""
+    root = photographs(tmp_path, size=(48, 32), orientation=6)
+    for number in (0, 2):
+        turn(root / "labels" / f"p{number}.png", PIL.Image.Transpose.ROTATE_90, 6)
+    _, _, problems = found(root)
+    assert {severity for _, severity, _ in problems} == {"harmless"}
+    assert ("p0", "harmless", "label: its EXIF orientation is 6") in problems
+    turn(root / "labels" / "p0.png", PIL.Image.Transpose.ROTATE_270, 6)
+    turn(root / "labels" / "p1.png", PIL.Image.Transpose.ROTATE_90, 8)
+    _, _, problems = found(root)
+    (grave,) = [each for each in problems if each[1] != "harmless"]
+    own = "it was drawn on the picture as shown, and then turned by its own EXIF orientation"
+    assert grave == ("p0", "fatal", f"label has 32 × 48 pixels, the image 48 × 32: {own} 6")
+
+
+def test_what_many_pictures_lose_is_said_once(tmp_path, save_picture):
+    for number in range(7):
+        transparent = np.dstack([colour(), np.full((9, 7), 200 + number, np.uint8)])
+        save_picture(tmp_path / "images" / f"{number}.png", transparent)
+        save_picture(tmp_path / "labels" / f"{number}.png", mask(size=1 + number % 5))
+    _, _, problems = found(tmp_path)
+    noted = [problem for _, _, problem in problems if "opaque" in problem]
+    assert len(noted) == 1
+    assert "63 of 63 pixels are not opaque" in noted[0]
+
+
+def save_palette(path: Path, labels: np.ndarray, *colours: str) -> None:
+    picture = PIL.Image.fromarray(labels)
+    picture.putpalette(bytes.fromhex("".join(colours)))
+    picture.save(path)
+
+
+def test_palettes_that_number_the_colours_differently(tmp_path, paired):
+    """Programs that make a palette for each file call red 1 in one and 2 in another."""
+    both = [mask(1, size=2) + 2 * (mask(1, size=4) - mask(1, size=2)) for _ in range(4)]
+    for number, labels in enumerate(both):
+        labels[8, number] = 1
+    root = paired(*both)
+    black, red, green = "000000", "ff0000", "00ff00"
+    for number, labels in enumerate(both):
+        order = (black, green, red) if number == 2 else (black, red, green)
+        save_palette(root / "labels" / f"{number}.png", labels, *order)
+    _, _, problems = found(root)
+    assert [each for each in problems if each[1] == "warning"] == [
+        ("2", "warning", "label 1 is #00ff00 in the palette of its mask, and #ff0000 in 3 of 4"),
+        ("2", "warning", "label 2 is #ff0000 in the palette of its mask, and #00ff00 in 3 of 4"),
+    ]
+    save_palette(root / "labels" / "2.png", both[2], black, red, green)
+    _, _, problems = found(root)
+    assert {severity for _, severity, _ in problems} == {"harmless"}
+    assert len(problems) == 4

@@ -106,6 +106,9 @@ def test_splits_on_disk(tmp_path):
     splits = make_splits(NAMES)
     save_splits(tmp_path / "splits.json", splits)
     assert load_splits(tmp_path / "splits.json") == splits
+    text = (tmp_path / "splits.json").read_text()
+    (tmp_path / "splits.json").write_bytes(text.encode("utf-16"))  # as Notepad may save it
+    assert load_splits(tmp_path / "splits.json") == splits
 
 
 @pytest.mark.parametrize(

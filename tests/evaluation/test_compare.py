@@ -116,7 +116,8 @@ def test_the_mean_over_labels_takes_the_labels_that_both_have():
     b = evaluation({"x": {1: score(0.7), 2: alarm}, "y": {1: score(0.8), 2: score(0.8)}})
     found = compare(a, b)
     second = found.labels[1]
-    assert (second.cases, second.left_out, second.alarms_a, second.alarms_b) == (("y",), 1, 0, 1)
+    assert (second.cases, second.left_out, second.alarms_a, second.alarms_b) == (("y",), 0, 0, 1)
+    assert (second.wins, second.losses, second.lost_by("B", "false alarm")) == (1, 1, 1)
     assert found.overall.a == pytest.approx((0.5, 0.7))
     assert found.overall.b == pytest.approx((0.7, 0.8))
     assert "B marks it in 1 case(s) without it" in verdict(found)[2]
@@ -190,11 +191,10 @@ def test_of_distances_less_is_better_and_a_miss_is_lost(monkeypatch):
     label = module.compare(a, b, metric="predicted_ml").labels[0]
     assert (label.cases, label.difference.mean) == (("x",), -3.0)
     assert (label.wins, label.ties, label.losses) == (2, 0, 1)
-    assert (label.missed_a, label.missed_b, label.left_out) == (1, 1, 1)
-    assert (
-        "B is better on label1 by 3.000 mm"
-        in verdict(module.compare(a, b, metric="predicted_ml"))[0]
-    )
+    assert (label.lost_by("A", "missed"), label.lost_by("B", "missed")) == (1, 1)
+    assert (label.left_out, label.judged) == (1, False)
+    (told,) = verdict(module.compare(a, b, metric="predicted_ml"))
+    assert told.startswith("On label1 there is no verdict by D: A finds 3 of 4, B 2 of 4, and not")
     assert math.isnan(values(a, "predicted_ml")[1]["z"])
 
 

@@ -62,8 +62,10 @@ def test_perfect_regions_score_one_whatever_the_written_values(tmp_path: Path) -
     written = np.zeros_like(drawn)
     for region in REGIONS:
         written[np.isin(drawn, region.members)] = region.value
-    for counts in region_counts(written, drawn, REGIONS).values():
-        assert counts.dice == 1
+    found = region_counts(written, drawn, REGIONS)
+    assert {value: counts.dice for value, counts in found.items()} == {
+        region.value: 1 for region in REGIONS
+    }
 
 
 def test_overlapping_regions_count_for_the_last(tmp_path: Path) -> None:

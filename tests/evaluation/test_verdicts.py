@@ -55,6 +55,7 @@ def force_open(network, gate):
 
 def test_a_gate_replaced_by_itself_changes_nothing(predictor):
     network = predictor.networks[0]
+    assert list(network.gates) == ["0", "1"]
     x = torch.randn(1, 1, 13, 9, 11)
     with torch.no_grad():
         before, _ = network.forward_all(x)

@@ -112,7 +112,15 @@ def test_voxels_start_beyond_the_end(tmp_path: Path, nifti: Any, offset: float) 
     assert_refused(path, "cut short")
 
 
-@pytest.mark.parametrize("dim", [[0] * 8, [3, 4, 0, 4, 1, 1, 1, 1], [3, 4, -4, 4, 1, 1, 1, 1]])
+@pytest.mark.parametrize(
+    "dim",
+    [
+        [0] * 8,
+        [3, 4, 0, 4, 1, 1, 1, 1],
+        [3, 4, -4, 4, 1, 1, 1, 1],
+        [3, -1, 1, 1, 1, 1, 1, 1],  # which nibabel takes for a surface of FreeSurfer
+    ],
+)
 def test_no_volume(tmp_path: Path, nifti: Any, dim: list[int]) -> None:
     assert_refused(nifti(tmp_path / "a.nii", ARRAY, dim=dim), "is not a volume")
 
@@ -245,10 +253,14 @@ def test_many_damaged_headers(tmp_path: Path, nifti: Any, full: Callable[[int], 
 def test_sizes_at_the_ends_of_their_range(tmp_path: Path, nifti: Any) -> None:
     content = nifti(tmp_path / "a.nii", ARRAY).read_bytes()
     path = tmp_path / "b.nii"
+    found = []
     for index in range(8):
         for value in (-32768, -1, 0, 2, 32767):
             damaged = bytearray(content)
             struct.pack_into("<h", damaged, 40 + 2 * index, value)
             path.write_bytes(damaged)
-            image = read_or_refuse(read_image, path)
-            assert image is None or image.array.size <= ARRAY.size
+            found.append(read_or_refuse(read_image, path))
+    sizes = [image.array.size for image in found if image is not None]
+    assert sizes, "some sizes do no harm"
+    assert max(sizes) <= ARRAY.size
+    assert len(sizes) < len(found), "others are refused"

@@ -299,3 +299,17 @@ def test_mgh(tmp_path: Path, name: str, offset: int, kind: str, value: float, ru
     path = tmp_path / name
     path.write_bytes(gzip.compress(content) if name.endswith("z") else content)
     assert_refused(path, rule)
+
+
+def test_a_single_slice_without_a_step(tmp_path: Path) -> None:
+    """No voxel takes the step; 1 mm square to the others, and told."""
+    content = RAW[:24]
+    directions = "(1,0,0) (0,2,0) (0,0,0)"
+    slices = [
+        nrrd(tmp_path / "a.nrrd", {"sizes": "4 3 1", "space directions": directions}, content),
+        meta(tmp_path / "a.mha", {"DimSize": "4 3 1", "ElementSpacing": "1 2 0"}, content),
+    ]
+    for path in slices:
+        image = read_image(path)
+        np.testing.assert_allclose(image.geometry.spacing_mm, (1, 2, 1))
+        assert image.notes[-1].startswith("its header gives no spacing along an axis of one voxel")

@@ -189,3 +189,100 @@ def test_the_same_voxel_lies_at_simpleitks_place(
 def test_orientation_of_those_grids() -> None:
     found = {name: Geometry((6, 5, 4), affine).orientation for name, affine in GRIDS.items()}
     assert found == {"oblique": "RAS", "flipped": "LAI", "permuted": "PSR", "mirrored": "LAS"}
+
+
+def spacings(*steps: float) -> list[float]:
+    return [1.0, *steps, 1.0, 1.0, 1.0, 1.0]
+
+
+def header_of(path: Path) -> nib.Nifti1Header:
+    """As stored: nibabel corrects what it loads."""
+    return nib.Nifti1Header(path.read_bytes()[:348], check=False)
+
+
+def test_a_2d_file_whose_unused_spacing_is_zero(tmp_path: Path, nifti: Any) -> None:
+    """nnU-Net's #2809: dim[0] is 2, pixdim[3] is 0; nibabel and ITK take 1."""
+    affine = np.diag([0.5, 0.7, 1.0, 1.0])
+    for unused in (0.0, np.nan, np.inf):
+        steps = spacings(0.5, 0.7, unused)
+        scan = {"affine": affine, "codes": (0, 1), "pixdim": steps}
+        path = nifti(tmp_path / "a.nii", ARRAY[:, :, 0], **scan)
+        image, mask = read_image(path), read_labels(path)
+        assert image.geometry.shape == (*ARRAY.shape[:2], 1)
+        np.testing.assert_allclose(image.geometry.spacing_mm, (0.5, 0.7, 1.0))
+        assert image.notes == mask.notes == ()
+        out = tmp_path / "mask.nii"
+        write_labels(out, mask.array[0], like=image, dtype=np.dtype("u1"))
+        ours, theirs = (header_of(each) for each in (out, path))
+        for field in ("pixdim", "qoffset_x", "quatern_d", "qform_code", "sform_code", "srow_x"):
+            assert ours[field].tobytes() == theirs[field].tobytes()
+        assert np.array_equal(read_labels(out).geometry.affine, image.geometry.affine)
+
+
+@pytest.mark.parametrize("codes", [(1, 0), (0, 1), (0, 0)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_single_slice_without_a_spacing(
+    tmp_path: Path, nifti: Any, codes: tuple[int, int], axis: int
+) -> None:
+    steps = np.array([0.5, 2.0, 3.0])
+    steps[axis] = 0
+    slices = np.take(ARRAY, [0], axis=axis)
+    scan = {"affine": np.diag([*steps, 1]), "codes": codes, "pixdim": spacings(*steps)}
+    path = nifti(tmp_path / "a.nii", slices, qform=np.eye(4), **scan)
+    steps[axis] = 1
+    image = read_image(path)
+    np.testing.assert_allclose(image.geometry.spacing_mm, steps)
+    assert "its header gives no spacing along an axis of one voxel; 1 mm is taken" in image.notes
+    assert image.geometry.shear_degrees == 0
+
+
+def test_a_flat_sform_of_a_2d_file(tmp_path: Path, nifti: Any) -> None:
+    flat = np.array([[0, -0.5, 0, 3], [0.7, 0, 0, 4], [0, 0, 0, 0], [0, 0, 0, 1.0]])
+    image = read_image(nifti(tmp_path / "a.nii", ARRAY[:, :, 0], affine=flat, codes=(1, 0)))
+    np.testing.assert_allclose(image.geometry.affine[:3, 2], [0, 0, 1])
+    assert image.geometry.affine[0, 1] == -0.5
+    assert image.notes == ()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_sform_of_zeros_beside_a_whole_qform(tmp_path: Path, nifti: Any, version: int) -> None:
+    path = nifti(
+        tmp_path / "a.nii", ARRAY, version=version, affine=np.zeros((4, 4)), qform=OBLIQUE,
+        pixdim=spacings(0.7, 1.5, 4.0),
+    )  # fmt: skip
+    for image in (read_image(path), read_labels(path)):
+        np.testing.assert_allclose(image.geometry.affine, OBLIQUE, atol=1e-5)
+        assert image.notes == ("its sform is all zeros; the qform is taken",)
+    # A sform of zeros alone leaves nothing to go by, and one that is flat is no oversight.
+    flat = np.diag([1.0, 1.0, 0.0, 1.0])
+    for affine, codes in ((np.zeros((4, 4)), (1, 0)), (flat, (1, 1))):
+        other = nifti(tmp_path / "b.nii", ARRAY, affine=affine, qform=np.eye(4), codes=codes)
+        with pytest.raises(DataError, match=r"zero, undefined .* \(spacings .* mm, origin"):
+            read_image(other)
+
+
+def test_a_quaternion_of_zeros_is_no_rotation(tmp_path: Path, nifti: Any) -> None:
+    zeros = dict.fromkeys(("quatern_b", "quatern_c", "quatern_d"), 0)
+    sloppy = [0.0, -0.5, 2, 3, 0, 0, 0, 0]
+    path = nifti(tmp_path / "a.nii", ARRAY, codes=(0, 1), pixdim=sloppy, **zeros)
+    geometry = read_image(path).geometry
+    np.testing.assert_allclose(geometry.affine[:3, :3], np.diag([0.5, 2, 3]))
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 1), (9, 1, 8), (1, 9, 8), (9, 8, 1, 1), (9, 8)])
+@pytest.mark.parametrize("across", [999.0, 0.02])
+def test_one_slice_along_any_axis(
+    tmp_path: Path, nifti: Any, shape: tuple[int, ...], across: float
+) -> None:
+    steps = [across if n == 1 else 0.02 for n in (*shape, 1)[:3]]
+    path = nifti(tmp_path / "a.nii.gz", np.zeros(shape, "u1"), affine=np.diag([*steps, 1]))
+    image = read_image(path)
+    assert image.geometry.shape == (*shape, 1)[:3]
+    np.testing.assert_allclose(image.geometry.spacing_mm, steps, rtol=1e-6)
+    assert image.notes == ()
+
+
+def test_voxels_of_a_microscope(tmp_path: Path, nifti: Any) -> None:
+    """5 nm a side: far below a millimetre, and no zero."""
+    image = read_image(nifti(tmp_path / "a.nii", ARRAY, affine=np.diag([5e-6, 5e-6, 5e-6, 1])))
+    np.testing.assert_allclose(image.geometry.spacing_mm, 5e-6)

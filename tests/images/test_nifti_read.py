@@ -160,7 +160,7 @@ def test_labels_with_scaling(tmp_path: Path, nifti: Any) -> None:
         read_labels(nifti(tmp_path / "b.nii", stored, scl_slope=0.5))
 
 
-@pytest.mark.parametrize("value", [0.5, 1e-6, np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("value", [0.5, 0.02, np.nan, np.inf, 1e30])
 def test_labels_that_are_no_whole_numbers_are_refused(
     tmp_path: Path, nifti: Any, value: float
 ) -> None:

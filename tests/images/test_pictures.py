@@ -26,7 +26,6 @@ COLOUR = GENERATOR.integers(0, 256, (ROWS, COLUMNS, 3), dtype=np.uint8)
 ALPHA = GENERATOR.integers(0, 256, (ROWS, COLUMNS, 1), dtype=np.uint8)
 # Each file format that keeps pixel values, raw and packed.
 EXACT = [("a.png", {}), ("a.tif", {}), ("a.TIFF", {"compression": "tiff_lzw"})]
-ORIENTATION = 0x0112
 
 
 def save(path: Path, pixels: np.ndarray, **options) -> Path:
@@ -141,16 +140,6 @@ def test_jpeg(tmp_path):
     assert read_image(path).array.shape == (3, COLUMNS, ROWS, 1)
     with pytest.raises(DataError, match="JPEG does not keep pixel values"):
         read_labels(path)
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize(("name", "options"), EXACT)
-def test_an_exif_orientation_turns_nothing(tmp_path, orientation, name, options):
-    exif = PIL.Image.Exif()
-    exif[ORIENTATION] = orientation
-    path = save(tmp_path / name, GREY, exif=exif, **options)
-    np.testing.assert_array_equal(rows_of(read_image(path)), GREY)
-    np.testing.assert_array_equal(rows_of(read_labels(path)), GREY)
 
 
 @pytest.mark.parametrize(

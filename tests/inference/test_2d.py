@@ -78,6 +78,32 @@ def test_a_mask_lies_on_its_pictures_pixels(make_model, make_picture, tmp_path):
         np.testing.assert_array_equal(np.asarray(mask), expected)
 
 
+def test_a_photograph_that_is_stored_turned(make_model, make_picture, tmp_path):
+    """Its mask is that of the picture as shown, and the manifest says that it was turned."""
+    upright = make_picture("upright.png", rows=16, columns=12)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    with PIL.Image.open(upright) as picture:
+        stored = picture.transpose(PIL.Image.Transpose.ROTATE_90)
+        stored.save(upright.with_name("turned.png"), exif=exif)
+    outcomes = predict_cohort(
+        find_scans([upright.parent], num_channels=1),
+        Predictor.load(make_model(slice_axis=2, seed=2), device="cpu"),
+        tmp_path / "out",
+        model_id="x",
+    )
+    of = {outcome.name: outcome for outcome in outcomes}
+    turned, expected = (
+        np.asarray(PIL.Image.open(tmp_path / "out" / f"{name}.png"))
+        for name in ("turned", "upright")
+    )
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(turned, expected)
+    told = [each for each in of["turned"].warnings if "EXIF orientation is 6" in each]
+    assert len(told) == 1
+    assert of["turned"].warnings == (*told, *of["upright"].warnings)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grey_and_colour_mixed(make_model, make_picture, channels):
     predictor = Predictor.load(make_model(slice_axis=2, channels=channels), device="cpu")

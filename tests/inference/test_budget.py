@@ -12,10 +12,14 @@ import torch
 
 from attnseg.errors import DataError
 from attnseg.images import Geometry, Outline, read_outline
-from attnseg.inference import Predictor
+from attnseg.inference import Predictor, budget
+from attnseg.inference import windows as windows_module
 from attnseg.inference.budget import multiply_adds, plan_scan
+from attnseg.inference.export import BLOCK, Blocks
+from attnseg.inference.stream import ROWS
+from attnseg.inference.windows import padding_of, window_starts, windows_in_plane
 from attnseg.models import AttentionUNet, load_spec
-from attnseg.preprocessing import preprocess
+from attnseg.preprocessing import Grid, preprocess
 
 
 def outline(shape=(60, 150, 140)):
@@ -74,6 +78,54 @@ def test_a_gpus_memory_is_bounded_apart(make_model):
     assert half.windows > free.windows
     with pytest.raises(DataError, match="more than --max-vram"):
         plan_scan(outline(), spec, overlap=0.5, on_gpu=True, max_vram=1 << 10)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.7])
+@pytest.mark.parametrize(
+    ("shape", "spacing"),
+    [((9, 140, 130), 1.0), ((20, 200, 65), 1.3), ((5, 7, 300), 0.7), ((30, 64, 128), 1.0)],
+)
+def test_windows_are_counted_as_if_they_were_listed(make_model, shape, spacing, overlap):
+    """For every tiling, tile by tile: the windows that reach into it, and the largest sums."""
+    patch = (12, 16, 8)
+    spec = load_spec(make_model(spacing=(spacing, 1.0, spacing), patch=patch))
+    grid = Grid.of(Geometry(shape, np.eye(4)), spec.preprocessing)
+    blocks, padding = Blocks.of(grid), padding_of(grid.shape, patch)
+    size = [n + sum(pair) for n, pair in zip(grid.shape, padding, strict=True)]
+    first, *others = (window_starts(n, p, overlap) for n, p in zip(size, patch, strict=True))
+    tilings = budget._tilings(grid, patch, overlap, bounded=True)
+    assert len(tilings) == len(blocks.a) * len(blocks.s)
+    for tiling in tilings:
+        windows, sums = 0, []
+        for tile in blocks.tiles(*tiling.tiles):
+            plane = tuple(
+                slice(part.start + low, part.stop + low)
+                for part, (low, _) in zip(tile.plane, padding[1:], strict=True)
+            )
+            windows += len(first) * len(windows_in_plane(others, patch[1:], plane))
+            (a, s), (out_a, out_s) = tile.plane, tile.out
+            rows = max(part.source.stop - part.source.start for part in tile.rows)
+            numbers = (a.stop - a.start) * (s.stop - s.start)
+            numbers *= 3 * (patch[0] + 2 * (ROWS + rows)) + 3 * patch[0]
+            numbers += 3 * 3 * math.prod(BLOCK)
+            numbers += 3 * 3 * BLOCK[0] * (out_a.stop - out_a.start) * (out_s.stop - out_s.start)
+            sums.append(4 * numbers)
+        assert tiling.windows == windows
+        assert tiling.sum_bytes(3, patch[0], probabilities=True) == max(sums)
+
+
+def test_a_giant_is_planned_without_listing_its_windows(make_model, monkeypatch):
+    """Its millions of windows are never made, nor are its tiles."""
+    monkeypatch.setattr(windows_module, "PlaneWindow", None)
+    monkeypatch.setattr(Blocks, "tiles", None)
+    spec = load_spec(make_model(values=tuple(range(30)), patch=(16, 16, 16)))
+    giant = outline((800, 2000, 2000))
+    free = plan_scan(giant, spec, overlap=0.5, on_gpu=False)
+    assert free.windows == 99 * 249 * 249
+    bound = int(0.9 * free.peak_bytes)
+    cut = plan_scan(giant, spec, overlap=0.5, on_gpu=False, max_ram=bound)
+    assert cut.peak_bytes <= bound
+    assert cut.windows > free.windows
 
 
 def test_labels_do_not_depend_on_the_bound(make_model, make_scan):

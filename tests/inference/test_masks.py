@@ -66,6 +66,50 @@ def test_file_names_of_labels_are_safe_and_differ() -> None:
     assert stems == {1: "etc", 2: "a_b", 3: "A_b_3", 4: "label_4", 5: "größe"}
 
 
+def test_file_names_of_labels_can_be_copied_to_windows_and_macos() -> None:
+    names = {
+        1: "kidney/left",
+        2: "a:b",
+        3: "CON",
+        4: "con",
+        5: "nul.x",
+        6: "Nie\u0301re",
+        7: "niére",
+    }
+    assert file_stems(names) == {
+        1: "kidney_left", 2: "a_b", 3: "label_CON", 4: "label_con_4", 5: "label_nul.x",
+        6: "Niére", 7: "niére_7",
+    }  # fmt: skip
+    # A name that is another's with its value; one longer than a file's name may be.
+    assert file_stems({1: "a", 2: "a_3", 3: "A"}) == {1: "a", 2: "a_3", 3: "A_3_3"}
+    assert len(file_stems({1: "ü" * 300})[1].encode()) <= 100
+
+
+def test_names_that_windows_cannot_hold_are_told_once(make_model, make_scan, tmp_path, capsys):
+    for name in ("10:30", "aux", "b"):
+        make_scan(name)
+    model = make_model()
+    outcomes = predict([tmp_path / "scans"], tmp_path / "out", model=model)
+    assert [each.mask for each in outcomes] == ["10:30.nii.gz", "aux.nii.gz", "b.nii.gz"]
+    told = capsys.readouterr().err
+    assert told.count("Windows") == 1
+    assert "note: 2 file name(s) that Windows cannot hold (10:30.nii.gz: ':' in a name; " in told
+
+
+def test_a_rerun_finds_a_mask_whose_name_is_in_another_form(make_model, make_scan, tmp_path):
+    """As an older version wrote it, or as macOS gave it back."""
+    model, made = make_model(), make_scan("Mu\u0308ller")
+    first = predict([made], tmp_path / "out", model=model)
+    assert [(each.name, each.mask) for each in first] == [("Müller", "Müller.nii.gz")]
+    mask = tmp_path / "out" / "Müller.nii.gz"
+    mask.rename(tmp_path / "out" / "Mu\u0308ller.nii.gz")
+    again = predict([made], tmp_path / "out", model=model)
+    assert [each.state for each in again] == ["skipped"]
+    forced = predict([made], tmp_path / "out", model=model, overwrite=True)
+    assert [each.state for each in forced] == ["done"]
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
+
+
 def test_one_file_a_label_holds_that_label_alone(tmp_path: Path) -> None:
     labels = np.array([[[0, 205], [420, 205]]], dtype=np.uint16)
     like = Image(np.zeros((1, *labels.shape), np.float32), Geometry(labels.shape, np.eye(4)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attnseg.errors import DataError
-from attnseg.preprocessing import class_indices, foreground_statistics, normalize
+from attnseg.preprocessing import class_indices, foreground_statistics, is_constant, normalize
 from attnseg.spec import ClipZScore, ZScore
 
 SHAPE = (6, 5, 4)
@@ -54,11 +54,35 @@ def test_constant_foreground_on_zeros_keeps_the_contrast_between_them() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.0, 1e6, 1e-9])
-def test_a_constant_scan_is_refused(value: float) -> None:
+def test_a_constant_channel_becomes_zeros(value: float) -> None:
     array = np.full(SHAPE, value, dtype=np.float32)
-    with pytest.raises(DataError, match=r"^a\.nii: every voxel has the value .* contrast") as error:
-        normalize(array, ZScore(), source="a.nii")
-    assert "\n" not in str(error.value)
+    assert foreground_statistics(array, source="a")[1] == 0
+    assert is_constant(array)
+    result = normalize(array, ZScore(), source="a.nii")
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, np.zeros(SHAPE))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        foreground(),
+        foreground(1e-9),
+        foreground() * 0 + np.eye(6, 5)[..., None].astype(np.float32) * 1e-9,
+        np.full(SHAPE, 1e6, np.float32) + np.eye(6, 5)[..., None].astype(np.float32) / 16,
+        np.full(SHAPE, 1e6, np.float32) + np.eye(6, 5)[..., None].astype(np.float32) * 16,
+        np.full((1, 1, 1), 5, np.float32),
+    ],
+)
+def test_check_and_normalisation_agree_on_what_is_constant(array: np.ndarray) -> None:
+    constant = foreground_statistics(array, source="a")[1] == 0
+    assert is_constant(array) == constant
+    assert (not normalize(array, ZScore(), source="a").any()) == constant
+
+
+def test_what_is_no_number_is_not_constant() -> None:
+    for value in (np.nan, np.inf):
+        assert not is_constant(np.full(SHAPE, value, dtype=np.float32))
 
 
 @pytest.mark.parametrize("scheme", [ZScore(), ClipZScore(low=0, high=1, mean=0.5, std=0.1)])

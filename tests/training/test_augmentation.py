@@ -7,15 +7,10 @@ from scipy.ndimage import gaussian_filter1d
 from small_patches import make_spec
 
 from attnseg.config import AugmentationConfig
-from attnseg.training.augmentation import (
-    Augmentation,
-    Crop,
-    left_right_pairs,
-    prediction_mirror_axes,
-    training_mirror_axes,
-)
+from attnseg.training.augmentation import Augmentation, Crop
 from attnseg.training.draws import Stream, generator
 from attnseg.training.intensity import intensities
+from attnseg.training.mirroring import prediction_mirror_axes, training_mirror_axes
 
 NAMES = ("background", "kidney_left", "liver", "kidney_right")
 ALL = {"spatial_probability": 0, "intensity_probability": 1, "mirror": "none"}
@@ -31,50 +26,6 @@ def make_crop(number=0, *, present=(True, True, True, False)) -> Crop:
     image = torch.from_numpy(draws.normal(size=(1, 12, 10, 8)).astype(np.float32))
     label = torch.from_numpy(draws.integers(-1, 4, (1, 12, 10, 8)).astype(np.int16))
     return Crop(number, image, label, torch.tensor(present))
-
-
-@pytest.mark.parametrize(
-    ("left", "right"),
-    [
-        ("kidney_left", "kidney_right"),
-        ("Left-Putamen", "Right-Putamen"),
-        ("LeftParotid", "RightParotid"),
-        ("OpticNerveL", "OpticNerveR"),
-        ("lung-l", "lung-r"),
-        ("L kidney", "R kidney"),
-        ("LParotid", "RParotid"),
-        ("LEFT LUNG", "right lung"),
-        ("lungleft", "lungright"),
-        ("rib_left_1", "rib_right_1"),
-        ("ctx-lh-cuneus", "ctx-rh-cuneus"),
-        ("Glnd_Submand_L", "Glnd_Submand_R"),
-        ("L", "R"),
-    ],
-)
-def test_names_of_two_sides_are_pairs(left, right):
-    assert left_right_pairs({0: "background", 1: left, 2: "liver", 5: right}) == [(1, 5)]
-    assert left_right_pairs({0: right, 9: left}) == [(0, 9)]
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("left kidney", "right lung"),
-        ("kidney_left", "kidney"),
-        ("vertebra L1", "vertebra L2"),
-        ("cleft", "bright"),
-        ("tumour", "tumour"),
-        ("Anterior", "Posterior"),
-        ("rib_left_1", "rib_right_2"),
-    ],
-)
-def test_other_names_are_not(names):
-    assert left_right_pairs(dict(enumerate(names))) == []
-
-
-def test_several_pairs():
-    names = {1: "a left", 2: "b right", 3: "a right", 4: "b left"}
-    assert left_right_pairs(names) == [(1, 3), (2, 4)]
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,7 @@ def test_the_scores_are_those_of_whole_masks():
         )
         truth[generator.random(shape) < 0.1] = 9
         rules = candidate_rules(1, np.array([10.0, 15.0, 40.0]))
+        assert len(rules) > 1
         dices = dice_after(mask, truth, rules, geometry=place, ignore_label=9)
         for rule, dice in zip(rules, dices, strict=True):
             whole = np.where(truth == 9, 0, after.apply(mask, [rule], geometry=place))

@@ -95,6 +95,7 @@ def test_killed_at_random_moments_and_resumed_the_weights_are_the_same_bits(
     assert kills == wanted
     train(toy, broken, *exact, "--resume")
     ours, theirs = weights(broken), weights(tmp_path / "unbroken")
+    assert theirs.keys() == ours.keys() != set()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert [line["step"] for line in lines(broken)] == [4 * n for n in range(1, epochs + 1)]
     assert not list(broken.rglob(".partial-*model*"))
@@ -138,5 +139,7 @@ def test_parts_of_a_batch_give_its_gradient(four_steps, tmp_path):
     """Cross-entropy adds up over parts; Dice is one of each part, so the curves only resemble."""
     train_here(four_steps(training__epochs=4), tmp_path / "whole")
     train_here(four_steps(training__epochs=4, training__accumulate=2), tmp_path / "parts")
-    for mine, theirs in zip(lines(tmp_path / "whole"), lines(tmp_path / "parts"), strict=True):
+    whole, parts = lines(tmp_path / "whole"), lines(tmp_path / "parts")
+    assert len(whole) == 4
+    for mine, theirs in zip(whole, parts, strict=True):
         assert theirs["loss"] == pytest.approx(mine["loss"], rel=0.15)

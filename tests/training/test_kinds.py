@@ -28,6 +28,7 @@ def test_all_folds_give_every_case_a_score_by_a_model_that_has_not_seen_it(
             assert case.prediction.parent == run / f"fold{number}" / "validation"
     told = json.loads((run / "crossvalidation.json").read_text())
     assert told["mean_dice"] == pytest.approx(scores.mean_dice)
+    assert told["labels"]
     assert all({"sd", "ci95"} <= set(label) for label in told["labels"])
     # The folds' models together are an ensemble.
     together = Predictor.load(run).predict(toy / "images" / "case0.nii.gz")

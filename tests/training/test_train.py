@@ -30,7 +30,7 @@ def test_a_run_leaves_what_it_promises(small_config, tmp_path):
     run = tmp_path / "run"
     scores = train(small_config(), run)
     assert {path.name for path in run.iterdir()} == {
-        "cache", "config.yaml", "fold0", "plan.json", "splits.json"
+        "cache", "checked.json", "config.yaml", "fold0", "plan.json", "splits.json"
     }  # fmt: skip
     assert {path.name for path in (run / "fold0").iterdir()} == {
         "best.safetensors", "last.ckpt", "metrics.jsonl", "model.safetensors", "summary.txt",

@@ -80,6 +80,7 @@ def test_a_page_is_whole_and_calls_nothing_in():
     findings = (
         Finding("a", "harmless", "odd", "look"),
         Finding(HOSTILE, "fatal", HOSTILE, HOSTILE),
+        Finding("b", "warning", "exchanged", "look"),
         Finding("b", "fixable", "NaN", "fill", "fill"),
     )
     pictures = {name: thumbnail_of(scan(), mask()) for name in ("a", HOSTILE)}
@@ -95,7 +96,8 @@ def test_a_page_is_whole_and_calls_nothing_in():
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page
     # The gravest come first, here and among the pictures.
-    order = [page.index(f'class="severity {each}"') for each in ("fatal", "fixable", "harmless")]
+    severities = ("fatal", "fixable", "warning", "harmless")
+    order = [page.index(f'class="severity {each}"') for each in severities]
     assert order == sorted(order)
     assert "1fatal" in tags.text
     assert "3case(s)" in tags.text

@@ -170,6 +170,27 @@ def test_view_reads_files_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         view(Path("a.nii.gz"), compare=Path("m.nii.gz"))
 
 
+def test_names_beside_a_mask_are_not_in_the_way(tmp_path: Path) -> None:
+    """A table of something else, or one of Latin-1: the page is made, and what is left out said."""
+    kind, notes = np.dtype(np.int16), []
+    write_volumes(tmp_path / "a.nii.gz", scan().array, count=1, like=scan(), dtype=kind)
+    write_labels(tmp_path / "m.nii.gz", mask().array[0], like=scan(), dtype=kind)
+
+    def shown() -> list[str]:
+        scan_, mask_, output = (tmp_path / name for name in ("a.nii.gz", "m.nii.gz", "a.html"))
+        page = view(scan_, mask_, output=output, on_note=notes.append)
+        return [label["name"] for label in facts(page.read_text(encoding="utf-8"))["labels"]]
+
+    (tmp_path / "m.tsv").write_bytes("index\tname\n2\tfoie gâté\n7\trate\n".encode("cp1252"))
+    assert (shown(), notes) == (["foie gâté", "rate"], [])
+    (tmp_path / "dataset.json").write_text("{")
+    assert shown() == ["foie gâté", "rate"]
+    (tmp_path / "m.tsv").write_text("feature\tvalue\nvolume\t3\n")
+    assert shown() == ["label 2", "label 7"]
+    starts = [f"names not used: {tmp_path / name}: " for name in ("dataset.json",) * 2 + ("m.tsv",)]
+    assert [note[: len(start)] for note, start in zip(notes, starts, strict=True)] == starts
+
+
 def test_channels_of_other_formats_than_nifti(tmp_path: Path) -> None:
     values = np.random.default_rng(5).random((6, 5, 4, 3), dtype=np.float32)
     nib.MGHImage(values, np.eye(4)).to_filename(tmp_path / "a.mgz")
@@ -229,6 +250,7 @@ def test_a_browser_draws_the_scan_and_hides_a_label(tmp_path: Path) -> None:
         assert coloured(tab.picture()[canvas].astype(int)) < coloured(with_labels) / 20
         assert tab.run("location.hash") == "#hide=2&view=multi"
         assert tab.errors == []
+        assert tab.requested
         assert all(each.startswith(("file:", "data:")) for each in tab.requested)
 
 

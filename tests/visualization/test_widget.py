@@ -216,4 +216,5 @@ def test_a_browser_draws_the_widget_without_a_network(tmp_path: Path) -> None:
         told = tab.run("sent.findLast((each) => each.event === 'location_change').data.string")
         assert told.split()[-1] == "liver"
         assert tab.errors == []
+        assert tab.requested
         assert all(each.startswith(("file:", "blob:", "data:")) for each in tab.requested)

@@ -20,6 +20,7 @@ from pydicom.uid import (
 )
 
 from attnseg.errors import AttnsegError, DataError
+from attnseg.images.contents import absence
 from attnseg.images.paths import Series, starts_as_dicom
 
 # Of a deflated file: pydicom unpacks all of it to read its header, and takes four times as much.
@@ -45,10 +46,15 @@ def reading(path: Path) -> Iterator[None]:
     except InvalidDicomError:
         raise DataError(f"{path}: not a DICOM file; check what it is") from None
     except Exception as error:
-        what = re.sub(r"\s+", " ", str(error))[:200] or type(error).__name__
         raise DataError(
-            f"{path}: damaged, or not the DICOM object it says it is ({what}); export it again"
+            f"{path}: damaged, or not the DICOM object it says it is ({first_line(error)}); export "
+            "it again"
         ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, on one line."""
+    return re.sub(r"\s+", " ", str(error))[:200] or type(error).__name__
 
 
 def open_dataset(path: Path) -> Dataset:
@@ -58,7 +64,7 @@ def open_dataset(path: Path) -> Dataset:
         DataError: no such file, not DICOM, damaged.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file; check the path")
+        raise DataError(absence(path))
     with reading(path), path.open("rb") as stream:
         refuse_bomb(path, stream)
         return dcmread(path)
@@ -115,9 +121,13 @@ def opened(series: Series) -> Iterator[Callable[..., Dataset]]:
             archive = stack.enter_context(zipfile.ZipFile(series.place))
 
         def read(name: str, *, pixels: bool = False) -> Dataset:
-            path = series.place if name == "." else series.place / name
-            with path.open("rb") if archive is None else archive.open(name) as opened_file:
-                stream = cast(BinaryIO, opened_file)
+            path = file_of(series, name)
+            with ExitStack() as held:
+                held.enter_context(reading(path))
+                stream = cast(
+                    BinaryIO,
+                    held.enter_context(path.open("rb") if archive is None else archive.open(name)),
+                )
                 refuse_bomb(path, stream)
                 # `find_series` has seen to it that files without the preamble are DICOM.
                 dataset = dcmread(stream, stop_before_pixels=not pixels, force=True)
@@ -131,6 +141,11 @@ def opened(series: Series) -> Iterator[Callable[..., Dataset]]:
             return dataset
 
         yield read
+
+
+def file_of(series: Series, name: str) -> Path:
+    """Where a file of a series lies; within an archive as if that were a folder."""
+    return series.place if name == "." else series.place / name
 
 
 def open_series(series: Series) -> Iterator[Dataset]:

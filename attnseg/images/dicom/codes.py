@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from pydicom.sr.codedict import Code, codes
 
+from attnseg.sides import LEFT, RIGHT, words_of
+
 # Coding Scheme Designator of names that the table lacks; "99" marks a private one (PS3.16, 8.2).
 PRIVATE_SCHEME = "99ATTNSEG"
 
@@ -102,7 +104,7 @@ _SPELLINGS = {
     "urinary bladder": "bladder",
     "vertebrae": "vertebra",
 }
-_SIDES = {"left": "Left", "l": "Left", "lt": "Left", "right": "Right", "r": "Right", "rt": "Right"}
+_SIDES = {LEFT: "Left", RIGHT: "Right"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def concept(name: str) -> Concept:
     Args:
         name: as the user has it: "left kidney", "Parotid_L", "tumour".
     """
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", " ", name).lower().split()
+    words = words_of(name)
     sides = {_SIDES[word] for word in words if word in _SIDES}
     side = getattr(codes.SCT, sides.pop()) if len(sides) == 1 else None
     # The left ventricle is a concept of its own; any left kidney is a kidney.

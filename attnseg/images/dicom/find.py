@@ -1,24 +1,25 @@
 """Which DICOM series lie in a folder, a zip archive or a file: a few tags of each file tell."""
 
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import BinaryIO, Literal, cast
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from pydicom import dcmread
-from pydicom.uid import UID
 
 from attnseg.errors import DataError
+from attnseg.images.contents import shown
 from attnseg.images.dicom.attributes import reading, refuse_bomb
-from attnseg.images.paths import DICOM_SUFFIXES, Series, is_dicom, starts_as_dicom
+from attnseg.images.dicom.members import File, Unread, look
+from attnseg.images.paths import (
+    Series,
+    has_suffix,
+    is_dicom,
+    is_scan,
+    names_dicom,
+    plain_suffix,
+)
 
-_TAGS = [
-    "SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality",
-    "ImageType", "NumberOfFrames", "Rows",
-]  # fmt: skip
 # Objects with pixels that are no scan.
 _NO_SCANS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
@@ -30,59 +31,117 @@ _DRAWN: dict[str, Literal["seg", "rtstruct"]] = {
     "1.2.840.10008.5.1.4.1.1.66.7": "seg",
     "1.2.840.10008.5.1.4.1.1.481.3": "rtstruct",
 }
-# Of one file of an archive, and how far it may have been packed: what zlib can do at its best.
-_MAX_MEMBER = 1 << 31
-_MAX_RATIO = 1032
-
-
-@dataclass(frozen=True)
-class _File:
-    """What the tags of one file say."""
-
-    name: str
-    kind: UID
-    uid: str
-    number: str
-    modality: str
-    description: str
-    localizer: bool
-    frames: int
-    image: bool
 
 
 def find_series(place: Path) -> list[Series]:
     """The image series of a folder and all below it, of a zip archive, or of one file.
 
     A classic series is all files of one SeriesInstanceUID; a multi-frame image is a series of its
-    own. Localisers are left out, and so are hidden files.
+    own. Localisers are left out, and so are hidden files. A series with files beside it that may
+    belong to it and cannot be read has a `fault`, for its volume would lack slices.
 
     Returns:
         The one of most images first.
 
     Raises:
-        DataError: nothing there is a DICOM image, or localisers only; a damaged or encrypted file
-            or archive.
+        DataError: nothing there is a DICOM image that can be read, or localisers only; a damaged
+            archive.
     """
     place = Path(place)
-    files = [file for file in _files(place) if file is not None]
+    found = list(look(place))
+    files = [each for each in found if isinstance(each, File)]
     images = [file for file in files if file.image and str(file.kind) not in _NO_SCANS]
+    suffixes = {plain_suffix(PurePosixPath(file.name).name) for file in images}
+    unread = [
+        each for each in found if isinstance(each, Unread) and _names_image(each.name, suffixes)
+    ]
     if not images:
-        raise DataError(_no_image(place, files))
+        raise DataError(_unread(place, unread) if unread else _no_image(place, files))
     scans = [file for file in images if not file.localizer]
     if not scans:
         raise DataError(
             f"{place}: localisers only ({len(images)} images on which a scan was planned); give "
             "the series of the scan itself"
         )
-    groups: dict[tuple[str, str], list[_File]] = {}
+    groups: dict[tuple[str, str], list[File]] = {}
     for file in scans:
         own = file.name if file.frames > 1 else ""
         groups.setdefault((file.uid, own), []).append(file)
     by_size = sorted(groups.values(), key=lambda group: (-_count(group), group[0].name))
+    others = [each.name for each in found if not isinstance(each, File)]
+    return [_series(place, group, images, unread, _beside(place, others)) for group in by_size]
+
+
+def _series(
+    place: Path,
+    group: Sequence[File],
+    images: Sequence[File],
+    unread: Sequence[Unread],
+    beside: tuple[str, ...],
+) -> Series:
+    names = tuple(sorted(file.name for file in group))
+    lacking = _may_belong(unread, group[0].uid, images)
+    elsewhere = [each for each in unread if each not in lacking]
+    notes = beside
+    if elsewhere:
+        notes += (f"of other series {_unread(place, elsewhere).removeprefix(f'{place}: ')}",)
+    fault = _unread(place, lacking, read=len(names)) if lacking else ""
+    return Series(place, group[0].uid, names, _label(group), fault, notes)
+
+
+def _names_image(name: str, suffixes: Iterable[str]) -> bool:
+    """Whether a file that cannot be read may be an image of a series, by its name: one that says
+    DICOM, or is without a suffix, or ends as images of the place do, packed or not."""
+    base = re.sub(r"\.(gz|bz2|xz|zst)$", "", PurePosixPath(name).name, flags=re.IGNORECASE)
+    of_images = plain_suffix(base) in {*suffixes} - {""} and not is_scan(Path(base))
+    return names_dicom(base) or of_images
+
+
+def _may_belong(unread: Sequence[Unread], uid: str, images: Sequence[File]) -> list[Unread]:
+    """Those that say so, lie in a folder with images of the series, or in one without any."""
+    folders: dict[PurePosixPath, set[str]] = {}
+    for image in images:
+        folders.setdefault(PurePosixPath(image.name).parent, set()).add(image.uid)
     return [
-        Series(place, group[0].uid, tuple(sorted(file.name for file in group)), _label(group))
-        for group in by_size
+        each
+        for each in unread
+        if (
+            uid.startswith(each.uid)  # which may itself be cut short
+            if each.uid
+            else uid in folders.get(PurePosixPath(each.name).parent, {uid})
+        )
     ]
+
+
+def _unread(place: Path, unread: Sequence[Unread], *, read: int = 0) -> str:
+    """The error for files that cannot be read: how many, which, why, and what helps."""
+    if unread[0].name == ".":
+        return unread[0].fault.told(place)
+    by_fault: dict[str, list[Unread]] = {}
+    for each in unread:
+        by_fault.setdefault(each.fault.what, []).append(each)
+    reasons = [
+        f"{what} ({len(those)}: {shown([each.name for each in those])})"
+        for what, those in by_fault.items()
+    ]
+    remedies = dict.fromkeys(each.fault.remedy.format(it="each") for each in unread)
+    total = f" of {len(unread) + read}" if read else ""
+    lacking = ", and without them slices would be missing" if read else ""
+    return (
+        f"{place}: {len(unread)}{total} files cannot be read{lacking}: {', '.join(reasons)}; "
+        f"{', '.join(remedies)}, or move away what is no part of the scan"
+    )
+
+
+def _beside(place: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Files of a series' place that may be meant as scans of their own."""
+    scans = [name for name in names if is_scan(Path(name)) or has_suffix(name, ".zip")]
+    if not scans:
+        return ()
+    return (
+        f"not read: {len(scans)} file(s) beside the DICOM images ({shown(scans)}); give them by "
+        "their own names where they are scans too",
+    )
 
 
 def drawn_kind(path: Path) -> Literal["seg", "rtstruct"] | None:
@@ -111,8 +170,15 @@ def choose_series(found: Sequence[Series], wanted: str | None = None) -> tuple[S
         The series, and what the user should know of the choice; "" where there was none.
 
     Raises:
-        DataError: none or several are meant.
+        DataError: none or several are meant; the one that is meant lacks files.
     """
+    meant, note = _chosen(found, wanted)
+    if meant.fault:
+        raise DataError(meant.fault)
+    return meant, note
+
+
+def _chosen(found: Sequence[Series], wanted: str | None) -> tuple[Series, str]:
     listed = "; ".join(series.label for series in found)
     if wanted is None:
         if len(found) == 1:
@@ -134,95 +200,11 @@ def choose_series(found: Sequence[Series], wanted: str | None = None) -> tuple[S
     return meant[0], ""
 
 
-def _files(place: Path) -> Iterator[_File | None]:
-    with reading(place), _members(place) as members:
-        for name, open_member in members:
-            with open_member() as stream:
-                marked = starts_as_dicom(stream)
-                if not marked and not name.lower().endswith(DICOM_SUFFIXES) and name != ".":
-                    continue
-                stream.seek(0)
-                path = place if name == "." else place / name
-                with reading(path):
-                    refuse_bomb(path, stream)
-                    yield _read(name, stream, marked=marked)
-
-
-@contextmanager
-def _members(place: Path) -> Iterator[list[tuple[str, Callable[[], BinaryIO]]]]:
-    """Name and opener of every file that may be DICOM."""
-    with ExitStack() as stack:
-        if place.is_dir():
-            yield [
-                (path.relative_to(place).as_posix(), partial(_opened, path))
-                for path in sorted(place.rglob("*"))
-                if path.is_file() and not path.name.startswith(".")
-            ]
-        elif not place.is_file():
-            raise DataError(f"{place}: no such file or folder; check the path")
-        elif zipfile.is_zipfile(place) and not is_dicom(place):
-            archive = stack.enter_context(zipfile.ZipFile(place))
-            infos = [info for info in archive.infolist() if not info.is_dir()]
-            for info in infos:
-                _refuse_member(place, info)
-            yield [
-                (info.filename, partial(_packed, archive, info.filename))
-                for info in sorted(infos, key=lambda info: info.filename)
-                if not Path(info.filename).name.startswith(".")
-            ]
-        elif place.suffix.lower() == ".zip" and not is_dicom(place):
-            raise DataError(f"{place}: no zip archive, or cut short; copy it again")
-        else:
-            yield [(".", partial(_opened, place))]
-
-
-def _opened(path: Path) -> BinaryIO:
-    return path.open("rb")
-
-
-def _packed(archive: zipfile.ZipFile, name: str) -> BinaryIO:
-    # Unpacked as far as it is read: of most members that is their header.
-    return cast(BinaryIO, archive.open(name))
-
-
-def _refuse_member(place: Path, info: zipfile.ZipInfo) -> None:
-    if info.flag_bits & 1:
-        raise DataError(f"{place}: {info.filename} is encrypted; unpack the archive first")
-    if info.file_size > max(1 << 20, min(_MAX_MEMBER, _MAX_RATIO * info.compress_size)):
-        raise DataError(
-            f"{place}: {info.filename} is to unpack to {info.file_size} bytes from "
-            f"{info.compress_size}; no scan packs so well: check the archive"
-        )
-
-
-def _read(name: str, stream: BinaryIO, *, marked: bool) -> _File | None:
-    """What one file says; None for one that is not DICOM after all."""
-    tags = dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS, force=not marked)
-    kind = UID(str(tags.get("SOPClassUID", "")))
-    if not kind:
-        # A directory of media has its class in the file's meta information alone.
-        kind = UID(str(tags.file_meta.get("MediaStorageSOPClassUID", "")))
-    if not kind:
-        return None
-    frames = int(tags.get("NumberOfFrames") or 1)
-    return _File(
-        name=name,
-        kind=kind,
-        uid=str(tags.get("SeriesInstanceUID", "")),
-        number=str(tags.get("SeriesNumber") or ""),
-        modality=str(tags.get("Modality") or "?"),
-        description=" ".join(str(tags.get("SeriesDescription") or "").split()),
-        localizer="LOCALIZER" in [str(part).upper() for part in tags.get("ImageType") or ()],
-        frames=frames,
-        image="Rows" in tags,
-    )
-
-
-def _count(group: Sequence[_File]) -> int:
+def _count(group: Sequence[File]) -> int:
     return sum(file.frames for file in group)
 
 
-def _label(group: Sequence[_File]) -> str:
+def _label(group: Sequence[File]) -> str:
     first = group[0]
     parts = [first.modality]
     if first.number:
@@ -234,7 +216,7 @@ def _label(group: Sequence[_File]) -> str:
     return ", ".join(parts)
 
 
-def _no_image(place: Path, files: Sequence[_File]) -> str:
+def _no_image(place: Path, files: Sequence[File]) -> str:
     if not files:
         return f"{place}: holds no DICOM file; check the path"
     kinds = {

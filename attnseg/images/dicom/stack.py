@@ -15,39 +15,22 @@ from pydicom import Dataset
 from pydicom.pixels import pixel_array
 
 from attnseg.errors import DataError
-from attnseg.images.dicom.attributes import group_item, numbers, opened, reading
-from attnseg.images.dicom.planes import TOLERANCE, Plane, frame_planes
+from attnseg.images.dicom.attributes import file_of, group_item, numbers, opened, reading
+from attnseg.images.dicom.planes import frame_planes
+from attnseg.images.dicom.slices import Read, Slice, in_order, placeless, several_sizes
 from attnseg.images.geometry import Geometry, checked_geometry, shear_notes
 from attnseg.images.image import Image, Outline
 from attnseg.images.paths import Series, Source
 from attnseg.images.streams import DEFLATE_RATIO, refuse_promise
 
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
-# Two frames nearer than this lie in the same place.
-_SAME_MM = 1e-3
-_REMEDY = "split it (dcm2niix does) and give one volume"
-
-
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """One slice: the file that holds it, which frame of it, where it lies, how it is scaled.
-
-    `instance` is what the user knows it by, `uid` the SOPInstanceUID of the file.
-    """
-
-    name: str
-    index: int
-    plane: Plane
-    scale: tuple[float, float]
-    instance: str
-    uid: str
 
 
 @dataclass(frozen=True, eq=False)
 class _Stack:
     """A series whose headers have been read: its frames from the first slice to the last."""
 
-    frames: tuple[_Frame, ...]
+    frames: tuple[Slice, ...]
     geometry: Geometry
     stored_bytes: int
     notes: tuple[str, ...]
@@ -67,13 +50,14 @@ def read_image(source: Series, *, num_channels: int | None = None) -> Image:
             several orientations, sizes or spacings, without a place.
     """
     with opened(source) as read:
-        stack = _stack(source, [(name, read(name)) for name in source.files])
+        stack = _stack(source, read)
         array = np.empty(stack.geometry.shape, dtype=np.float32, order="F")
         held: tuple[str, Dataset | None] = ("", None)
         for k, frame in enumerate(stack.frames):
             if held[0] != frame.name:
                 held = frame.name, read(frame.name, pixels=True)
-            array[..., k] = _pixels(source, frame, held[1])
+            with reading(file_of(source, frame.name)):
+                array[..., k] = _pixels(source, frame, held[1])
     return Image(array[None], stack.geometry, path=source, notes=stack.notes)
 
 
@@ -86,7 +70,7 @@ def read_outline(source: Series, *, num_channels: int | None = None) -> Outline:
         DataError: as of `read_image`, so far as headers tell.
     """
     with opened(source) as read:
-        stack = _stack(source, [(name, read(name)) for name in source.files])
+        stack = _stack(source, read)
     return Outline(stack.geometry, 1, stack.stored_bytes)
 
 
@@ -102,24 +86,31 @@ def read_labels(source: Source) -> Image:
     )
 
 
-def _stack(source: Series, headers: Sequence[tuple[str, Dataset]]) -> _Stack:
+def _stack(source: Series, read: Read) -> _Stack:
+    """The series by its headers; pixels are read only to tell slices sent twice from time points.
+
+    Raises:
+        DataError: it lacks files, or makes no even stack.
+    """
+    if source.fault:
+        raise DataError(source.fault)
+    headers = [(name, read(name)) for name in source.files]
     kinds = {str(header.get("SOPClassUID")) for _, header in headers}
     if _WHOLE_SLIDE in kinds:
         raise DataError(f"{source}: a whole-slide image, and attnseg reads volumes; export a PNG")
-    sizes = {_size(source, header) for _, header in headers}
-    if len(sizes) > 1:
-        listed = ", ".join(f"{columns} × {rows}" for columns, rows, _ in sorted(sizes))
-        raise DataError(f"{source}: its images are of several sizes ({listed}); {_REMEDY}")
+    sizes = [_size(source, header) for _, header in headers]
+    if len(set(sizes)) > 1:
+        raise DataError(several_sizes(source, sizes))
     frames = [frame for name, header in headers for frame in _frames(source, name, header)]
-    columns, rows, bits = sizes.pop()
+    columns, rows, bits = sizes[0]
     stored = columns * rows * len(frames) * max(1, bits // 8)
     syntaxes = {header.file_meta.TransferSyntaxUID for _, header in headers}
     packed = any(syntax.is_encapsulated or syntax.is_deflated for syntax in syntaxes)
     room = _stored_size(source) * (DEFLATE_RATIO if packed else 1)
     refuse_promise(source.place, columns * rows * len(frames) * bits // 8, room=room)
-    order = _in_order(source, frames)
+    order = in_order(source, frames, read)
     geometry = _grid(source, order, headers[0][1])
-    notes = [*shear_notes(geometry)]
+    notes = [*source.notes, *shear_notes(geometry)]
     if any(header.get("PhotometricInterpretation") == "MONOCHROME1" for _, header in headers):
         notes.append("MONOCHROME1: high values are dark; they are kept as stored")
     return _Stack(tuple(order), geometry, stored, tuple(notes))
@@ -142,14 +133,11 @@ def _size(source: Series, header: Dataset) -> tuple[int, int, int]:
     return columns, rows, bits
 
 
-def _frames(source: Series, name: str, header: Dataset) -> list[_Frame]:
+def _frames(source: Series, name: str, header: Dataset) -> list[Slice]:
     """The frames of one file."""
     what = f"{source}: " if name == "." else f"{source}: {name}: "
     if "ImagePositionPatient" not in header and "PerFrameFunctionalGroupsSequence" not in header:
-        raise DataError(
-            f"{what}no Image Position (Patient), so nobody knows where it lies: a projection or a "
-            "screen capture; save it as PNG to use it as a picture"
-        )
+        raise DataError(what + placeless(header))
     with reading(source.place):
         try:
             planes = frame_planes(header)
@@ -160,7 +148,7 @@ def _frames(source: Series, name: str, header: Dataset) -> list[_Frame]:
     several = len(planes) > 1
     uid = str(header.get("SOPInstanceUID") or name)
     return [
-        _Frame(name, index, plane, scale, f"frame {index + 1}" if several else instance, uid)
+        Slice(name, index, plane, scale, f"frame {index + 1}" if several else instance, uid)
         for index, (plane, scale) in enumerate(zip(planes, scales, strict=True))
     ]
 
@@ -187,73 +175,7 @@ def _stored_size(source: Series) -> int:
     return size if source.files == (".",) else size * DEFLATE_RATIO
 
 
-def _in_order(source: Series, frames: Sequence[_Frame]) -> list[_Frame]:
-    """Frames along their normal, once it is sure that they make one even stack.
-
-    Raises:
-        DataError: they do not.
-    """
-    first = frames[0].plane
-    normals = np.array([frame.plane.affine[:3, 2] for frame in frames])
-    tilted = np.degrees(np.arccos(np.clip(normals @ first.affine[:3, 2], -1, 1)))
-    if tilted.max() > 0.5:
-        count = len({tuple(np.round(normal, 2)) for normal in normals})
-        raise DataError(
-            f"{source}: its images look in {max(2, count)} directions, up to "
-            f"{tilted.max():.0f}° apart: localisers or several views; {_REMEDY}"
-        )
-    steps = np.array([frame.plane.affine[:3, :2] for frame in frames])
-    turned = np.abs(steps - first.affine[:3, :2]).max() * max(first.shape)
-    if turned > TOLERANCE * min(first.spacing_mm):
-        raise DataError(
-            f"{source}: its images differ in pixel spacing or are turned in their plane; {_REMEDY}"
-        )
-    origins = np.array([frame.plane.affine[:3, 3] for frame in frames])
-    heights = (origins - origins[0]) @ first.affine[:3, 2]
-    order = np.argsort(heights, kind="stable")
-    ordered = [frames[index] for index in order]
-    gaps = np.diff(heights[order])
-    if (gaps < _SAME_MM).any():
-        places = 1 + int((gaps >= _SAME_MM).sum())
-        if len({(frame.uid, frame.index) for frame in frames}) == places:
-            raise DataError(
-                f"{source}: {len(frames) - places} of its {len(frames)} images are copies of "
-                "others; remove them"
-            )
-        raise DataError(
-            f"{source}: {len(frames)} images in {places} places: time points, echoes or "
-            f"reconstructions in one series; {_REMEDY}"
-        )
-    if len(frames) > 1:
-        _refuse_uneven(source, ordered, gaps, origins[order])
-    return ordered
-
-
-def _refuse_uneven(
-    source: Series, frames: Sequence[_Frame], gaps: np.ndarray, origins: np.ndarray
-) -> None:
-    # The median; of two distances the smaller, for what is missing widens one.
-    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
-    widest = int(gaps.argmax())
-    between = f"between images {frames[widest].instance} and {frames[widest + 1].instance}"
-    missing = round(gaps[widest] / usual) - 1
-    if missing >= 1 and abs(gaps[widest] / usual - missing - 1) < 0.2:
-        total = int((np.round(gaps / usual) - 1).sum())
-        raise DataError(
-            f"{source}: {total} slice(s) missing, {missing} of them {between} "
-            f"({gaps[widest]:.4g} mm where others are {usual:.4g} mm apart); copy the series again"
-        )
-    steps = np.linspace(0, 1, len(origins))[:, None]
-    off = np.linalg.norm(origins - origins[0] - steps * (origins[-1] - origins[0]), axis=1)
-    if off.max() > TOLERANCE * usual:
-        raise DataError(
-            f"{source}: slices {gaps.min():.4g} to {gaps.max():.4g} mm apart, the widest {between}"
-            f"; an even stack is needed, within {TOLERANCE:.0%} of a slice: resample it in a tool "
-            "that knows how it was scanned"
-        )
-
-
-def _grid(source: Series, frames: Sequence[_Frame], header: Dataset) -> Geometry:
+def _grid(source: Series, frames: Sequence[Slice], header: Dataset) -> Geometry:
     affine = frames[0].plane.affine.copy()
     if len(frames) > 1:
         # Spacing as the positions have it, the tilt of a gantry included.
@@ -279,17 +201,21 @@ def _thickness(header: Dataset) -> float:
     return 1.0
 
 
-def _pixels(source: Series, frame: _Frame, dataset: Dataset | None) -> np.ndarray:
+def _pixels(source: Series, frame: Slice, dataset: Dataset | None) -> np.ndarray:
     """`[I, J]` of one frame, rescaled."""
     assert dataset is not None
     stored = pixel_array(dataset, index=frame.index)
     if stored.shape != frame.plane.shape[::-1]:
         raise DataError(
-            f"{source}: image {frame.instance} holds {stored.shape} pixels where its header says "
-            f"{frame.plane.shape[::-1]}; copy the series again"
+            f"{source}: image {frame.instance} holds {_times(stored.shape[::-1])} pixels where its "
+            f"header says {_times(frame.plane.shape)}; copy the series again"
         )
     slope, intercept = frame.scale
     if (slope, intercept) == (1.0, 0.0):
         return stored.T
     scaled: np.ndarray = stored.T.astype(np.float64) * slope + intercept
     return scaled
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))

@@ -6,9 +6,10 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from source_series import positions
+from source_series import positions, write_series
 from three_readers import assert_same_places, by_dcmqi, by_highdicom, by_pydicom
 
+from attnseg.errors import DataError
 from attnseg.images import Geometry, find_source
 from attnseg.images.dicom import label_maps, read_rtstruct, read_seg
 from attnseg.inference import Job, MaskFormat, Predictor, predict
@@ -75,3 +76,31 @@ def test_a_folder_or_an_archive_of_dicom_from_python(real_data: Path, model: Pat
     assert found.labels.shape == (34, 50, 40)
     source, _ = find_source(folder)
     np.testing.assert_array_equal(predictor.predict(predictor.read(source)).labels, found.labels)
+
+
+def test_a_series_with_files_that_cannot_be_read_has_no_mask(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The case `series_with_unreadable_files`: good, links and empty_dcm."""
+    grid = Geometry((26, 34, 20), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    values = np.random.default_rng(0).integers(0, 100, grid.shape).astype(np.int16)
+    for name in ("good", "links", "empty_dcm"):
+        write_series(tmp_path / "all" / name, grid, values=values)
+    for path in sorted((tmp_path / "all" / "good").iterdir()):
+        path.rename(path.with_suffix(""))
+    for path in sorted((tmp_path / "all" / "links").iterdir())[15:]:
+        path.unlink()
+        path.symlink_to(f"../.git/annex/objects/x9/25/{path.name}")
+    for path in sorted((tmp_path / "all" / "empty_dcm").iterdir())[15:]:
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="5 of 20 files cannot be read"):
+        predict([tmp_path / "all" / "links"], tmp_path / "out", model=model)
+    outcomes = predict([tmp_path / "all"], tmp_path / "out", model=model)
+    found = {outcome.name: (outcome.state, outcome.reason[-160:]) for outcome in outcomes}
+    assert found["good"] == ("done", "")
+    assert nibabel.load(tmp_path / "out" / "good.nii.gz").shape == grid.shape
+    for name, helps in (("links", "`git annex get`"), ("empty_dcm", "copy each again")):
+        assert found[name][0] == "failed"
+        assert helps in found[name][1]
+        assert not (tmp_path / "out" / f"{name}.nii.gz").exists()
+    assert capsys.readouterr().err.count("5 of 20 files cannot be read") == 4, "and once more each"

@@ -1,0 +1,119 @@
+"""What was found in the files of a data set, kept in the run folder: `checked.json`.
+
+Every training checks its data, further folds and resumed runs too. What was found in a case is kept
+with path, size and time of its files, so that only files that are new or changed are opened again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+
+import attnseg
+from attnseg.datasets import Case, CaseFacts, Dataset
+from attnseg.datasets.labels import WHITE
+from attnseg.files import write_text
+
+_VERSION = 1
+# Path, size in bytes and time of change in ns of each file of a case.
+Stamps = list[list[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Known(CaseFacts):
+    """As a schema: the types of its fields are checked when they are read."""
+
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)
+
+
+_FACTS = TypeAdapter(_Known)
+
+
+def stamps_of(case: Case) -> Stamps:
+    """Of all its files; those that are not there have no size and no time.
+
+    A folder counts as the files in it. Beside a header that may keep its voxels in another file
+    (`.hdr`, `.nhdr`, `.mhd`) lies that file, with the same name but for its end.
+    """
+    stamps: Stamps = []
+    for path in (*case.images, *([case.label] if case.label else [])):
+        files = [path]
+        if path.is_dir():
+            files += sorted(each for each in path.rglob("*") if each.is_file())
+        elif path.suffix.lower() in (".hdr", ".nhdr", ".mhd"):
+            files += sorted(each for each in path.parent.glob(f"{path.stem}.*") if each != path)
+        for file in files:
+            try:
+                found = file.stat()
+                stamps.append([str(file.absolute()), found.st_size, found.st_mtime_ns])
+            except OSError:
+                stamps.append([str(file.absolute()), None, None])
+    return stamps
+
+
+def load_known(path: Path, dataset: Dataset, stamps: Mapping[str, Stamps]) -> dict[str, CaseFacts]:
+    """Case → what was found in it, of the cases whose files are as they were.
+
+    Nothing of a file that is missing or damaged, or that another attnseg wrote, whose rules may be
+    others. Samples of intensities are not kept: a plan cannot be made of these facts.
+
+    Args:
+        path: of the file.
+        dataset: the cases.
+        stamps: case → its files as they are now.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["version"] != _VERSION or content["read_as"] != _read_as(dataset):
+            return {}
+        kept = content["cases"]
+        return {
+            case.name: _FACTS.validate_python(kept[case.name]["facts"])
+            for case in dataset.cases
+            if case.name in kept and kept[case.name]["files"] == stamps[case.name]
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def save_known(
+    path: Path,
+    dataset: Dataset,
+    facts: Sequence[CaseFacts],
+    stamps: Mapping[str, Stamps],
+) -> None:
+    """Keep what was found.
+
+    Args:
+        path: of the file.
+        dataset: the cases.
+        facts: of all cases, none with a finding that stops training.
+        stamps: case → its files as they were before they were read.
+    """
+    cases = {case.name: {"files": stamps[case.name], "facts": _plain(case)} for case in facts}
+    content = {"version": _VERSION, "read_as": _read_as(dataset), "cases": cases}
+    write_text(path, json.dumps(content, default=str) + "\n")
+
+
+def _read_as(dataset: Dataset) -> dict[str, Any]:
+    """What shapes the facts of a case beside its files."""
+    return {
+        "attnseg": attnseg.__version__,
+        "channels": list(dataset.channel_names),
+        "ignore": dataset.ignore_label,
+    }
+
+
+def _plain(facts: CaseFacts) -> dict[str, Any]:
+    assert not any(finding.stops for finding in facts.findings), facts.name
+    plain = asdict(facts)
+    del plain["foreground_sample"]
+    if facts.white_as_one:
+        # As it stands in the file: `inspect_dataset` decides for all cases together.
+        counts = facts.label_counts.items()
+        plain["label_counts"] = {WHITE if value == 1 else value: n for value, n in counts}
+        plain["white_as_one"] = False
+    return plain
