@@ -7,13 +7,13 @@ from typing import Unpack
 import numpy as np  # noqa: TID253
 from rich.console import Console  # noqa: TID253
 
-from attnseg.errors import AttnsegError, DataError
+from attnseg.errors import AttnsegError, DataError, refuse_options
 from attnseg.evaluation import Judgement, judge_gates, save_judgements
 from attnseg.evaluation.faithfulness import num_passes
 from attnseg.evaluation.matching import find_label_scheme, match_reference
 from attnseg.evaluation.metrics import as_predicted
 from attnseg.files import write_bytes, write_text
-from attnseg.images import Image, Outline, is_picture, read_labels
+from attnseg.images import Image, Outline, is_picture, on_grid, read_labels
 from attnseg.inference import Outcome, Predictor, Scan, find_models, find_scans
 from attnseg.inference.attention import attention_file, attention_names
 from attnseg.inference.display import progress_bar
@@ -63,8 +63,15 @@ def attend(
 
     Raises:
         UsageError: maps of another scan of the same name lie in `output`; nothing is written then.
-        AttnsegError: no scan or model; a network without gates; every scan failed.
+        AttnsegError: no scan or model; a network without gates; every scan failed; a seed, and
+            nothing random to be done.
     """
+    if replaced_scans == 0:
+        refuse_options(
+            {"--seed": seed or None},
+            "only the replacing of gates is random, and --replaced 0 leaves it out; leave --seed "
+            "out too",
+        )
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     models = find_models(model)
     predictor = Predictor.load(models, **settings)
@@ -198,7 +205,7 @@ def _picture(
 
 def _truth(path: Path, folder: Path, image: Image, spec: ModelSpec) -> np.ndarray:
     """The reference as predictions are written: of regions, the last one that has the voxel."""
-    found = read_labels(path, label_values=spec.label_values)
+    found = on_grid(read_labels(path, label_values=spec.label_values), image.geometry)
     if not found.geometry.matches(image.geometry):
         raise DataError(
             f"{path}: lies on another grid than {image.path} (shape {found.geometry.shape} and "

@@ -7,10 +7,10 @@ from pathlib import Path
 from attnseg.datasets.bids import label_names_beside, read_label_table
 from attnseg.datasets.labels import parse_labels, read_json
 from attnseg.datasets.tables import TABLE_SUFFIXES, is_table
-from attnseg.errors import DataError, UsageError
+from attnseg.errors import DataError, UsageError, refuse_options
 from attnseg.evaluation import find_label_names
 from attnseg.files import write_text
-from attnseg.images import Image, Source, find_source, is_picture, read_image, read_labels
+from attnseg.images import Image, Source, find_source, is_picture, on_grid, read_image, read_labels
 from attnseg.inference.identity import identity_of, is_made_of
 from attnseg.inference.manifest import line_of, names_in_manifest
 from attnseg.visualization.view_page import view_page
@@ -46,13 +46,16 @@ def view(
         Where the page is.
 
     Raises:
-        UsageError: another suffix than .html; `compare` without `mask`.
+        UsageError: another suffix than .html; `compare` or `names` without `mask`; `series` of what
+            is no DICOM.
         DataError: a file that cannot be read, or that lies on another grid.
     """
     if output is not None and output.suffix.lower() not in {".html", ".htm"}:
         raise UsageError(f"-o {output}: the page is HTML; give a name that ends in .html")
     if compare is not None and mask is None:
         raise UsageError(f"--compare {compare}: nothing to compare it with; give a MASK too")
+    if mask is None:
+        refuse_options({"--names": names}, "names the labels of a mask; give a MASK too")
     image = _read_volumes(scan, series)
     for made in (mask, compare, attention):
         if made is not None and image.path is not None and (note := _of_another(made, image.path)):
@@ -63,10 +66,10 @@ def view(
             found |= _names_beside(each, say)
     page = view_page(
         image,
-        _read_mask(mask, found),
+        _read_mask(mask, found, image),
         names=found,
         attention=_read_volumes(attention) if attention else None,
-        compare=_read_mask(compare, found),
+        compare=_read_mask(compare, found, image),
     )
     path = output or Path(f"{image.name}_view.html")
     write_text(path, page)
@@ -132,8 +135,8 @@ def _read_names(path: Path) -> dict[int, str]:
     return names
 
 
-def _read_mask(path: Path | None, names: dict[int, str]) -> Image | None:
+def _read_mask(path: Path | None, names: dict[int, str], scan: Image) -> Image | None:
     if path is None:
         return None
     source, _ = find_source(path)
-    return read_labels(source, label_values=names or {1})
+    return on_grid(read_labels(source, label_values=names or {1}), scan.geometry)

@@ -32,7 +32,10 @@ def predict(
         str, typer.Option(help="auto, torch or openvino (CPU; compiles, then twice as fast).")
     ] = "auto",
     compile: Annotated[
-        bool, typer.Option("--compile", help="torch.compile the network; for long runs.")
+        bool,
+        typer.Option(
+            "--compile", help="torch.compile the network (so --backend torch); for long runs."
+        ),
     ] = False,
     max_ram: Annotated[
         str | None, typer.Option(help="Memory bound, as 4G; scans are cut into tiles to keep it.")
@@ -95,6 +98,7 @@ def predict(
     """Segment scans: writes one mask a scan, in the scan's own geometry."""
     # What imports make stays; looking through it for garbage takes a quarter of a second.
     gc.disable()
+    from attnseg.errors import UsageError
     from attnseg.inference import Job, MaskFormat
     from attnseg.inference.predict import dry_run as tell
     from attnseg.inference.predict import predict as run_prediction
@@ -113,6 +117,8 @@ def predict(
     masks = MaskFormat(mask_format, per_label, bids)
     job = Job(masks, save_probabilities, statistics, save_attention)
     if dry_run:
+        if engine != "local" or workers is not None:
+            raise UsageError("--dry-run measures on this machine; leave --engine and --workers out")
         work = tell(
             scans,
             output,

@@ -10,6 +10,7 @@ import numpy as np
 
 from attnseg.datasets.arrange import Target, arrange, texts
 from attnseg.datasets.bids_names import kind_of_channel, unknown_suffixes
+from attnseg.datasets.case_checks import completed
 from attnseg.datasets.cases import Dataset
 from attnseg.datasets.found_labels import nnunet_notes, with_labels_found
 from attnseg.datasets.labels import WHITE, white_is_one
@@ -211,7 +212,8 @@ def _convert_case(
     if case.label is None:
         raise DataError("it has no label; add its mask or leave the case out")
     image, askew = _read(case.images, dataset.num_channels, straighten=straighten)
-    labels = _read_labels(case.label, askew)
+    drawn = read_labels(case.label)
+    labels = _on_scan(drawn, askew or image.geometry, askew=askew is not None)
     made: list[Path] = []
     try:
         same = askew is None and len(target.images) == len(case.images)
@@ -224,7 +226,7 @@ def _convert_case(
                 write_checked_image(path, _with(image, channels))
         made.append(folder / target.label)
         rewrite = labels.rounded and _writable(made[-1])  # other software would refuse it
-        if askew is None and _same_format(case.label, made[-1]) and not rewrite:
+        if labels is drawn and _same_format(case.label, made[-1]) and not rewrite:
             copy_file(case.label, made[-1])
         else:
             write_checked_labels(made[-1], labels, dataset.label_names)
@@ -280,14 +282,20 @@ def _read(
     return straightened(image, labels=False), grid
 
 
-def _read_labels(path: Path, grid: Geometry | None) -> Image:
-    """A mask; made straight as its scan was, whose grid was `grid`."""
-    labels = read_labels(path)
-    if grid is None:
-        return labels
-    if not labels.geometry.matches(grid):
-        raise DataError(f"{path}: its grid is not that of its scan, which is askew; resample it")
-    return straightened(Image(labels.array, grid, None, labels.path), labels=True)
+def _on_scan(mask: Image, grid: Geometry, *, askew: bool) -> Image:
+    """A mask on the whole of its scan's grid; made straight as its scan was, where that is askew.
+
+    Raises:
+        DataError: another grid than that of a scan that is askew.
+    """
+    mask = completed(mask, grid)
+    if not askew:
+        return mask
+    if not mask.geometry.matches(grid):
+        raise DataError(
+            f"{mask.path}: its grid is not that of its scan, which is askew; resample it"
+        )
+    return straightened(Image(mask.array, grid, None, mask.path), labels=True)
 
 
 def _with(image: Image, array: np.ndarray) -> Image:

@@ -25,6 +25,7 @@ from attnseg.images.geometry import (
 )
 from attnseg.images.image import Image, Outline, channel_first, channels_last
 from attnseg.images.paths import has_suffix
+from attnseg.images.slicer import merged
 from attnseg.images.streams import (
     DEFLATE_RATIO,
     Inflating,
@@ -39,6 +40,8 @@ from attnseg.images.streams import (
 )
 from attnseg.images.text_header import HEADER_BYTES, Stored
 from attnseg.images.whole import whole_numbers
+
+_NRRD = (".nrrd", ".nhdr")
 
 
 def read_image(path: Path, *, num_channels: int | None = None) -> Image:
@@ -88,13 +91,20 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
 
 def read_labels(path: Path) -> Image:
-    """Read a mask as integers `[1, I, J, K]`.
+    """Read a mask as integers `[1, I, J, K]`; the layers of 3D Slicer become one label map.
 
     Raises:
-        DataError: as of `read_image`, or values that are not whole numbers; see `whole_numbers`.
+        DataError: as of `read_image`, or values that are not whole numbers (see `whole_numbers`);
+            segments of several layers that overlap.
     """
     path = Path(path)
-    stored, geometry = _outlined(path, 1)
+    stored, geometry = _outlined(path, 0 if path.name.lower().endswith(_NRRD) else 1)
+    if stored.channels > 1:
+        layers, settled = whole_numbers(_channels_first(path, stored, 0), source=str(path))
+        labels, notes = merged(path, layers, stored.segments)
+        notes = (*stored.notes, *shear_notes(geometry), *settled, *notes)
+        rounded = bool(settled)
+        return Image(labels, geometry, stored.place, path, notes, rounded=rounded)
     data, settled = whole_numbers(_channels_first(path, stored, 1), source=str(path))
     notes = (*stored.notes, *shear_notes(geometry), *settled)
     return Image(data, geometry, stored.place, path, notes, rounded=bool(settled))
@@ -169,6 +179,12 @@ def _lines(like: Image, magic: bytes) -> bytes | None:
 
 def _outlined(path: Path, num_channels: int | None) -> tuple[Stored, Geometry]:
     stored = _parse(path)
+    if stored.segments and stored.channels > 1 and num_channels != 0:
+        raise DataError(
+            f"{path}: a segmentation of 3D Slicer in {stored.channels} layers, which are neither "
+            "channels of a scan nor time points; give it as a mask (`attnseg convert MASK OUT "
+            "--like IMAGE`)"
+        )
     channels_last(path, (*stored.grid, stored.channels), num_channels)
     remedy = "correct the header, or export it again"
     affine = with_single_steps(stored.affine, stored.grid)

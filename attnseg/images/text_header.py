@@ -10,6 +10,7 @@ import numpy as np
 
 from attnseg.errors import DataError
 from attnseg.images.contents import first_bytes
+from attnseg.images.slicer import Segment
 
 # Diffusion scans have long headers, though none near this.
 HEADER_BYTES = 1 << 20
@@ -34,6 +35,7 @@ class Stored:
         packed_bytes: length of what is packed; None: all that follows.
         skip: bytes to leave out once it is unpacked.
         notes: what had to be settled.
+        segments: of a segmentation of 3D Slicer, as its header describes them.
     """
 
     shape: tuple[int, ...]
@@ -47,6 +49,7 @@ class Stored:
     packed_bytes: int | None = None
     skip: int = 0
     notes: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] = ()
 
     @property
     def grid(self) -> tuple[int, int, int]:

@@ -11,8 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Unpack
 
-from attnseg.errors import UsageError
+from attnseg.errors import UsageError, refuse_options
 from attnseg.files import write_text
+from attnseg.images import is_picture
 from attnseg.inference.cohort import predict_cohort
 from attnseg.inference.display import Display, named
 from attnseg.inference.known import kept_unrecorded, known_scans
@@ -79,7 +80,9 @@ def predict(
             # Before the signals, of which Ray takes one for itself.
             ray = stack.enter_context(ray_engine(model, settings, workers=workers, say=display.say))
             settings = ray.settings_here
-        models, predictor, scans, part = _ready(inputs, model, channels, series, shard, settings)
+        models, predictor, scans, part = _ready(
+            inputs, model, channels, series, shard, settings, job
+        )
         display.say(
             f"{named(models)} · {ray or predictor.device}"
             f"{' · mirrored' if predictor.mirror_axes else ''} · "
@@ -152,8 +155,8 @@ def dry_run(
     Returns:
         What is planned, scans that are done left out.
     """
-    models, predictor, scans, _ = _ready(inputs, model, channels, series, shard, settings)
     job = job or Job()
+    models, predictor, scans, _ = _ready(inputs, model, channels, series, shard, settings, job)
     display = Display()
     if output is not None:
         known = known_scans(
@@ -172,7 +175,29 @@ def dry_run(
         f"{named(models)} · {predictor.device} · {predictor.runner.backend} · nothing is written"
     )
     display.dry_run(work, seconds_per_window=seconds)
+    if output is not None:
+        display.say(f"without --dry-run: {_outputs(job)} → {output}/; {_what_is_done(overwrite)}")
     return work
+
+
+def _outputs(job: Job) -> str:
+    """What a run writes, in words."""
+    kind = "" if job.masks.name == "auto" else f" ({job.masks.name})"
+    each = ", a file for each label" if job.masks.per_label else ""
+    named = ", named as a BIDS derivative" if job.masks.bids else ""
+    more = {
+        "probabilities": job.probabilities,
+        "α of the gates": job.attention,
+        STATISTICS: job.statistics,
+    }
+    return ", ".join(
+        [f"masks{kind}{each}{named}", *(name for name, asked in more.items() if asked)]
+    )
+
+
+def _what_is_done(overwrite: bool) -> str:
+    again = "predicted again (--overwrite)" if overwrite else "kept"
+    return f"what is done there already is {again}"
 
 
 def models_id(models: Sequence[Path]) -> str:
@@ -214,13 +239,34 @@ def _ready(
     series: str | None,
     shard: str,
     settings: Settings,
+    job: Job,
 ) -> tuple[list[Path], Predictor, list[Scan], str]:
     if settings.get("max_ram") is None:
         keep_freed_memory()
+    if settings.get("backend") == "openvino":
+        refuse_options(
+            {"--compile": settings.get("compiled")},
+            "torch.compile builds PyTorch's network, and --backend openvino has its own; leave one "
+            "of them out",
+        )
     models = find_models(model)
     predictor = Predictor.load(models, **settings)
+    if predictor.device.type == "cpu":
+        refuse_options(
+            {"--max-vram": settings.get("max_vram")},
+            "bounds the memory of a GPU, and this run is on the CPU; use --max-ram",
+        )
+    if job.attention and not predictor.gates.gates:
+        raise UsageError(
+            "--save-attention: this network has no gates, and so no α; train one with --gates grid "
+            "or skip"
+        )
     names = predictor.spec.channel_names
     if channels:
+        refuse_options(
+            {"--series": series},
+            "chooses among DICOM series, and --channels among files; leave it out",
+        )
         scans = _by_pattern(inputs, channels, names)
     else:
         scans = find_scans(
@@ -229,6 +275,11 @@ def _ready(
             series=series,
             channel_names=names,
             say=Display().say,
+        )
+    if all(is_picture(scan.paths[0]) for scan in scans):
+        refuse_options(
+            {"--statistics": job.statistics},
+            "tells volumes in ml, and pictures have none; leave it out",
         )
     return models, predictor, *take_shard(scans, shard)
 

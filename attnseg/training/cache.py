@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.datasets import Case
-from attnseg.datasets.case_checks import check_pair
+from attnseg.datasets.case_checks import check_pair, completed
 from attnseg.errors import DataError, RunError
 from attnseg.files import atomic_path
 from attnseg.images import read_case, read_labels
@@ -134,6 +134,7 @@ def _preprocess_case(
     ignored = () if ignore_label is None else (ignore_label,)
     image = read_case(case.images, num_channels=spec.architecture.in_channels)
     mask = read_labels(case.label, label_values=(*spec.label_values, *ignored))
+    mask = completed(mask, image.geometry)
     for finding in check_pair(case.name, image.geometry, mask):
         if finding.stops:  # the data set was checked before, and has changed since
             raise DataError(f"{case.label}: {finding.problem}; {finding.remedy}")

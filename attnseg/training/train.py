@@ -129,6 +129,8 @@ def _train_fold(
                 display.say(changed)
             return None
         display.say(f"resuming after step {state.step}, {state.seconds / 60:.1f} min")
+        if init is not None:
+            display.say(f"weights are those of the checkpoint, not of --init {init}")
     if engine.is_main:
         run.forget_metrics_after(state.step)
     folder = config.data.cache or run.cache

@@ -12,7 +12,7 @@ from attnseg.config import Config
 from attnseg.datasets import Case, Dataset
 from attnseg.evaluation import Evaluation, compare_files, print_table, table_lines
 from attnseg.files import write_text
-from attnseg.images import Image, read_labels, write_labels
+from attnseg.images import Image, on_grid, read_labels, write_labels
 from attnseg.inference import Predictor, Scan, predict_cohort
 from attnseg.inference.identity import identity_of, is_made_of
 from attnseg.inference.manifest import owners
@@ -83,11 +83,12 @@ def _example(
     assert case.label is not None, case.name
     ignored = () if dataset.ignore_label is None else (dataset.ignore_label,)
     known = (*predictor.spec.label_values, *ignored)
+    reference = read_labels(case.label, label_values=known)
     maps = predictor.attention(image)
     return Example(
         image=image,
         labels=labels,
-        reference=read_labels(case.label, label_values=known).array[0],
+        reference=on_grid(reference, image.geometry).array[0],
         attention=maps[min(maps)] if maps else None,
     )
 

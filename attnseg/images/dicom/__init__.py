@@ -2,7 +2,8 @@
 
 from attnseg.images.dicom.find import choose_series, drawn_kind, find_series
 from attnseg.images.dicom.referenced import referenced_series
-from attnseg.images.dicom.rtstruct import read_rtstruct, write_rtstruct
+from attnseg.images.dicom.rtstruct import read_rtstruct
+from attnseg.images.dicom.rtstruct_writer import write_rtstruct
 from attnseg.images.dicom.seg_writer import write_seg
 from attnseg.images.dicom.segmentation import read_seg
 from attnseg.images.dicom.segments import Segment, Segments, label_maps
