@@ -160,7 +160,7 @@ def _of_prediction(
     with_tiles: bool,
 ) -> tuple[str, list[Shot], dict[int, str]]:
     names_of = [line["name"] for line in lines]
-    scans = _scans(images, 0, names_of) if images is not None else {}
+    scans = dict(_scans(images, 0, names_of)) if images is not None else {}
     lines = [_with_own_scan(line, scans) for line in lines]
     scores: Scores | None = None
     names: dict[int, str] = {}
