@@ -24,7 +24,8 @@ class Identity:
     """Which file or DICOM series something was read from.
 
     Args:
-        path: absolute; of a series its folder, archive or file.
+        path: absolute, links to folders and `..` followed; of a series its folder, archive or
+            file.
         size: in bytes; of several files together.
         mtime_ns: when it was last changed, in ns since 1970; of several files the newest.
         sha256: of its bytes; of a header and its file of voxels one after the other; of a series of
@@ -57,7 +58,7 @@ def outside(source: Source) -> Identity:
         OSError: a file that is not there.
     """
     source = _resolved(source)
-    path = str(location(source).absolute())
+    path = str(_place(location(source)))
     if isinstance(source, Series):
         within = source.place.is_dir()
         files = [source.place / name for name in source.files] if within else [source.place]
@@ -160,6 +161,14 @@ def _digests(series: Series) -> Iterator[str]:
 def _update(digest: "hashlib._Hash", stream: IO[bytes]) -> None:
     while chunk := stream.read(1 << 20):
         digest.update(chunk)
+
+
+def _place(path: Path) -> Path:
+    """A path as it is known, whichever way leads there.
+
+    A link to a file keeps its own name: what it leads to is what is in it.
+    """
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
 def _still_there(known: Identity, source: Source) -> bool:

@@ -176,10 +176,10 @@ def _age(path: Path) -> float:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_bytes().split(b"\n"):
         try:
             line = json.loads(text)
-        except json.JSONDecodeError:
-            continue  # the line that a kill cut short; its scan is simply done again
+        except ValueError:
+            continue  # cut short by a kill, or damaged; its scan is simply done again
         if isinstance(line, dict) and isinstance(line.get("name"), str):
             yield line | {"name": composed(line["name"])}

@@ -16,10 +16,11 @@ from attnseg.files import write_text
 from attnseg.images import is_picture
 from attnseg.inference.cohort import predict_cohort
 from attnseg.inference.display import Display, named
-from attnseg.inference.known import kept_unrecorded, known_scans
+from attnseg.inference.known import kept_unrecorded, known_scans, written_by_job
 from attnseg.inference.manifest import Manifest, Outcome
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan, find_models, find_scans, refuse_twice
+from attnseg.inference.taken import refuse_collisions
 from attnseg.inference.work import Job, Work, plan_cohort
 from attnseg.memory import keep_freed_memory
 from attnseg.models import model_id
@@ -281,7 +282,10 @@ def _ready(
             {"--statistics": job.statistics},
             "tells volumes in ml, and pictures have none; leave it out",
         )
-    return models, predictor, *take_shard(scans, shard)
+    part, named_by = take_shard(scans, shard)
+    if named_by:  # the other parts write into the same folder, perhaps at this very time
+        refuse_collisions(scans, lambda scan: written_by_job(scan, predictor, job))
+    return models, predictor, part, named_by
 
 
 def _by_pattern(

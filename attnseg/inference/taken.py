@@ -17,7 +17,7 @@ from attnseg.inference.manifest import labels_of, owners
 from attnseg.inference.masks import MaskFormat, off_grid
 from attnseg.inference.sources import Scan
 from attnseg.inference.work import reason_of
-from attnseg.names import composed, on_disk
+from attnseg.names import alike, composed, on_disk
 
 Line = Mapping[str, Any]
 # Of what a message is about, so many are named.
@@ -70,15 +70,15 @@ def find_written(
     Raises:
         UsageError: two scans that would be written to one file.
     """
-    _refuse_collisions(scans, written)
+    refuse_collisions(scans, written)
     lines = owners(folder)
     by_name: dict[str, list[str]] = defaultdict(list)
     for path, line in lines.items():
-        by_name[line["name"]].append(path)
+        by_name[alike(line["name"])].append(path)
     found = {}
     for scan in scans:
         wanted = [composed(path) for path in written(scan)]
-        paths = dict.fromkeys([*wanted, *by_name.get(composed(scan.name), ())])
+        paths = dict.fromkeys([*wanted, *by_name.get(alike(scan.name), ())])
         there = [path for path in paths if os.path.lexists(on_disk(folder / path))]
         if not there or scan.reason:
             continue
@@ -116,7 +116,7 @@ def _find(
         if known not in compared:
             compared[known] = compare_scan(known, scan.paths, verify=verify)
         likeness, now = compared[known]
-        if line and line["name"] != composed(scan.name):
+        if line and alike(line["name"]) != alike(scan.name):
             found.other[path] = known, now  # perhaps a mask where this scan's probabilities go
         elif likeness == "same":
             found.same[path] = now
@@ -184,8 +184,12 @@ def misfit(
     return masks.misfit(folder, found.scan, geometry, names)
 
 
-def _refuse_collisions(scans: Sequence[Scan], written: Callable[[Scan], Sequence[str]]) -> None:
+def refuse_collisions(scans: Sequence[Scan], written: Callable[[Scan], Sequence[str]]) -> None:
     """Two scans of different names may still go to one file, as T1w and T2w of BIDS.
+
+    Args:
+        scans: of the whole cohort, not of one part of it.
+        written: what will be written of a scan, relative to the output folder.
 
     Raises:
         UsageError: they do.
@@ -193,7 +197,7 @@ def _refuse_collisions(scans: Sequence[Scan], written: Callable[[Scan], Sequence
     taken: dict[str, Scan] = {}
     for scan in scans:
         for path in () if scan.reason else written(scan):
-            other = taken.setdefault(composed(path), scan)
+            other = taken.setdefault(alike(path), scan)
             if other is not scan:
                 raise UsageError(
                     f"{other.paths[0]} and {scan.paths[0]} would both be written to {path}; "
