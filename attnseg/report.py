@@ -16,6 +16,7 @@ from attnseg.evaluation.metrics import as_predicted
 from attnseg.files import write_text
 from attnseg.images import Image, Source, on_grid, read_case, read_labels
 from attnseg.inference import find_scans
+from attnseg.inference.identity import identity_of, is_made_of
 from attnseg.inference.manifest import Manifest, labels_of
 from attnseg.models import describe_model
 from attnseg.names import composed, on_disk
@@ -49,7 +50,8 @@ def report(
         folder: what `attnseg train -o` or `attnseg predict -o` wrote.
         output: the page; None: `report.html` in the folder.
         reference: masks to score a prediction against.
-        images: folder of the scans; None: of a run those of its data set.
+        images: folder of the scans; None: of a run those of its data set. A scan that is not the
+            one that a mask was made of, as the manifest says, is not shown behind it.
         sheet: PNG or SVG file for one slice of every case, 120 at most.
         curves: PNG or SVG file for the learning curves of a run.
 
@@ -158,7 +160,8 @@ def _of_prediction(
     with_tiles: bool,
 ) -> tuple[str, list[Shot], dict[int, str]]:
     names_of = [line["name"] for line in lines]
-    scans = _scans(images, 0, names_of) if images is not None else {}
+    scans = dict(_scans(images, 0, names_of)) if images is not None else {}
+    lines = [_with_own_scan(line, scans) for line in lines]
     scores: Scores | None = None
     names: dict[int, str] = {}
     regions: Sequence[Region] = ()
@@ -198,6 +201,23 @@ def _of_prediction(
         worst=[shot for shot in worst if shot is not None],
     )
     return prediction_page(found), drawn, names
+
+
+def _with_own_scan(line: Mapping[str, Any], scans: dict[str, tuple[Source, ...]]) -> dict[str, Any]:
+    """The line; where the scan of its name is not the one that its mask was made of, that is said,
+    and the scan is taken out of `scans`."""
+    known, name = identity_of(line), line["name"]
+    try:
+        own = known is None or name not in scans or is_made_of(known, scans[name])
+    except (DataError, OSError):
+        own = True  # it cannot be read, and will not be shown
+    if own:
+        return dict(line)
+    note = (
+        f"shown on black: {scans.pop(name)[0]} is not the scan that its mask was made of, "
+        f"{known}, or has changed since"
+    )
+    return {**line, "warnings": [*(line.get("warnings") or ()), note]}
 
 
 def _fold(run: Run) -> FoldReport:

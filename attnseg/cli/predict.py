@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from attnseg.cli.options import Device, Output, Overwrite, Series, parse_bytes
+from attnseg.cli.options import Device, Output, Series, parse_bytes
 
 
 def predict(
@@ -80,7 +80,20 @@ def predict(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell windows, memory and time; write nothing.")
     ] = False,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Predict again what is done; never in the place of another scan's mask.",
+        ),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Compare every byte of the scans that are done, not path, size and time alone.",
+        ),
+    ] = False,
 ) -> None:
     """Segment scans: writes one mask a scan, in the scan's own geometry."""
     # What imports make stays; looking through it for garbage takes a quarter of a second.
@@ -108,20 +121,22 @@ def predict(
             raise UsageError("--dry-run measures on this machine; leave --engine and --workers out")
         work = tell(
             scans,
+            output,
             model=model or None,
             channels=channels or (),
             series=series,
+            overwrite=overwrite,
+            verify=verify,
             shard=shard,
             job=job,
-            output=output,
-            overwrite=overwrite,
             **settings,
         )
         failed = any(each.plan is None for each in work)
     else:
         outcomes = run_prediction(
             scans, output, model=model or None, channels=channels or (), series=series,
-            overwrite=overwrite, shard=shard, engine=engine, workers=workers, job=job, **settings,
+            overwrite=overwrite, verify=verify, shard=shard, engine=engine, workers=workers,
+            job=job, **settings,
         )  # fmt: skip
         failed = any(outcome.state == "failed" for outcome in outcomes)
     if failed:

@@ -23,6 +23,7 @@ from attnseg.images import (
     Geometry,
     Image,
     Source,
+    is_scan,
     location,
     read_case,
     read_image,
@@ -82,14 +83,26 @@ def convert_dataset(
 
     Raises:
         DataError: what the layout has no place for.
-        UsageError: files that are there, without `overwrite`, or that are the sources.
+        UsageError: files that are there, without `overwrite`, or that are the sources; files of
+            something else where the cases go.
     """
     targets = arrange(dataset, layout=layout, suffix=suffix)
     beside = texts(dataset, targets, layout=layout, version=version("attnseg"))
     new = [path for each in targets for path in (*each.images, each.label)]
     sources = [file for case in dataset.cases for file in (*case.images, case.label) if file]
     refuse_existing([folder / path for path in [*new, *beside]], sources, overwrite=overwrite)
+    strangers = _strangers([folder / path for path in new], sources)
+    if strangers and not overwrite:
+        raise UsageError(
+            f"{strangers[0]}: lies where the new data set goes, and would become part of it "
+            f"({len(strangers)} such file(s)); give an empty folder"
+        )
     report = Report(notes=_name_notes(new))
+    if strangers:
+        report.notes.append(
+            f"{len(strangers)} file(s) of something else lie among those of the data set "
+            f"({', '.join(map(str, strangers[:3]))}); remove them, or they become part of it"
+        )
     for problem in dataset.problems:
         if problem.stops:
             report.failed[problem.case] = f"{problem.problem}; {problem.remedy}"
@@ -106,6 +119,10 @@ def convert_dataset(
             except (DataError, OSError) as error:
                 report.failed[name] = str(error)
         on_case()
+    for target in targets:
+        old = [path for each in (*target.images, target.label) if (path := folder / each).exists()]
+        if target.case.name in report.failed and old:
+            report.notes.append(f"{target.case.name}: {old[0]} is left of an earlier conversion")
     report.notes += _spell_one(dataset, written, masks, folder)
     found, told = with_labels_found(dataset, masks)
     report.notes += told
@@ -126,6 +143,19 @@ def convert_dataset(
             "which scans are of one patient is not kept; set data.patient_pattern to train"
         )
     return report
+
+
+def _strangers(targets: Sequence[Path], sources: Sequence[Path]) -> list[Path]:
+    """Scans and masks that lie in the folders of the targets and are none of them."""
+    known = {path.resolve() for path in (*targets, *sources)}
+    folders = dict.fromkeys(path.parent for path in targets)
+    return [
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if is_scan(path) and path.resolve() not in known
+    ]
 
 
 def convert_scans(

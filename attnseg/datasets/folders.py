@@ -177,7 +177,7 @@ def not_taken(root: Path, folders: Iterable[Path]) -> tuple[str, ...]:
         if rest.unread:
             told.append(
                 f"not read: {len(rest.unread)} file(s) in {where} ({shown(rest.unread)}); convert "
-                "them to NIfTI"
+                "them to NIfTI or PNG"
             )
         if rest.dicom:
             told.append(

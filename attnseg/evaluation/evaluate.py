@@ -16,6 +16,7 @@ from attnseg.evaluation.metrics import Counts, is_drawn, overlap_counts, region_
 from attnseg.evaluation.metrics import label_values as values_in
 from attnseg.evaluation.results import CaseResult, Evaluation, Score, summarise
 from attnseg.images import is_picture, on_common_grid, read_labels
+from attnseg.inference.manifest import made_together, owners
 from attnseg.spec import Region
 
 Pair = tuple[str, Path, Path]
@@ -254,16 +255,25 @@ def _calibration(
     found = [(case, path) for case in cases if (path := probability_path(case.prediction))]
     if not found:
         return None
-    return calibrate(
+    lines = {folder: owners(folder) for folder in {path.parent for _, path in found}}
+    stale = {
+        case.name: f"{path}: was not made together with {case.prediction.name}: the scan has "
+        "changed, or the model or its settings were others; predict again with --save-probabilities"
+        for case, path in found
+        if not made_together(lines[path.parent], case.prediction.name, path.name)
+    }
+    calibration = calibrate(
         (
             (case.name, path, read_labels(case.reference, label_values=drawn))
             for case, path in found
+            if case.name not in stale
         ),
         values=(0, *sorted(scheme.names)) if scheme.names else None,
         regions=scheme.regions,
         ignore_label=scheme.ignore,
         labels_present=scheme.present,
     )
+    return replace(calibration, failed={**stale, **calibration.failed})
 
 
 def _white_is_one(pairs: Sequence[Pair], declared: Collection[int]) -> bool:

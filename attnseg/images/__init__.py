@@ -12,6 +12,7 @@ from attnseg.images.formats import (
 )
 from attnseg.images.geometry import MAX_SHEAR_DEGREES, Geometry
 from attnseg.images.grids import on_common_grid, on_grid, why_not_on_grid
+from attnseg.images.identity import Identity, Likeness
 from attnseg.images.image import Image, Outline, smallest_integer_type
 from attnseg.images.left_out import LeftOut, left_out
 from attnseg.images.nifti import open_volumes, write_volumes
@@ -52,8 +53,10 @@ __all__ = [
     "UNREAD_SUFFIXES",
     "WRITTEN_SUFFIXES",
     "Geometry",
+    "Identity",
     "Image",
     "LeftOut",
+    "Likeness",
     "Outline",
     "Series",
     "Source",

@@ -105,6 +105,16 @@ def read_labels(source: Source, *, label_values: Collection[int] | None = None) 
     return labels
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file itself and, where its header names or implies one, the file of its voxels.
+
+    Raises:
+        DataError: a header that cannot be read, or whose voxels are not there.
+    """
+    reader = _reader(path)
+    return reader.files_of(path) if hasattr(reader, "files_of") else (path,)
+
+
 def write_labels(
     path: Path,
     labels: np.ndarray,

@@ -38,7 +38,7 @@ from attnseg.images.streams import (
     reading,
     refuse_promise,
 )
-from attnseg.images.text_header import Stored
+from attnseg.images.text_header import HEADER_BYTES, Stored
 from attnseg.images.whole import whole_numbers
 
 _NRRD = (".nrrd", ".nhdr")
@@ -75,6 +75,19 @@ def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
     stored, geometry = _outlined(path, num_channels)
     with _opened(path, stored):
         return Outline(geometry, stored.channels, math.prod(stored.shape) * stored.dtype.itemsize)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file itself and, where its header names one, the file of its voxels.
+
+    Raises:
+        DataError: a header that cannot be read, or whose voxels are not there.
+    """
+    # Any of them may name another file; one longer than a header can be holds voxels itself.
+    if path.stat().st_size > HEADER_BYTES:
+        return (path,)
+    data = _parse(path).data
+    return (path,) if data == path else (path, data)
 
 
 def read_labels(path: Path) -> Image:
@@ -165,7 +178,7 @@ def _lines(like: Image, magic: bytes) -> bytes | None:
 
 
 def _outlined(path: Path, num_channels: int | None) -> tuple[Stored, Geometry]:
-    stored = (metaimage if has_suffix(path.name, (".mha", ".mhd")) else nrrd).parse(path)
+    stored = _parse(path)
     if stored.segments and stored.channels > 1 and num_channels != 0:
         raise DataError(
             f"{path}: a segmentation of 3D Slicer in {stored.channels} layers, which are neither "
@@ -178,6 +191,10 @@ def _outlined(path: Path, num_channels: int | None) -> tuple[Stored, Geometry]:
     if affine is not stored.affine:
         stored = replace(stored, notes=(*stored.notes, SINGLE_STEP))
     return stored, checked_geometry(path, stored.grid, affine, remedy=remedy)
+
+
+def _parse(path: Path) -> Stored:
+    return (metaimage if has_suffix(path.name, (".mha", ".mhd")) else nrrd).parse(path)
 
 
 @contextmanager

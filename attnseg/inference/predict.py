@@ -16,6 +16,7 @@ from attnseg.files import write_text
 from attnseg.images import is_picture
 from attnseg.inference.cohort import predict_cohort
 from attnseg.inference.display import Display, named
+from attnseg.inference.known import kept_unrecorded, known_scans
 from attnseg.inference.manifest import Manifest, Outcome
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan, find_models, find_scans, refuse_twice
@@ -37,6 +38,7 @@ def predict(
     channels: Sequence[str] = (),
     series: str | None = None,
     overwrite: bool = False,
+    verify: bool = False,
     shard: str = "",
     engine: str = "local",
     workers: int | None = None,
@@ -53,7 +55,8 @@ def predict(
         channels: patterns of file names, one for each channel of the model; see
             `scans_by_pattern`.
         series: of a DICOM folder that holds several; see `images.dicom.choose_series`.
-        overwrite: predict again what is done already.
+        overwrite: predict again what is done already; never in the place of another scan's mask.
+        verify: look at every byte of the scans that are done, not at path, size and time alone.
         shard: "i/n": only every n-th scan, from the i-th on, counted from 1.
         engine: "local", this process, or "ray", the workers of a Ray cluster.
         workers: how many of these; None: one a GPU, or one a node where there is none.
@@ -61,6 +64,7 @@ def predict(
         settings: of the `Predictor`.
 
     Raises:
+        UsageError: names that are taken in `output` by other scans; nothing is written then.
         AttnsegError: nothing to predict, or no usable model; a single bad scan does not raise.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; files are left whole.
     """
@@ -108,11 +112,13 @@ def predict(
             output,
             model_id=models_id(models),
             overwrite=overwrite,
+            verify=verify,
             shard=part,
             job=replace(job, on_window=on_window, on_wait=on_wait),
             engine=ray,
             on_plan=on_plan,
             on_outcome=bars.outcome,
+            say=display.say,
         )
     if job.masks.bids:
         from attnseg import __version__
@@ -122,7 +128,8 @@ def predict(
         for path, text in texts.items():
             write_text(output / path, text)
     manifest = Manifest(output, shard=part)
-    if job.statistics:
+    if job.statistics or (output / STATISTICS).exists():
+        # A table of before would tell volumes of masks that have been made anew since.
         write_text(output / STATISTICS, _statistics(manifest.last_lines().values()))
     display.summary(outcomes, manifest.path)
     return outcomes
@@ -130,31 +137,46 @@ def predict(
 
 def dry_run(
     inputs: Sequence[str | Path],
+    output: Path | None = None,
     *,
     model: Path | Sequence[Path] | None = None,
     channels: Sequence[str] = (),
     series: str | None = None,
+    overwrite: bool = False,
+    verify: bool = False,
     shard: str = "",
     job: Job | None = None,
-    output: Path = Path("predictions"),
-    overwrite: bool = False,
     **settings: Unpack[Settings],
 ) -> list[Work]:
     """Tell what `predict` would do with each scan, from the headers and a window of zeros.
 
-    Args and errors: as of `predict`.
+    Args and errors: as of `predict`; without an output nothing is done already.
+
+    Returns:
+        What is planned, scans that are done left out.
     """
     job = job or Job()
     models, predictor, scans, _ = _ready(inputs, model, channels, series, shard, settings, job)
+    display = Display()
+    if output is not None:
+        known = known_scans(
+            scans, predictor, output, model_id=models_id(models), job=job,
+            overwrite=overwrite, verify=verify,
+        )  # fmt: skip
+        scans = list(known.todo)
+        for scan in known.done:
+            display.say(f"– {scan.name}: done before")
+        if known.unrecorded:
+            display.say(kept_unrecorded(known.unrecorded))
     plan_cohort(scans, predictor, job)  # settles the back end
     seconds = predictor.runner.measure()
     work = plan_cohort(scans, predictor, job)
-    display = Display()
     display.say(
         f"{named(models)} · {predictor.device} · {predictor.runner.backend} · nothing is written"
     )
     display.dry_run(work, seconds_per_window=seconds)
-    display.say(f"without --dry-run: {_outputs(job)} → {output}/; {_what_is_done(overwrite)}")
+    if output is not None:
+        display.say(f"without --dry-run: {_outputs(job)} → {output}/; {_what_is_done(overwrite)}")
     return work
 
 

@@ -103,6 +103,7 @@ def _read_as(dataset: Dataset) -> dict[str, Any]:
     return {
         "attnseg": attnseg.__version__,
         "channels": list(dataset.channel_names),
+        "labels": {str(value): name for value, name in dataset.label_names.items()},
         "ignore": dataset.ignore_label,
     }
 

@@ -38,7 +38,9 @@ def write_set(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shapes", [*([shape] * 2 for shape in SHAPES), SHAPES], ids=lambda shapes: str(shapes[-1])
+    "shapes",
+    [SHAPES, *(pytest.param([shape] * 2, marks=pytest.mark.slow) for shape in SHAPES)],
+    ids=lambda shapes: f"{len(shapes)} of {shapes[0]}",
 )
 def test_from_check_to_report(write_set, attnseg, tmp_path, shapes):
     data = write_set(shapes)
@@ -62,6 +64,7 @@ def test_from_check_to_report(write_set, attnseg, tmp_path, shapes):
     assert scores["failed"] == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

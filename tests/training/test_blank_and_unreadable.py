@@ -48,6 +48,7 @@ def two_channels(toy) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_channel_that_was_not_acquired(two_channels, tmp_path, capsys):
     blank = "channel 1 (T2, case3_0001.nii.gz) is 0 everywhere"
     (warned,) = check([two_channels]).findings
@@ -105,7 +106,7 @@ def test_blank_tiles(tmp_path, capsys):
         mask = np.zeros((24, 20), np.uint8)
         tile = np.full((24, 20), 255, np.uint8)
         if number not in (1, 4):
-            mask[4:12, 5:14] = 1
+            mask[4 + number : 12 + number, 5:14] = 1
             tile = (60 + 120 * mask + generator.integers(0, 20, mask.shape)).astype(np.uint8)
         for folder, array in (("images", tile), ("labels", mask)):
             (tmp_path / "tiles" / folder).mkdir(parents=True, exist_ok=True)
@@ -161,7 +162,7 @@ def test_a_held_out_scan_that_cannot_be_read_is_a_missing_score(toy, tmp_path, m
     (line,) = map(json.loads, run.metrics.read_text().splitlines())
     assert set(line["failed"]) == {"case2"}
     assert line["dice"] == pytest.approx(scores.mean_dice, abs=1e-4), "that of the other scan"
-    report(run.folder, tmp_path / "report.html")
+    report(run.folder, output=tmp_path / "report.html")
     assert "case2: " in (tmp_path / "report.html").read_text()
 
     # The next fold would train on it: that is refused until it can be read again.

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import nibabel as nib
@@ -16,7 +17,7 @@ from attnseg.config import Config
 from attnseg.datasets import facts as facts_module
 from attnseg.datasets import find_dataset, inspect_dataset
 from attnseg.errors import ConfigError, DataError
-from attnseg.training import plan_dataset
+from attnseg.training import plan_dataset, train
 from attnseg.training.cache import cache_cases
 from attnseg.training.console import Display
 from attnseg.training.prepare import Prepared, check_again, prepare
@@ -287,3 +288,32 @@ def test_a_label_that_a_fold_never_sees_is_told_of(toy, tmp_path, capsys):
     assert sentence in capsys.readouterr().err
     (warned,) = [each for each in check_command([toy]).findings if each.severity == "warning"]
     assert "7 (rare) in case3: its model never sees it" in warned.problem
+
+
+@pytest.mark.slow
+def test_all_folds_stop_before_the_one_whose_masks_have_changed(toy, tmp_path, monkeypatch):
+    """Hours after the first fold began: what it has trained is kept, nothing else is started."""
+    train_module = import_module("attnseg.training.train")
+    make_loader = train_module.make_loader
+
+    def loader(*args, **settings):
+        moved(toy / "labels" / "case3.nii.gz")
+        return make_loader(*args, **settings)
+
+    monkeypatch.setattr(train_module, "make_loader", loader)
+    config = make_config(toy, **QUICK, training__epochs=1, training__steps_per_epoch=1)
+    with pytest.raises(DataError, match="case3: label lies up to 200 mm off"):
+        train(config, tmp_path / "run", fold="all")
+    assert Run(tmp_path / "run", "0").model.exists()
+    assert not Run(tmp_path / "run", "1").metrics.exists()
+
+
+@pytest.mark.slow
+def test_two_cases_are_trained_on_from_end_to_end(toy, tmp_path):
+    few(toy, 2)
+    settings = {"training__epochs": 1, "training__steps_per_epoch": 1}
+    config = make_config(toy, **QUICK | settings | {"data__num_folds": 5})
+    scores = train(config, tmp_path / "run", fold="all")
+    assert [case.name for case in scores.cases] == ["case0", "case1"]
+    train(config, tmp_path / "none", fold="none")
+    assert Run(tmp_path / "none", "none").model.exists()

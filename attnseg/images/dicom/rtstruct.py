@@ -83,7 +83,7 @@ def read_rtstruct(path: Path, *, like: Image) -> Segments:
                 f"{'; …' if len(notes) > 3 else ''}); give the image that it was drawn on"
             )
         segments = _segments(regions, kept)
-        uid = _series_uid(dataset)
+        uid = series_uid(dataset)
     if isinstance(like.path, Series) and uid and uid != like.path.uid:
         notes.append(f"it was drawn on series {uid}, another one than {like.path.uid}")
 
@@ -173,7 +173,7 @@ def _name(item: Dataset, number: int) -> str:
     return str(item.get("ROIName") or "").strip() or f"region {number}"
 
 
-def _series_uid(dataset: Dataset) -> str:
+def series_uid(dataset: Dataset) -> str:
     """SeriesInstanceUID of the images that contours were drawn on; empty where not named."""
     for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
         for study in frame.get("RTReferencedStudySequence") or ():

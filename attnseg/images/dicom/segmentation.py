@@ -208,7 +208,7 @@ def _masks(
                 place.paint(volume, pixels)
         return volume
 
-    return Segments(path, geometry, segments, _series_uid(dataset), mask, tuple(notes))
+    return Segments(path, geometry, segments, series_uid(dataset), mask, tuple(notes))
 
 
 def _label_map(
@@ -248,7 +248,7 @@ def _label_map(
         segments = tuple(Segment(each.number, each.name, each.number) for each in segments)
     mask = partial(_equals, volume)
     ordered = tuple(sorted((*segments, *more), key=lambda segment: segment.number))
-    return Segments(path, geometry, ordered, _series_uid(dataset), mask, notes)
+    return Segments(path, geometry, ordered, series_uid(dataset), mask, notes)
 
 
 def _equals(volume: np.ndarray, segment: Segment) -> np.ndarray:
@@ -278,7 +278,7 @@ def _name(item: Dataset) -> str:
     return str(item.get("SegmentLabel") or meaning or "").strip()
 
 
-def _series_uid(dataset: Dataset) -> str:
+def series_uid(dataset: Dataset) -> str:
     referenced = dataset.get("ReferencedSeriesSequence") or [Dataset()]
     return str(referenced[0].get("SeriesInstanceUID") or "")
 
