@@ -7,17 +7,21 @@ from typing import Unpack
 import numpy as np  # noqa: TID253
 from rich.console import Console  # noqa: TID253
 
-from attnseg.errors import AttnsegError, DataError
+from attnseg.errors import AttnsegError, DataError, refuse_options
 from attnseg.evaluation import Judgement, judge_gates, save_judgements
 from attnseg.evaluation.faithfulness import num_passes
 from attnseg.evaluation.matching import find_label_scheme, match_reference
 from attnseg.evaluation.metrics import as_predicted
 from attnseg.files import write_bytes, write_text
-from attnseg.images import Image, Outline, read_labels
-from attnseg.inference import Predictor, Scan, find_models, find_scans
-from attnseg.inference.attention import attention_file
+from attnseg.images import Image, Outline, is_picture, on_grid, read_labels
+from attnseg.inference import Outcome, Predictor, Scan, find_models, find_scans
+from attnseg.inference.attention import attention_file, attention_names
 from attnseg.inference.display import progress_bar
+from attnseg.inference.identity import ScanIdentity, identify_scan, outsides
+from attnseg.inference.manifest import ATTENTION, append_outcome
+from attnseg.inference.predict import models_id
 from attnseg.inference.predictor import Settings
+from attnseg.inference.taken import find_written, refuse_taken
 from attnseg.preprocessing import preprocess
 from attnseg.spec import ModelSpec
 from attnseg.visualization import figure_to_array, overlay_figure
@@ -39,6 +43,9 @@ def attend(
 ) -> tuple[list[Judgement], dict[str, str]]:
     """Write every gate's α of each scan into `output`, and judge them.
 
+    Which scan each map is of stands in `attention.jsonl`. Maps of the same scan are replaced, those
+    of another one of the same name never.
+
     Args:
         inputs: files, folders and globs, as of `predict`.
         output: folder for `NAME_attention.nii.gz` (PNG for pictures), `NAME_attention_overlay.png`,
@@ -55,8 +62,16 @@ def attend(
         What was found in each scan, and why scans failed, by name.
 
     Raises:
-        AttnsegError: no scan or model; a network without gates; every scan failed.
+        UsageError: maps of another scan of the same name lie in `output`; nothing is written then.
+        AttnsegError: no scan or model; a network without gates; every scan failed; a seed, and
+            nothing random to be done.
     """
+    if replaced_scans == 0:
+        refuse_options(
+            {"--seed": seed or None},
+            "only the replacing of gates is random, and --replaced 0 leaves it out; leave --seed "
+            "out too",
+        )
     console = Console(highlight=False, emoji=False, soft_wrap=True)
     models = find_models(model)
     predictor = Predictor.load(models, **settings)
@@ -71,6 +86,16 @@ def attend(
         console.print(text, markup=False)
 
     scans = find_scans(inputs, num_channels=len(names), channel_names=names, say=say)
+
+    def written(scan: Scan) -> list[str]:
+        picture = is_picture(scan.paths[0])
+        return attention_names(scan.name, predictor.gates.gates, picture=picture)
+
+    there = find_written(
+        scans, output, written, geometry_of=lambda scan: predictor.outline(*scan.paths).geometry
+    )
+    refuse_taken(list(there.values()), output)
+    made_by = models_id(models)
     passes = num_passes(len(predictor.gates.gates))
     judged: list[Judgement] = []
     pictures: dict[str, dict[str, bytes]] = {}
@@ -80,7 +105,7 @@ def attend(
             if scan.reason:
                 raise DataError(scan.reason)
             with progress_bar(scan.name, passes, shown=number < replaced_scans) as on_pass:
-                found, drawn = _one(
+                found, drawn, identity = _one(
                     scan,
                     predictor,
                     output,
@@ -93,6 +118,10 @@ def attend(
             failed[scan.name] = " ".join(str(error).split())
             console.print(f"✗ {scan.name}: {failed[scan.name]}", markup=False)
             continue
+        outcome = Outcome(
+            scan.name, "done", scan=identity, attention=tuple(written(scan)), model=made_by
+        )
+        append_outcome(output / ATTENTION, outcome)
         judged.append(found)
         if len(pictures) < _PICTURES:
             pictures[found.name] = drawn
@@ -116,9 +145,11 @@ def _one(
     replace_gates: bool,
     seed: int,
     on_pass: Callable[[float], None],
-) -> tuple[Judgement, dict[str, bytes]]:
-    """A scan's maps written and judged; PNG of each gate."""
+) -> tuple[Judgement, dict[str, bytes], ScanIdentity]:
+    """A scan's maps written and judged; PNG of each gate; which scan it was."""
+    before = outsides(scan.paths)
     image = predictor.read(*scan.paths)
+    identity = identify_scan(scan.paths, image.geometry, before=before)
     truth = None
     if reference is not None:
         truth = _truth(match_reference(scan.name, reference), reference, image, predictor.spec)
@@ -148,7 +179,7 @@ def _one(
         }
     for gate, png in drawn.items():
         write_bytes(output / f"{scan.name}_attention_overlay_gate{gate}.png", png)
-    return found, drawn
+    return found, drawn, identity
 
 
 def _picture(
@@ -174,7 +205,7 @@ def _picture(
 
 def _truth(path: Path, folder: Path, image: Image, spec: ModelSpec) -> np.ndarray:
     """The reference as predictions are written: of regions, the last one that has the voxel."""
-    found = read_labels(path, label_values=spec.label_values)
+    found = on_grid(read_labels(path, label_values=spec.label_values), image.geometry)
     if not found.geometry.matches(image.geometry):
         raise DataError(
             f"{path}: lies on another grid than {image.path} (shape {found.geometry.shape} and "

@@ -20,7 +20,8 @@ from attnseg.datasets.checks import find_scan_problems
 from attnseg.datasets.facts import Look, inspect_files, unreadable_case
 from attnseg.datasets.mend import Mended, mend_dataset
 from attnseg.datasets.report import Check, save_json
-from attnseg.errors import DataError, UsageError
+from attnseg.datasets.tables import is_table
+from attnseg.errors import DataError, UsageError, refuse_options
 from attnseg.images import Image
 from attnseg.inference import find_scans
 from attnseg.inference.display import progress_bar
@@ -65,6 +66,10 @@ def check(
 
     watch = look if html is not None else None
     dataset = _dataset(data, layout=layout, images=images, labels=labels)
+    if dataset is not None:
+        refuse_options(
+            {"--series": series}, "chooses among DICOM series, and this is a data set; leave it out"
+        )
     if dataset is None and fix is not None:
         raise UsageError("--fix mends data sets; `attnseg convert --straighten` mends single scans")
     found = (
@@ -98,6 +103,11 @@ def _dataset(
 ) -> Dataset | None:
     """The data set that is meant, if it is one."""
     chosen = bool(layout or images or labels)
+    if files := [path for path in data if path.is_file() and not is_table(path)]:
+        refuse_options(
+            {"--layout": layout, "--images": images, "--labels": labels},
+            f"{files[0]} is a scan and no data set; leave it out",
+        )
     sets = [path for path in data if chosen or (path.exists() and find_layout(path))]
     if not sets:
         return None

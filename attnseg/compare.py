@@ -10,7 +10,16 @@ from attnseg.evaluation.compare import compare as compare_evaluations
 from attnseg.evaluation.compare_report import save_csv, save_json
 from attnseg.evaluation.compare_table import print_comparison
 from attnseg.evaluation.comparison import Comparison, find_metric
-from attnseg.images import Image, is_picture, is_scan, read_image, read_labels, strip_suffix
+from attnseg.images import (
+    Image,
+    is_picture,
+    is_scan,
+    on_common_grid,
+    on_grid,
+    read_image,
+    read_labels,
+    strip_suffix,
+)
 from attnseg.visualization.side_by_side import SideBySide, side_by_side
 
 
@@ -66,17 +75,22 @@ def _pictures(
 ) -> dict[str, SideBySide]:
     """Of the worst and the most changed cases, one case in memory at a time."""
     scans = {} if images is None else _scans(images)
+    if images is not None and not scans.keys() & {case.name for case in a.cases}:
+        raise DataError(
+            f"{images}: holds no scan of the {len(a.cases)} cases compared (such as "
+            f"{a.cases[0].name}); correct --images, or leave it out"
+        )
     ours, theirs = ({case.name: case for case in each.cases} for each in (a, b))
     values = [label.value for label in found.labels if label.value is not None]
     pictures = {}
     for name in dict.fromkeys((*found.most_changed(), *found.worst())):
         case, other = ours[name], theirs[name]
-        pictures[name] = side_by_side(
-            _mask(case.reference, values),
-            _mask(case.prediction, values),
-            _mask(other.prediction, values),
-            read_image(scans[name]) if name in scans else None,
-        )
+        scan = read_image(scans[name]) if name in scans else None
+        paths = (case.reference, case.prediction, other.prediction)
+        masks = on_common_grid([_mask(path, values) for path in paths])
+        if scan is not None:
+            masks = [on_grid(mask, scan.geometry) for mask in masks]
+        pictures[name] = side_by_side(masks[0], masks[1], masks[2], scan)
     return pictures
 
 

@@ -1,5 +1,5 @@
 """`attnseg convert`: data sets into other layouts, scans into other formats, DICOM's masks into
-label maps.
+label maps, masks onto the grids of their images.
 """
 
 import re
@@ -9,9 +9,17 @@ from pathlib import Path
 
 from attnseg.datasets import Report, convert_dataset, convert_scans, find_dataset, find_layout
 from attnseg.datasets.arrange import WRITTEN_LAYOUTS
-from attnseg.datasets.drawn import convert_drawn
-from attnseg.errors import UsageError
-from attnseg.images import MASK_SUFFIXES, WRITTEN_SUFFIXES, has_suffix, is_dicom
+from attnseg.datasets.drawn import convert_drawn, convert_mask
+from attnseg.datasets.tables import is_table
+from attnseg.errors import UsageError, refuse_options
+from attnseg.images import (
+    MASK_SUFFIXES,
+    WRITTEN_SUFFIXES,
+    has_suffix,
+    is_dicom,
+    is_picture,
+    is_scan,
+)
 from attnseg.inference import find_scans
 
 FORMATS = ("nifti", "nrrd", "mha")
@@ -24,7 +32,7 @@ def convert(
     target: Path,
     *,
     layout: str | None = None,
-    format: str = "nifti",
+    format: str | None = None,
     images: Sequence[str] = (),
     labels: str | None = None,
     series: str | None = None,
@@ -35,15 +43,18 @@ def convert(
 ) -> Report:
     """Write what `source` is in another layout or format; voxels stay in place.
 
+    An option that means nothing for a source of this kind is refused.
+
     Args:
-        source: a data set, a table of cases, a scan, a folder of scans, or a DICOM object that
-            holds masks.
+        source: a data set, a table of cases, a scan, a folder of scans, a DICOM object that holds
+            masks, or with `like` a mask.
         target: a folder, or the file of a single scan or object.
         layout: of a new data set; None: "paired".
-        format: one of `FORMATS`.
+        format: one of `FORMATS`, for the files in a folder; None: "nifti".
         images, labels: as of `find_dataset`.
         series: which one of DICOM folders; None takes the largest.
-        like: the scan that a DICOM object was drawn on.
+        like: the scan on whose grid a mask is put: the one that a DICOM object was drawn on, or
+            the image of a mask.
         straighten: resample grids whose axes are askew.
         overwrite: replace files that are there.
         say: told how a data set was understood.
@@ -52,19 +63,47 @@ def convert(
         UsageError: options that do not fit the source; files that are there.
         DataError: nothing there can be read.
     """
-    if format not in FORMATS:
+    if format is not None and format not in FORMATS:
         raise UsageError(f"--format {format}: unknown; use {', '.join(FORMATS)}")
     if layout is not None and layout not in WRITTEN_LAYOUTS:
         raise UsageError(f"--layout {layout}: unknown; use {', '.join(WRITTEN_LAYOUTS)}")
-    if _holds_masks(source):
-        paths, notes = convert_drawn(source, target, like=like, series=series, overwrite=overwrite)
-        return Report(done=[path.name for path in paths], notes=list(notes))
-    suffix = MASK_SUFFIXES[format]
+    suffix = MASK_SUFFIXES[format or "nifti"]
     one_file = has_suffix(target.name, WRITTEN_SUFFIXES)
+    if format is not None and one_file and not has_suffix(target.name, (suffix,)):
+        raise UsageError(
+            f"--format {format}: the name {target.name} says another format; leave one of them out"
+        )
+    of_dataset: dict[str, object] = {"--layout": layout, "--images": images, "--labels": labels}
+    drawn = _holds_masks(source)
+    if drawn or like is not None:
+        if not drawn and not _may_be_mask(source):
+            refuse_options(
+                {"--like": like},
+                f"{source} is no single mask, and only a mask is put on the grid of a scan; give "
+                "one mask, or leave it out",
+            )
+        of_dataset["--straighten"] = straighten
+        refuse_options(of_dataset, f"{source} is a mask, for which it means nothing; leave it out")
+        if like is None:
+            refuse_options(
+                {"--series": series},
+                "chooses among the series of --like; give that, or leave it out",
+            )
+        return _convert_mask(source, target, like, series, suffix, overwrite=overwrite, drawn=drawn)
     if layout or images or labels or find_layout(source) is not None:
+        if source.is_file() and not is_table(source):
+            refuse_options(of_dataset, f"{source} is a single file and no data set; leave it out")
         if one_file:
             raise UsageError(f"{target}: a data set is written to a folder; give one")
+        refuse_options(
+            {"--series": series}, "chooses among DICOM series, and this is a data set; leave it out"
+        )
         dataset = find_dataset(source, images=images, labels=labels)
+        if dataset.pictures:
+            refuse_options(
+                {"--format": format, "--straighten": straighten},
+                "pictures keep their format and have no axes in space; leave it out",
+            )
         say(dataset.describe())
         return convert_dataset(
             dataset,
@@ -76,6 +115,8 @@ def convert(
         )
     left_out: list[str] = []
     scans = find_scans([source], num_channels=0, series=series, say=left_out.append)
+    if all(is_picture(path) for scan in scans for path in scan.paths):
+        refuse_options({"--straighten": straighten}, "pictures have no axes in space; leave it out")
     if one_file and len(scans) > 1:
         raise UsageError(f"{target}: {len(scans)} scans do not fit one file; give a folder")
     targets = {
@@ -88,6 +129,34 @@ def convert(
     report.notes += left_out
     report.notes += [f"{scan.name}: {note}" for scan in scans for note in scan.notes]
     return report
+
+
+def _convert_mask(
+    source: Path,
+    target: Path,
+    like: Path | None,
+    series: str | None,
+    suffix: str,
+    *,
+    overwrite: bool,
+    drawn: bool,
+) -> Report:
+    """The masks of a DICOM object, or one mask on the grid of its image."""
+    if drawn:
+        paths, notes = convert_drawn(
+            source, target, like=like, series=series, suffix=suffix, overwrite=overwrite
+        )
+    else:
+        assert like is not None
+        path, notes = convert_mask(
+            source, target, like=like, series=series, suffix=suffix, overwrite=overwrite
+        )
+        paths = [path]
+    return Report(done=[path.name for path in paths], notes=list(notes))
+
+
+def _may_be_mask(source: Path) -> bool:
+    return source.is_file() and is_scan(source)
 
 
 def notes_once(notes: Sequence[str]) -> list[str]:

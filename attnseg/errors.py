@@ -1,6 +1,6 @@
 """The errors a user can cause. Each message names value, rule and remedy in one line."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 
 class AttnsegError(Exception):
@@ -29,6 +29,28 @@ class ModelFileError(AttnsegError):
 
 class RunError(AttnsegError):
     """A run folder that cannot be started, resumed or found."""
+
+
+def refuse_options(given: Mapping[str, object], why: str) -> None:
+    """Stop where an option was given that would have no effect: none is dropped without a word.
+
+    Args:
+        given: option, as "--series", → its value; None, False and what is empty stand for "not
+            given".
+        why: why it does not apply, and what to do.
+
+    Raises:
+        UsageError: the first that was given.
+    """
+    for option, value in given.items():
+        if value is None or value is False or value in ((), [], ""):
+            continue
+        shown = "" if value is True else f" {value if isinstance(value, str) else _shown(value)}"
+        raise UsageError(f"{option}{shown}: {why}")
+
+
+def _shown(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def refuse_unknown(what: str, value: object, allowed: Collection[str]) -> None:

@@ -72,7 +72,7 @@ def told_apart_by_case(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 def windows_refuses(path: str | PurePath) -> str:
     """Why Windows cannot hold a file of this path, relative to a folder; "" where it can."""
-    for name in PurePath(path).parts:
+    for name in path.split("/") if isinstance(path, str) else path.parts:
         if found := _NOT_ON_WINDOWS.search(name):
             return f"{found[0]!r} in a name"
         if _DEVICES.fullmatch(name):

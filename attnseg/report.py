@@ -1,7 +1,7 @@
 """`attnseg report`: a run or a folder of masks as one page, and as a sheet of pictures."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from attnseg.errors import AttnsegError, DataError, RunError, UsageError
 from attnseg.evaluation import evaluate, find_label_scheme
 from attnseg.evaluation.metrics import as_predicted
 from attnseg.files import write_text
-from attnseg.images import Image, Source, read_case, read_labels
+from attnseg.images import Image, Source, on_grid, read_case, read_labels
 from attnseg.inference import find_scans
+from attnseg.inference.identity import identity_of, is_made_of
 from attnseg.inference.manifest import Manifest, labels_of
 from attnseg.models import describe_model
 from attnseg.names import composed, on_disk
@@ -49,7 +50,8 @@ def report(
         folder: what `attnseg train -o` or `attnseg predict -o` wrote.
         output: the page; None: `report.html` in the folder.
         reference: masks to score a prediction against.
-        images: folder of the scans; None: of a run those of its data set.
+        images: folder of the scans; None: of a run those of its data set. A scan that is not the
+            one that a mask was made of, as the manifest says, is not shown behind it.
         sheet: PNG or SVG file for one slice of every case, 120 at most.
         curves: PNG or SVG file for the learning curves of a run.
 
@@ -79,6 +81,10 @@ def report(
             folder, list(lines.values()), images, reference, with_tiles=sheet is not None
         )
     if sheet is not None:
+        if not tiles:
+            raise DataError(
+                f"--sheet {sheet}: {folder} has no mask that can be shown; leave it out"
+            )
         _save_sheet(tiles, names, sheet, title=folder.resolve().name)
     path = output or folder / _PAGE
     write_text(path, html)
@@ -105,7 +111,8 @@ def _of_run(
     )
     data, unseen, ignored = config.data, "", None
     if images is not None:
-        scans = _scans(images, len(plan.spec.channel_names))
+        cases = [case["name"] for scores in found.scores.values() for case in scores["cases"]]
+        scans = _scans(images, len(plan.spec.channel_names), cases)
     else:
         try:
             if data.root is None:
@@ -152,7 +159,9 @@ def _of_prediction(
     *,
     with_tiles: bool,
 ) -> tuple[str, list[Shot], dict[int, str]]:
-    scans = _scans(images, 0) if images is not None else {}
+    names_of = [line["name"] for line in lines]
+    scans = dict(_scans(images, 0, names_of)) if images is not None else {}
+    lines = [_with_own_scan(line, scans) for line in lines]
     scores: Scores | None = None
     names: dict[int, str] = {}
     regions: Sequence[Region] = ()
@@ -194,6 +203,23 @@ def _of_prediction(
     return prediction_page(found), drawn, names
 
 
+def _with_own_scan(line: Mapping[str, Any], scans: dict[str, tuple[Source, ...]]) -> dict[str, Any]:
+    """The line; where the scan of its name is not the one that its mask was made of, that is said,
+    and the scan is taken out of `scans`."""
+    known, name = identity_of(line), line["name"]
+    try:
+        own = known is None or name not in scans or is_made_of(known, scans[name])
+    except (DataError, OSError):
+        own = True  # it cannot be read, and will not be shown
+    if own:
+        return dict(line)
+    note = (
+        f"shown on black: {scans.pop(name)[0]} is not the scan that its mask was made of, "
+        f"{known}, or has changed since"
+    )
+    return {**line, "warnings": [*(line.get("warnings") or ()), note]}
+
+
 def _fold(run: Run) -> FoldReport:
     model = None
     if run.model.is_file():
@@ -230,6 +256,8 @@ def _shot(
     if predicted.array.min() < 0 or (drawn is not None and drawn.array.min() < 0):
         return None  # pictures paint labels from 1 on
     geometry = predicted.geometry
+    if drawn is not None:
+        drawn = on_grid(drawn, geometry)
     if image is None or not image.geometry.matches(geometry):
         # The labels alone, on black.
         image = Image(np.zeros(predicted.array.shape, np.float32), geometry, path=predicted.path)
@@ -245,8 +273,19 @@ def _shot(
     return Shot(name, slices[0], slices[1] if len(slices) > 1 else None, caption)
 
 
-def _scans(folder: Path, num_channels: int) -> Scans:
-    return {scan.name: scan.paths for scan in find_scans([folder], num_channels=num_channels)}
+def _scans(folder: Path, num_channels: int, wanted: Collection[str]) -> Scans:
+    """Scans by name, of the cases that are to be drawn.
+
+    Raises:
+        DataError: none of them is there.
+    """
+    found = {scan.name: scan.paths for scan in find_scans([folder], num_channels=num_channels)}
+    if wanted and not found.keys() & set(wanted):
+        raise DataError(
+            f"{folder}: holds no scan of the {len(wanted)} cases (such as {min(wanted)}); correct "
+            "--images, or leave it out"
+        )
+    return found
 
 
 def _save_sheet(tiles: Iterable[Shot], names: dict[int, str], path: Path, *, title: str) -> None:

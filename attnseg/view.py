@@ -7,11 +7,12 @@ from pathlib import Path
 from attnseg.datasets.bids import label_names_beside, read_label_table
 from attnseg.datasets.labels import parse_labels, read_json
 from attnseg.datasets.tables import TABLE_SUFFIXES, is_table
-from attnseg.errors import DataError, UsageError
+from attnseg.errors import DataError, UsageError, refuse_options
 from attnseg.evaluation import find_label_names
 from attnseg.files import write_text
-from attnseg.images import Image, find_source, is_picture, read_image, read_labels
-from attnseg.inference.manifest import names_in_manifest
+from attnseg.images import Image, Source, find_source, is_picture, on_grid, read_image, read_labels
+from attnseg.inference.identity import identity_of, is_made_of
+from attnseg.inference.manifest import line_of, names_in_manifest
 from attnseg.visualization.view_page import view_page
 
 
@@ -24,7 +25,7 @@ def view(
     compare: Path | None = None,
     output: Path | None = None,
     series: str | None = None,
-    on_note: Callable[[str], None] = lambda note: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Write the page of a scan.
 
@@ -38,30 +39,37 @@ def view(
         compare: a second mask, compared with the first.
         output: the page; None: NAME_view.html in the current folder. One that is there is replaced.
         series: which one of a DICOM folder.
-        on_note: called with a line for each file of names beside a mask that cannot be used.
+        say: called with a line for a mask or α that was made of another scan than this, as its
+            manifest says, and for a file of names beside a mask that cannot be used.
 
     Returns:
         Where the page is.
 
     Raises:
-        UsageError: another suffix than .html; `compare` without `mask`.
+        UsageError: another suffix than .html; `compare` or `names` without `mask`; `series` of what
+            is no DICOM.
         DataError: a file that cannot be read, or that lies on another grid.
     """
     if output is not None and output.suffix.lower() not in {".html", ".htm"}:
         raise UsageError(f"-o {output}: the page is HTML; give a name that ends in .html")
     if compare is not None and mask is None:
         raise UsageError(f"--compare {compare}: nothing to compare it with; give a MASK too")
+    if mask is None:
+        refuse_options({"--names": names}, "names the labels of a mask; give a MASK too")
     image = _read_volumes(scan, series)
+    for made in (mask, compare, attention):
+        if made is not None and image.path is not None and (note := _of_another(made, image.path)):
+            say(note)
     found = _read_names(names) if names else {}
     for each in (compare, mask):
         if each is not None and names is None:
-            found |= _names_beside(each, on_note)
+            found |= _names_beside(each, say)
     page = view_page(
         image,
-        _read_mask(mask, found),
+        _read_mask(mask, found, image),
         names=found,
         attention=_read_volumes(attention) if attention else None,
-        compare=_read_mask(compare, found),
+        compare=_read_mask(compare, found, image),
     )
     path = output or Path(f"{image.name}_view.html")
     write_text(path, page)
@@ -86,14 +94,24 @@ def _read_volumes(path: Path, series: str | None = None) -> Image:
     return read_image(source, num_channels=0 if file else None)
 
 
-def _names_beside(mask: Path, on_note: Callable[[str], None]) -> dict[int, str]:
+def _of_another(made: Path, scan: Source) -> str:
+    """What is to be said of a mask that is of another scan; "" where it is of this one, or where no
+    manifest says of which."""
+    line = line_of(made)
+    known = identity_of(line) if line else None
+    if known is None or is_made_of(known, [scan]):
+        return ""
+    return f"{made}: was made of {known}, and {scan} is another scan, or has changed since"
+
+
+def _names_beside(mask: Path, say: Callable[[str], None]) -> dict[int, str]:
     """What the files around a mask call its labels; one that cannot be used is not in the way."""
     for look in (names_in_manifest, find_label_names, label_names_beside):
         try:
             if names := look(mask):
                 return names
         except DataError as error:
-            on_note(f"names not used: {error}")
+            say(f"names not used: {error}")
     return {}
 
 
@@ -117,8 +135,8 @@ def _read_names(path: Path) -> dict[int, str]:
     return names
 
 
-def _read_mask(path: Path | None, names: dict[int, str]) -> Image | None:
+def _read_mask(path: Path | None, names: dict[int, str], scan: Image) -> Image | None:
     if path is None:
         return None
     source, _ = find_source(path)
-    return read_labels(source, label_values=names or {1})
+    return on_grid(read_labels(source, label_values=names or {1}), scan.geometry)

@@ -12,28 +12,31 @@ def convert(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A data set, a table of cases, a scan, a folder of scans, or a DICOM-SEG or "
-            "RTSTRUCT file."
+            help="A data set, a table of cases, a scan, a folder of scans, a DICOM-SEG or RTSTRUCT "
+            "file, or with --like a mask."
         ),
     ],
     target: Annotated[Path, typer.Argument(help="Folder to write to, or a file for one scan.")],
     layout: Annotated[
         str | None, typer.Option(help="Of a data set: paired (default), msd, nnunet or bids.")
     ] = None,
-    format: Annotated[str, typer.Option(help="nifti, nrrd or mha.")] = "nifti",
+    format: Annotated[
+        str | None,
+        typer.Option(help="Of files in a folder: nifti (default), nrrd or mha; not of pictures."),
+    ] = None,
     images: Images = None,
     labels: Labels = None,
     series: Series = None,
     like: Annotated[
         Path | None,
-        typer.Option(help="Of DICOM-SEG and RTSTRUCT: the scan whose grid the masks take."),
+        typer.Option(help="Of a mask, DICOM-SEG or RTSTRUCT: the scan on whose grid it is put."),
     ] = None,
     straighten: Annotated[
         bool, typer.Option("--straighten", help="Resample grids whose axes are askew.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a data set in another layout, or scans in another format; voxels stay in place."""
+    """Write a data set in another layout, scans in another format, a mask on its image's grid."""
     from attnseg.convert import convert as run_conversion
     from attnseg.convert import notes_once
 

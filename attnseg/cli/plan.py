@@ -35,8 +35,13 @@ def plan(
 ) -> None:
     """Look at a data set and plan a training: patch, network, batch, time, memory, disk."""
     from attnseg.config import experiment
+    from attnseg.errors import UsageError
     from attnseg.training import plan_dataset
 
+    if gpu_memory is not None and device == "cpu":
+        raise UsageError(
+            f"--gpu-memory {gpu_memory}: --device cpu plans for a processor; leave one of them out"
+        )
     settings = experiment(config, set_ or [], {"data.root": data})
     for line in plan_dataset(
         settings,

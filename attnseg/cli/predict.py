@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from attnseg.cli.options import Device, Output, Overwrite, Series, parse_bytes
+from attnseg.cli.options import Device, Output, Series, parse_bytes
 
 
 def predict(
@@ -32,7 +32,10 @@ def predict(
         str, typer.Option(help="auto, torch or openvino (CPU; compiles, then twice as fast).")
     ] = "auto",
     compile: Annotated[
-        bool, typer.Option("--compile", help="torch.compile the network; for long runs.")
+        bool,
+        typer.Option(
+            "--compile", help="torch.compile the network (so --backend torch); for long runs."
+        ),
     ] = False,
     max_ram: Annotated[
         str | None, typer.Option(help="Memory bound, as 4G; scans are cut into tiles to keep it.")
@@ -77,11 +80,25 @@ def predict(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell windows, memory and time; write nothing.")
     ] = False,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Predict again what is done; never in the place of another scan's mask.",
+        ),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Compare every byte of the scans that are done, not path, size and time alone.",
+        ),
+    ] = False,
 ) -> None:
     """Segment scans: writes one mask a scan, in the scan's own geometry."""
     # What imports make stays; looking through it for garbage takes a quarter of a second.
     gc.disable()
+    from attnseg.errors import UsageError
     from attnseg.inference import Job, MaskFormat
     from attnseg.inference.predict import dry_run as tell
     from attnseg.inference.predict import predict as run_prediction
@@ -100,11 +117,16 @@ def predict(
     masks = MaskFormat(mask_format, per_label, bids)
     job = Job(masks, save_probabilities, statistics, save_attention)
     if dry_run:
+        if engine != "local" or workers is not None:
+            raise UsageError("--dry-run measures on this machine; leave --engine and --workers out")
         work = tell(
             scans,
+            output,
             model=model or None,
             channels=channels or (),
             series=series,
+            overwrite=overwrite,
+            verify=verify,
             shard=shard,
             job=job,
             **settings,
@@ -113,7 +135,8 @@ def predict(
     else:
         outcomes = run_prediction(
             scans, output, model=model or None, channels=channels or (), series=series,
-            overwrite=overwrite, shard=shard, engine=engine, workers=workers, job=job, **settings,
+            overwrite=overwrite, verify=verify, shard=shard, engine=engine, workers=workers,
+            job=job, **settings,
         )  # fmt: skip
         failed = any(outcome.state == "failed" for outcome in outcomes)
     if failed:

@@ -20,7 +20,10 @@ def train(
         list[str] | None, typer.Option("--set", help="Override a key: training.learning_rate=1e-3.")
     ] = None,
     plan: Annotated[
-        Path | None, typer.Option(help="plan.json of `attnseg plan`, as it is or edited.")
+        Path | None,
+        typer.Option(
+            help="plan.json of `attnseg plan`, as it is or edited; settles network and batch."
+        ),
     ] = None,
     fold: Annotated[
         str,
@@ -50,25 +53,50 @@ def train(
     """Train an Attention U-Net on a folder of scans and masks."""
     from attnseg.config import experiment
     from attnseg.errors import UsageError
-    from attnseg.training import load_plan, resumed_config
+    from attnseg.training import (
+        load_plan,
+        note_of_settled,
+        refuse_other_settings,
+        refuse_settled,
+        resumed_config,
+    )
     from attnseg.training import train as run_training
 
     if init is not None and gates is not None:
         raise UsageError("--gates and --init exclude each other: the network is the model's")
+    if epochs is not None and max_minutes is not None:
+        raise UsageError("--epochs and --max-minutes exclude each other: give one length")
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other: continue it, or replace it")
+    if plan is not None:
+        refuse_settled(set_ or [], gates, plan)
+    flags = {
+        "data.root": data,
+        "model.gate": gates,
+        "training.seed": seed,
+        "training.deterministic": deterministic or None,
+        "training.workers": workers,
+    }
     settings = resumed_config(output, epochs=epochs, max_minutes=max_minutes) if resume else None
-    if settings is None:
+    if settings is not None:
+        refuse_other_settings(
+            settings,
+            output,
+            config=config,
+            overrides=set_ or [],
+            flags=flags,
+            lengthened=epochs is not None or max_minutes is not None,
+        )
+        if workers is not None:
+            changed = settings.training.model_copy(update={"workers": workers})
+            settings = settings.model_copy(update={"training": changed})
+    else:
         if plan is not None and epochs is None and max_minutes is None:
             epochs = load_plan(plan).epochs
-        flags = {
-            "data.root": data,
-            "model.gate": gates,
-            "training.epochs": epochs,
-            "training.max_minutes": max_minutes,
-            "training.seed": seed,
-            "training.deterministic": deterministic or None,
-            "training.workers": workers,
-        }
-        settings = experiment(config, set_ or [], flags)
+        lengths = {"training.epochs": epochs, "training.max_minutes": max_minutes}
+        settings = experiment(config, set_ or [], flags | lengths)
+        if plan is not None and (note := note_of_settled(settings, plan)):
+            typer.echo(note, err=True)
     run_training(
         settings,
         output,

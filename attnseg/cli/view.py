@@ -42,7 +42,7 @@ def view(
         compare=compare,
         output=output,
         series=series,
-        on_note=lambda note: typer.echo(note, err=True),
+        say=lambda text: typer.echo(f"note: {text}", err=True),
     )
     typer.echo(path)
     if not no_open and not open_in_browser(path):

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from attnseg.datasets.findings import Finding, Mend
-from attnseg.images import MAX_SHEAR_DEGREES, Geometry, Image
+from attnseg.images import MAX_SHEAR_DEGREES, Geometry, Image, is_picture, on_grid
+from attnseg.images.grids import places_nothing
 from attnseg.preprocessing.orientation import AxisOrder
 
 # Headers store float32, which places the far corner of a body to about 1e-4 mm.
@@ -43,6 +44,13 @@ def check_label(name: str, counts: Mapping[int, int], ignore_label: int | None) 
     return [Finding(name, "harmless", f"empty label: every voxel is 0{ignored}", remedy)]
 
 
+def completed(labels: Image, image: Geometry) -> Image:
+    """A mask that is a part of its image's grid on the whole of it, see `on_grid`; any other as it
+    is, for `check_pair` to judge."""
+    parts = sorted(labels.geometry.shape) != sorted(image.shape)
+    return on_grid(labels, image) if parts else labels
+
+
 def check_pair(name: str, image: Geometry, labels: Image) -> list[Finding]:
     """A mask that does not lie on its image's grid, and whether it can be brought there."""
     label = labels.geometry
@@ -60,7 +68,11 @@ def check_pair(name: str, image: Geometry, labels: Image) -> list[Finding]:
         return [_fixable(name, problem, "bring its axes into the image's order", "reorient")]
     if image.shape != label.shape:
         problem = f"label has shape {label.shape}, the image {image.shape}"
-        return [Finding(name, "fatal", problem, "find the mask that was drawn on this image")]
+        remedy = "find the mask that was drawn on this image"
+        volume = labels.path is None or not is_picture(labels.path)
+        if volume and on_grid(labels, image, asked=True) is not labels:
+            remedy += "; if this one was, `attnseg convert MASK OUT --like IMAGE` completes it"
+        return [Finding(name, "fatal", problem, remedy)]
     problem = (
         f"label lies up to {image.distance_mm(label):.3g} mm off the image (their affines differ)"
     )
@@ -93,7 +105,7 @@ def header_slip(image: Geometry, label: Geometry) -> str:
     """
     tolerance_mm = 0.1 * min(image.spacing_mm)
     one_mm = np.allclose(label.spacing_mm, 1) and not np.allclose(image.spacing_mm, 1)
-    if _places_nothing(label) and (one_mm or not _places_nothing(image)):
+    if places_nothing(label) and (one_mm or not places_nothing(image)):
         return "its own places nothing"
     mirrored = Geometry(image.shape, np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine)
     if label.matches(mirrored, tolerance_mm=tolerance_mm):
@@ -121,16 +133,6 @@ def _fixable(name: str, problem: str, remedy: str, mend: Mend) -> Finding:
 
 def _ras_grid(geometry: Geometry) -> Geometry:
     return AxisOrder.of(geometry).grid(geometry)
-
-
-def _places_nothing(geometry: Geometry) -> bool:
-    """Whether axes run along x, y, z and the first or the middle voxel lies at the origin."""
-    axes = geometry.affine[:3, :3] / np.array(geometry.spacing_mm)
-    if not np.allclose(np.abs(axes), np.eye(3), atol=1e-4):
-        return False
-    middle = geometry.affine @ [*(np.array(geometry.shape) - 1) / 2, 1]
-    tolerance_mm = 0.51 * min(geometry.spacing_mm)
-    return any(np.abs(place[:3]).max() < tolerance_mm for place in (geometry.affine[:, 3], middle))
 
 
 def _bounds_mm(geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:

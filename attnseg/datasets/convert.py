@@ -10,6 +10,7 @@ import numpy as np
 
 from attnseg.datasets.arrange import Target, arrange, texts
 from attnseg.datasets.bids_names import kind_of_channel, unknown_suffixes
+from attnseg.datasets.case_checks import completed
 from attnseg.datasets.cases import Dataset
 from attnseg.datasets.found_labels import nnunet_notes, with_labels_found
 from attnseg.datasets.labels import WHITE, white_is_one
@@ -22,6 +23,7 @@ from attnseg.images import (
     Geometry,
     Image,
     Source,
+    is_scan,
     location,
     read_case,
     read_image,
@@ -81,14 +83,26 @@ def convert_dataset(
 
     Raises:
         DataError: what the layout has no place for.
-        UsageError: files that are there, without `overwrite`, or that are the sources.
+        UsageError: files that are there, without `overwrite`, or that are the sources; files of
+            something else where the cases go.
     """
     targets = arrange(dataset, layout=layout, suffix=suffix)
     beside = texts(dataset, targets, layout=layout, version=version("attnseg"))
     new = [path for each in targets for path in (*each.images, each.label)]
     sources = [file for case in dataset.cases for file in (*case.images, case.label) if file]
     refuse_existing([folder / path for path in [*new, *beside]], sources, overwrite=overwrite)
+    strangers = _strangers([folder / path for path in new], sources)
+    if strangers and not overwrite:
+        raise UsageError(
+            f"{strangers[0]}: lies where the new data set goes, and would become part of it "
+            f"({len(strangers)} such file(s)); give an empty folder"
+        )
     report = Report(notes=_name_notes(new))
+    if strangers:
+        report.notes.append(
+            f"{len(strangers)} file(s) of something else lie among those of the data set "
+            f"({', '.join(map(str, strangers[:3]))}); remove them, or they become part of it"
+        )
     for problem in dataset.problems:
         if problem.stops:
             report.failed[problem.case] = f"{problem.problem}; {problem.remedy}"
@@ -105,6 +119,10 @@ def convert_dataset(
             except (DataError, OSError) as error:
                 report.failed[name] = str(error)
         on_case()
+    for target in targets:
+        old = [path for each in (*target.images, target.label) if (path := folder / each).exists()]
+        if target.case.name in report.failed and old:
+            report.notes.append(f"{target.case.name}: {old[0]} is left of an earlier conversion")
     report.notes += _spell_one(dataset, written, masks, folder)
     found, told = with_labels_found(dataset, masks)
     report.notes += told
@@ -125,6 +143,19 @@ def convert_dataset(
             "which scans are of one patient is not kept; set data.patient_pattern to train"
         )
     return report
+
+
+def _strangers(targets: Sequence[Path], sources: Sequence[Path]) -> list[Path]:
+    """Scans and masks that lie in the folders of the targets and are none of them."""
+    known = {path.resolve() for path in (*targets, *sources)}
+    folders = dict.fromkeys(path.parent for path in targets)
+    return [
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if is_scan(path) and path.resolve() not in known
+    ]
 
 
 def convert_scans(
@@ -181,7 +212,8 @@ def _convert_case(
     if case.label is None:
         raise DataError("it has no label; add its mask or leave the case out")
     image, askew = _read(case.images, dataset.num_channels, straighten=straighten)
-    labels = _read_labels(case.label, askew)
+    drawn = read_labels(case.label)
+    labels = _on_scan(drawn, askew or image.geometry, askew=askew is not None)
     made: list[Path] = []
     try:
         same = askew is None and len(target.images) == len(case.images)
@@ -194,7 +226,7 @@ def _convert_case(
                 write_checked_image(path, _with(image, channels))
         made.append(folder / target.label)
         rewrite = labels.rounded and _writable(made[-1])  # other software would refuse it
-        if askew is None and _same_format(case.label, made[-1]) and not rewrite:
+        if labels is drawn and _same_format(case.label, made[-1]) and not rewrite:
             copy_file(case.label, made[-1])
         else:
             write_checked_labels(made[-1], labels, dataset.label_names)
@@ -250,14 +282,20 @@ def _read(
     return straightened(image, labels=False), grid
 
 
-def _read_labels(path: Path, grid: Geometry | None) -> Image:
-    """A mask; made straight as its scan was, whose grid was `grid`."""
-    labels = read_labels(path)
-    if grid is None:
-        return labels
-    if not labels.geometry.matches(grid):
-        raise DataError(f"{path}: its grid is not that of its scan, which is askew; resample it")
-    return straightened(Image(labels.array, grid, None, labels.path), labels=True)
+def _on_scan(mask: Image, grid: Geometry, *, askew: bool) -> Image:
+    """A mask on the whole of its scan's grid; made straight as its scan was, where that is askew.
+
+    Raises:
+        DataError: another grid than that of a scan that is askew.
+    """
+    mask = completed(mask, grid)
+    if not askew:
+        return mask
+    if not mask.geometry.matches(grid):
+        raise DataError(
+            f"{mask.path}: its grid is not that of its scan, which is askew; resample it"
+        )
+    return straightened(Image(mask.array, grid, None, mask.path), labels=True)
 
 
 def _with(image: Image, array: np.ndarray) -> Image:

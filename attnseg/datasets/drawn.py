@@ -1,4 +1,6 @@
-"""Masks that were drawn in DICOM objects, as label maps: a file, and a table of names beside it."""
+"""Masks of DICOM objects as label maps, a file and a table of names beside it; and masks put on the
+grids of their images.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +16,16 @@ from attnseg.images import (
     Image,
     find_source,
     has_suffix,
+    is_picture,
+    location,
+    mask_name,
+    on_grid,
+    read_image,
+    read_labels,
     read_outline,
     scan_suffix,
     strip_suffix,
+    why_not_on_grid,
 )
 
 
@@ -26,6 +35,7 @@ def convert_drawn(
     *,
     like: Path | None = None,
     series: str | None = None,
+    suffix: str = ".nii.gz",
     overwrite: bool = False,
 ) -> tuple[list[Path], tuple[str, ...]]:
     """A DICOM segmentation or structure set as label maps with their names.
@@ -36,6 +46,7 @@ def convert_drawn(
         like: the scan it was drawn on, whose grid the maps take; a segmentation has a grid of its
             own, a structure set none.
         series: of `like`, where several are there.
+        suffix: of the files in a folder.
         overwrite: replace files that are there.
 
     Returns:
@@ -64,7 +75,7 @@ def convert_drawn(
         segments = dicom.read_seg(source, like=scan.geometry if scan else None)
     maps = dicom.label_maps(segments)
     if not has_suffix(target.name, WRITTEN_SUFFIXES):
-        target = target / f"{source.name.split('.')[0]}.nii.gz"
+        target = target / f"{source.name.split('.')[0]}{suffix}"
     masks = []
     for each in maps:
         held = set(np.unique(each.array).tolist()) if len(maps) > 1 else set(segments.names)
@@ -75,6 +86,53 @@ def convert_drawn(
     if len(maps) > 1:
         notes += (f"segments overlap: {len(maps)} label maps hold them",)
     return paths, notes
+
+
+def convert_mask(
+    source: Path,
+    target: Path,
+    *,
+    like: Path,
+    series: str | None = None,
+    suffix: str = ".nii.gz",
+    overwrite: bool = False,
+) -> tuple[Path, tuple[str, ...]]:
+    """A mask on the grid of its image, with the image's own header where the formats agree.
+
+    Args:
+        source: a file of a mask whose voxels lie on that grid, be it a part of it or in another
+            order of axes; what it does not hold becomes 0.
+        target: a file of a mask, or a folder for one of the mask's name.
+        like: the image.
+        series: of `like`, where several are there.
+        suffix: of the file in a folder.
+        overwrite: replace a file that is there.
+
+    Returns:
+        The file, and what had to be settled.
+
+    Raises:
+        UsageError: a picture; a file that is there.
+        DataError: files that cannot be read; voxels that do not lie on the grid of the image.
+    """
+    place, _ = find_source(like, series=series)
+    for each in (source, place):
+        if is_picture(each):
+            raise UsageError(f"--like {like}: pictures have no place; leave it out")
+    labels = read_labels(source)
+    whole = read_image(place, num_channels=0 if isinstance(place, Path) else None)
+    placed = on_grid(labels, whole.geometry, asked=True)
+    if not placed.geometry.matches(whole.geometry):
+        raise DataError(
+            f"{source}: does not lie on the grid of {like}: "
+            f"{why_not_on_grid(labels, whole.geometry)}; give the image that it was drawn on"
+        )
+    if not target.name.endswith(WRITTEN_SUFFIXES):
+        target = target / f"{mask_name(source.name)}{suffix}"
+    refuse_existing([target], [source, location(place)], overwrite=overwrite)
+    mask = Image(placed.array, whole.geometry, whole.header, source)
+    write_checked_labels(target, mask, {})
+    return target, placed.notes
 
 
 def write_drawn(

@@ -8,7 +8,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from attnseg.datasets.case_checks import check_image, check_label, check_pair, notes_of
+from attnseg.datasets.case_checks import (
+    check_image,
+    check_label,
+    check_pair,
+    completed,
+    notes_of,
+)
 from attnseg.datasets.cases import Case, Dataset
 from attnseg.datasets.findings import Finding
 from attnseg.datasets.interpolated import count_between, named_values, suspects
@@ -205,6 +211,8 @@ def inspect_files(
     )
     labels, label_findings = _attempt(name, lambda: read_labels(label)) if label else (None, [])
     findings += label_findings
+    if image and labels:
+        labels = completed(labels, image.geometry)
     facts = CaseFacts(name, notes=notes_of(image, labels))
     if image:
         findings += check_image(name, image)

@@ -9,7 +9,14 @@ from attnseg.datasets.findings import Finding
 from attnseg.datasets.metadata import Metadata
 from attnseg.datasets.pictures import refuse_mixture
 from attnseg.errors import DataError
-from attnseg.images import is_scan, left_out, shown, split_channel, strip_suffix
+from attnseg.images import (
+    is_scan,
+    left_out,
+    mask_name,
+    shown,
+    split_channel,
+    strip_suffix,
+)
 from attnseg.names import how_they_differ, on_disk
 
 KINDS = (
@@ -99,7 +106,7 @@ def nnunet(root: Path, _: Metadata) -> tuple[list[Case], list[Finding]]:
             )
     cases, lone = _pair(
         {name: tuple(files[n] for n in sorted(files)) for name, files in channels.items()},
-        scans_of(_required(root / "labelsTr")),
+        scans_of(_required(root / "labelsTr"), masks=True),
     )
     # A wrong number of channels shows when the case is read; a gap in the numbering would not.
     for name, files in channels.items():
@@ -119,7 +126,7 @@ def nnunet(root: Path, _: Metadata) -> tuple[list[Case], list[Finding]]:
 def paired(root: Path, _: Metadata) -> tuple[list[Case], list[Finding]]:
     """Cases of images and labels, equal names, and problems."""
     images = scans_of(_required(root / "images"))
-    labels = scans_of(_required(root / "labels"))
+    labels = scans_of(_required(root / "labels"), masks=True)
     return _pair({name: (path,) for name, path in images.items()}, labels)
 
 
@@ -170,7 +177,7 @@ def not_taken(root: Path, folders: Iterable[Path]) -> tuple[str, ...]:
         if rest.unread:
             told.append(
                 f"not read: {len(rest.unread)} file(s) in {where} ({shown(rest.unread)}); convert "
-                "them to NIfTI"
+                "them to NIfTI or PNG"
             )
         if rest.dicom:
             told.append(
@@ -192,13 +199,14 @@ def _required(folder: Path) -> Path:
     return folder
 
 
-def scans_of(folder: Path) -> dict[str, Path]:
-    """Scans of a folder by name without suffix; nothing where there is no such folder."""
+def scans_of(folder: Path, *, masks: bool = False) -> dict[str, Path]:
+    """Scans of a folder by name without suffix, `masks` by that of their case (`mask_name`);
+    nothing where there is no such folder."""
     files = sorted(filter(is_scan, folder.iterdir())) if folder.is_dir() else []
     refuse_mixture(folder, files)
     scans: dict[str, Path] = {}
     for path in files:
-        name = strip_suffix(path.name)
+        name = mask_name(path.name) if masks else strip_suffix(path.name)
         if name in scans:
             raise DataError(
                 f"{path}: {scans[name].name} is there too and has the same case name"

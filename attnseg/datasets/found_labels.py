@@ -39,15 +39,17 @@ def with_labels_found(
             f"label value(s) {listed} occur in the masks but in no region; add them to a region "
             "under `labels` in dataset.json"
         ]
-    names = _with_names(dataset.label_names, further)
+    # A list of what was drawn in a case names declared labels alone, once any are declared.
+    drawn = {value for case in dataset.cases for value in case.labels_present or ()}
+    names = _with_names(dataset.label_names, sorted({*further, *(drawn - known)}))
     shown = _listed([names[value] for value in further])
     notes = [f"label value(s) {listed} occur in the masks but were not declared; named {shown}"]
-    for value in further:
-        if len(cases[value]) == 1 and len(masks) > 1:
-            notes.append(
-                f"label value {value} occurs in the mask of {cases[value][0]} only; see whether it "
-                "is meant"
-            )
+    alone = [value for value in further if len(cases[value]) == 1 and len(masks) > 1]
+    if alone:
+        notes.append(
+            f"label value(s) {_listed(alone)} occur in one mask only, such as that of "
+            f"{cases[alone[0]][0]}; see whether they are meant"
+        )
     return replace(dataset, label_names=names), notes
 
 

@@ -287,7 +287,7 @@ def _not_read(folder: Path) -> tuple[str, ...]:
     ]
     if not names:
         return ()
-    return (f"not read: {len(names)} file(s) ({shown(names)}); convert them to NIfTI",)
+    return (f"not read: {len(names)} file(s) ({shown(names)}); convert them to NIfTI or PNG",)
 
 
 def _told(others: Mapping[str, Path]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from attnseg.datasets.case_checks import completed
 from attnseg.datasets.cases import Case, Dataset
 from attnseg.datasets.convert import copy_file, write_checked_image, write_checked_labels
 from attnseg.datasets.findings import Finding, Mend
@@ -138,7 +139,7 @@ def _mend_case(case: Case, dataset: Dataset, mends: set[Mend | None]) -> _Change
         DataError: files that cannot be read.
     """
     image = read_case(case.images, num_channels=dataset.num_channels, sheared=True)
-    labels = read_labels(case.label) if case.label else None
+    labels = completed(read_labels(case.label), image.geometry) if case.label else None
     fixes: list[Fix] = []
     new_labels = labels
     if labels is not None and mends & {"reorient", "copy header", "resample"}:

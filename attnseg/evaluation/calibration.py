@@ -9,7 +9,7 @@ import numpy as np
 
 from attnseg.errors import DataError
 from attnseg.evaluation.metrics import is_drawn, label_values, mean
-from attnseg.images import Image, open_volumes, strip_suffix
+from attnseg.images import Image, on_grid, open_volumes, strip_suffix
 from attnseg.names import on_disk
 from attnseg.spec import Region
 
@@ -189,6 +189,7 @@ def _tally_file(
 ) -> dict[int, Tally]:
     """By region value, or a single one; empty where no region is known."""
     with open_volumes(path) as (geometry, count, volumes):
+        reference = on_grid(reference, geometry)
         if geometry.shape != reference.geometry.shape:
             raise DataError(
                 f"{path}: shape {geometry.shape} where its reference has "

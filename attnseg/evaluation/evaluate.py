@@ -15,7 +15,8 @@ from attnseg.evaluation.matching import find_label_scheme, match_files, unmatche
 from attnseg.evaluation.metrics import Counts, is_drawn, overlap_counts, region_counts, volume_ml
 from attnseg.evaluation.metrics import label_values as values_in
 from attnseg.evaluation.results import CaseResult, Evaluation, Score, summarise
-from attnseg.images import is_picture, read_labels
+from attnseg.images import is_picture, on_common_grid, read_labels
+from attnseg.inference.manifest import made_together, owners
 from attnseg.spec import Region
 
 Pair = tuple[str, Path, Path]
@@ -115,10 +116,12 @@ def compare_files(
     present = labels_present or {}
     cases: list[CaseResult] = []
     failed: dict[str, str] = {}
+    placed: list[str] = []
     for name, ours, theirs in pairs:
         try:
-            scores = _compare(ours, theirs, label_values, ignore_label, regions, wanted)
+            scores, moved = _compare(ours, theirs, label_values, ignore_label, regions, wanted)
             cases.append(CaseResult(name, ours, theirs, scores))
+            placed += [name] * moved
         except (DataError, OSError) as error:
             failed[name] = str(error)
     if failed and not cases and none_is_an_error:
@@ -153,7 +156,9 @@ def compare_files(
         )
         for value in values
     )
-    return Evaluation(tuple(cases), labels, failed=failed, tolerance_mm=wanted)
+    return Evaluation(
+        tuple(cases), labels, failed=failed, tolerance_mm=wanted, placed=tuple(placed)
+    )
 
 
 def _drawn(value: int, regions: Sequence[Region], present: Collection[int] | None) -> bool:
@@ -169,17 +174,23 @@ def _compare(
     ignore_label: int | None,
     regions: Sequence[Region],
     tolerance_mm: float | None,
-) -> dict[int, Score]:
-    """Scores of the labels that either file holds, or of all regions."""
+) -> tuple[dict[int, Score], bool]:
+    """Scores of the labels that either file holds, or of all regions; and whether one of the masks
+    had to be put on the grid of the other."""
     written, drawn = label_values, _drawn_values(label_values, ignore_label)
     if label_values is not None and regions:
         written = (0, *(region.value for region in regions))
-    ours = read_labels(prediction, label_values=written)
-    theirs = read_labels(reference, label_values=drawn)
+    read = [
+        read_labels(prediction, label_values=written),
+        read_labels(reference, label_values=drawn),
+    ]
+    ours, theirs = on_common_grid(read)
+    moved = ours is not read[0] or theirs is not read[1]
     if ours.geometry.shape != theirs.geometry.shape:
         raise DataError(
             f"{prediction}: shape {ours.geometry.shape} where {reference} has "
-            f"{theirs.geometry.shape}; masks must lie on the same grid: resample one of them"
+            f"{theirs.geometry.shape}; masks must lie on the same grid: resample one of them, or "
+            "put it there with `attnseg convert MASK OUT --like IMAGE`"
         )
     if not ours.geometry.matches(theirs.geometry):
         distance = ours.geometry.distance_mm(theirs.geometry)
@@ -199,7 +210,7 @@ def _compare(
     spacing_mm = None if is_picture(reference) else theirs.geometry.spacing_mm
     scores = {value: _score(each, spacing_mm) for value, each in counts.items()}
     if tolerance_mm is None:
-        return scores
+        return scores, moved
     figures = case_figures(
         a,
         b,
@@ -208,7 +219,8 @@ def _compare(
         spacing_mm=spacing_mm,
         tolerance_mm=tolerance_mm,
     )
-    return {value: replace(score, figures=figures[value]) for value, score in scores.items()}
+    full = {value: replace(score, figures=figures[value]) for value, score in scores.items()}
+    return full, moved
 
 
 def _drawn_values(
@@ -243,16 +255,25 @@ def _calibration(
     found = [(case, path) for case in cases if (path := probability_path(case.prediction))]
     if not found:
         return None
-    return calibrate(
+    lines = {folder: owners(folder) for folder in {path.parent for _, path in found}}
+    stale = {
+        case.name: f"{path}: was not made together with {case.prediction.name}: the scan has "
+        "changed, or the model or its settings were others; predict again with --save-probabilities"
+        for case, path in found
+        if not made_together(lines[path.parent], case.prediction.name, path.name)
+    }
+    calibration = calibrate(
         (
             (case.name, path, read_labels(case.reference, label_values=drawn))
             for case, path in found
+            if case.name not in stale
         ),
         values=(0, *sorted(scheme.names)) if scheme.names else None,
         regions=scheme.regions,
         ignore_label=scheme.ignore,
         labels_present=scheme.present,
     )
+    return replace(calibration, failed={**stale, **calibration.failed})
 
 
 def _white_is_one(pairs: Sequence[Pair], declared: Collection[int]) -> bool:

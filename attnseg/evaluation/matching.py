@@ -5,7 +5,7 @@ from pathlib import Path
 
 from attnseg.datasets.labels import LabelScheme, read_label_scheme
 from attnseg.errors import DataError
-from attnseg.images import is_scan, strip_suffix
+from attnseg.images import is_scan, mask_name
 from attnseg.names import composed, how_they_differ
 
 # What `attnseg predict` and `attnseg attention` write beside the mask of the same name.
@@ -96,7 +96,7 @@ def find_label_names(reference: Path) -> dict[int, str]:
 
 
 def _case_name(path: Path) -> str:
-    return strip_suffix(path.name).removesuffix("_0000")
+    return mask_name(path.name).removesuffix("_0000")
 
 
 def _masks(folder: Path) -> dict[str, Path]:

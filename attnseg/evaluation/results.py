@@ -128,6 +128,8 @@ class Evaluation:
         failed: why a case could not be compared, by name.
         tolerance_mm: of the NSD; None where the figures beyond Dice were not asked for.
         calibration: of the probabilities beside the predictions; None where there are none.
+        placed: names of the cases whose masks lie on parts of one grid, or on one grid in other
+            orders of its axes, and were put on one.
     """
 
     cases: tuple[CaseResult, ...]
@@ -136,6 +138,7 @@ class Evaluation:
     failed: Mapping[str, str] = field(default_factory=dict)
     tolerance_mm: float | None = None
     calibration: Calibration | None = None
+    placed: tuple[str, ...] = ()
 
     @property
     def mean_dice(self) -> float:
@@ -217,6 +220,7 @@ class Evaluation:
             ],
             "not_predicted": list(self.not_predicted),
             "failed": dict(self.failed),
+            "placed_on_one_grid": list(self.placed),
         }
 
     def save_json(self, path: Path) -> None:

@@ -120,7 +120,7 @@ def _of_labels(evaluation: Evaluation) -> list[str]:
 
 
 def _notes(evaluation: Evaluation) -> list[str]:
-    """What the label table's figures mean and leave out, and the calibration."""
+    """What the label table's figures mean and leave out, masks put on one grid, calibration."""
     notes = []
     if evaluation.tolerance_mm is not None and evaluation.labels:
         unit = evaluation.distance_unit
@@ -135,6 +135,12 @@ def _notes(evaluation: Evaluation) -> list[str]:
         never = [label.name for label in evaluation.labels if not label.figures["hd95_mm"].cases]
         if never:
             notes.append(f"without any HD95 and ASSD, in no mean over labels: {_some(never)}")
+    if evaluation.placed:
+        notes.append(
+            f"{len(evaluation.placed)} case(s) with masks of other extents or orders of axes, put "
+            f"voxel on voxel with 0 around them: {', '.join(evaluation.placed[:5])}"
+            f"{', …' if len(evaluation.placed) > 5 else ''}"
+        )
     if evaluation.calibration is not None:
         found = evaluation.calibration
         notes.append(

@@ -11,6 +11,8 @@ from attnseg.images.formats import (
     write_labels,
 )
 from attnseg.images.geometry import MAX_SHEAR_DEGREES, Geometry
+from attnseg.images.grids import on_common_grid, on_grid, why_not_on_grid
+from attnseg.images.identity import Identity, Likeness
 from attnseg.images.image import Image, Outline, smallest_integer_type
 from attnseg.images.left_out import LeftOut, left_out
 from attnseg.images.nifti import open_volumes, write_volumes
@@ -30,6 +32,7 @@ from attnseg.images.paths import (
     is_picture,
     is_scan,
     location,
+    mask_name,
     names_dicom,
     scan_suffix,
     split_channel,
@@ -50,8 +53,10 @@ __all__ = [
     "UNREAD_SUFFIXES",
     "WRITTEN_SUFFIXES",
     "Geometry",
+    "Identity",
     "Image",
     "LeftOut",
+    "Likeness",
     "Outline",
     "Series",
     "Source",
@@ -69,7 +74,10 @@ __all__ = [
     "leads_up",
     "left_out",
     "location",
+    "mask_name",
     "names_dicom",
+    "on_common_grid",
+    "on_grid",
     "open_volumes",
     "palette_colours",
     "picture_channels",
@@ -83,6 +91,7 @@ __all__ = [
     "smallest_integer_type",
     "split_channel",
     "strip_suffix",
+    "why_not_on_grid",
     "write_image",
     "write_labels",
     "write_volumes",

@@ -103,7 +103,8 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 def leads_up(folder: Path) -> bool:
     """Whether a folder is a link to one in which it lies."""
-    return folder.is_symlink() and folder.resolve() in folder.parent.resolve().joinpath("x").parents
+    place = folder.parent.resolve()
+    return folder.is_symlink() and folder.resolve() in (place, *place.parents)
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
-from attnseg.errors import DataError
+from attnseg.errors import DataError, refuse_options
 from attnseg.images import nifti, pictures
 from attnseg.images.geometry import MAX_SHEAR_DEGREES, Geometry
 from attnseg.images.image import Image, Outline
@@ -27,6 +27,8 @@ from attnseg.images.paths import (
     scan_suffix,
 )
 
+NO_SERIES = "is no DICOM, and holds no series to choose from; leave it out"
+
 
 def find_source(path: Path, *, series: str | None = None) -> tuple[Source, str]:
     """What a path stands for: a folder, an archive or a DICOM file for its largest series.
@@ -39,6 +41,7 @@ def find_source(path: Path, *, series: str | None = None) -> tuple[Source, str]:
         The source, and what the user should know of the choice; "" where there was none.
 
     Raises:
+        UsageError: `series` of what is no DICOM.
         DataError: no scan in a folder or an archive, or `series` means none of them.
     """
     packed = has_suffix(path.name, ".zip")
@@ -47,6 +50,8 @@ def find_source(path: Path, *, series: str | None = None) -> tuple[Source, str]:
         from attnseg.images import dicom
 
         return dicom.choose_series(dicom.find_series(path), series)
+    if series is not None and path.exists():
+        refuse_options({"--series": series}, f"{path} {NO_SERIES}")
     return path, ""
 
 
@@ -98,6 +103,16 @@ def read_labels(source: Source, *, label_values: Collection[int] | None = None) 
         return pictures.read_labels(Path(str(source)), label_values=label_values)
     labels: Image = _reader(source).read_labels(source)
     return labels
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file itself and, where its header names or implies one, the file of its voxels.
+
+    Raises:
+        DataError: a header that cannot be read, or whose voxels are not there.
+    """
+    reader = _reader(path)
+    return reader.files_of(path) if hasattr(reader, "files_of") else (path,)
 
 
 def write_labels(

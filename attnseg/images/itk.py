@@ -25,6 +25,7 @@ from attnseg.images.geometry import (
 )
 from attnseg.images.image import Image, Outline, channel_first, channels_last
 from attnseg.images.paths import has_suffix
+from attnseg.images.slicer import merged
 from attnseg.images.streams import (
     DEFLATE_RATIO,
     Inflating,
@@ -37,8 +38,10 @@ from attnseg.images.streams import (
     reading,
     refuse_promise,
 )
-from attnseg.images.text_header import Stored
+from attnseg.images.text_header import HEADER_BYTES, Stored
 from attnseg.images.whole import whole_numbers
+
+_NRRD = (".nrrd", ".nhdr")
 
 
 def read_image(path: Path, *, num_channels: int | None = None) -> Image:
@@ -74,14 +77,34 @@ def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
         return Outline(geometry, stored.channels, math.prod(stored.shape) * stored.dtype.itemsize)
 
 
-def read_labels(path: Path) -> Image:
-    """Read a mask as integers `[1, I, J, K]`.
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file itself and, where its header names one, the file of its voxels.
 
     Raises:
-        DataError: as of `read_image`, or values that are not whole numbers; see `whole_numbers`.
+        DataError: a header that cannot be read, or whose voxels are not there.
+    """
+    # Any of them may name another file; one longer than a header can be holds voxels itself.
+    if path.stat().st_size > HEADER_BYTES:
+        return (path,)
+    data = _parse(path).data
+    return (path,) if data == path else (path, data)
+
+
+def read_labels(path: Path) -> Image:
+    """Read a mask as integers `[1, I, J, K]`; the layers of 3D Slicer become one label map.
+
+    Raises:
+        DataError: as of `read_image`, or values that are not whole numbers (see `whole_numbers`);
+            segments of several layers that overlap.
     """
     path = Path(path)
-    stored, geometry = _outlined(path, 1)
+    stored, geometry = _outlined(path, 0 if path.name.lower().endswith(_NRRD) else 1)
+    if stored.channels > 1:
+        layers, settled = whole_numbers(_channels_first(path, stored, 0), source=str(path))
+        labels, notes = merged(path, layers, stored.segments)
+        notes = (*stored.notes, *shear_notes(geometry), *settled, *notes)
+        rounded = bool(settled)
+        return Image(labels, geometry, stored.place, path, notes, rounded=rounded)
     data, settled = whole_numbers(_channels_first(path, stored, 1), source=str(path))
     notes = (*stored.notes, *shear_notes(geometry), *settled)
     return Image(data, geometry, stored.place, path, notes, rounded=bool(settled))
@@ -155,13 +178,23 @@ def _lines(like: Image, magic: bytes) -> bytes | None:
 
 
 def _outlined(path: Path, num_channels: int | None) -> tuple[Stored, Geometry]:
-    stored = (metaimage if has_suffix(path.name, (".mha", ".mhd")) else nrrd).parse(path)
+    stored = _parse(path)
+    if stored.segments and stored.channels > 1 and num_channels != 0:
+        raise DataError(
+            f"{path}: a segmentation of 3D Slicer in {stored.channels} layers, which are neither "
+            "channels of a scan nor time points; give it as a mask (`attnseg convert MASK OUT "
+            "--like IMAGE`)"
+        )
     channels_last(path, (*stored.grid, stored.channels), num_channels)
     remedy = "correct the header, or export it again"
     affine = with_single_steps(stored.affine, stored.grid)
     if affine is not stored.affine:
         stored = replace(stored, notes=(*stored.notes, SINGLE_STEP))
     return stored, checked_geometry(path, stored.grid, affine, remedy=remedy)
+
+
+def _parse(path: Path) -> Stored:
+    return (metaimage if has_suffix(path.name, (".mha", ".mhd")) else nrrd).parse(path)
 
 
 @contextmanager

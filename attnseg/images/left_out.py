@@ -1,5 +1,6 @@
 """What lies in a folder of scans and is none of them: other formats, and scans further below."""
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from attnseg.images.paths import (
     is_dicom,
     is_scan,
     names_dicom,
+    scan_suffix,
 )
 
 _HALVES = (".img", ".img.gz")
@@ -45,12 +47,13 @@ def left_out(folder: Path, *, taken: Collection[Path] = ()) -> LeftOut:
         taken: folders within it that are taken too.
     """
     unread, dicom, below = [], [], []
-    children = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
-    names = {each.name.lower() for each in children}
-    for child in children:
-        if is_scan(child) or child in taken:
+    with os.scandir(folder) as found:
+        names = sorted(entry.name for entry in found if not entry.name.startswith("."))
+    known = {name.lower() for name in names}
+    for child in (folder / name for name in names if not scan_suffix(name)):
+        if child in taken:
             continue
-        if has_suffix(child.name, UNREAD_SUFFIXES) or _lone_half(child.name.lower(), names):
+        if has_suffix(child.name, UNREAD_SUFFIXES) or _lone_half(child.name.lower(), known):
             unread.append(child.name)
         elif child.is_dir() and not leads_up(child):
             below += [path.relative_to(folder) for path in _scans_below(child)]

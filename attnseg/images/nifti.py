@@ -70,6 +70,15 @@ def read_outline(path: Path, *, num_channels: int | None = None) -> Outline:
     return Outline(geometry, channels, math.prod(file.shape) * file.dtype.itemsize)
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file itself, or both of a pair.
+
+    Raises:
+        DataError: a `.hdr` without its voxels.
+    """
+    return (path, _other_half(path)) if has_suffix(path.name, ".hdr") else (path,)
+
+
 def read_labels(path: Path) -> Image:
     """Read a mask as integers `[1, I, J, K]`.
 

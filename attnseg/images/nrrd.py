@@ -10,6 +10,7 @@ import numpy as np
 
 from attnseg.errors import DataError
 from attnseg.images.geometry import Geometry
+from attnseg.images.slicer import segments_of
 from attnseg.images.text_header import (
     LPS,
     Packing,
@@ -96,6 +97,7 @@ def parse(path: Path) -> Stored:
         packing=packing,
         skip=skip,
         notes=notes,
+        segments=segments_of(lines),
     )
 
 

@@ -106,6 +106,13 @@ def strip_suffix(name: str) -> str:
     return composed(name.removesuffix(scan_suffix(name)))
 
 
+def mask_name(name: str) -> str:
+    """The case that a mask belongs to by its file's name: without the suffix, and without the
+    `.seg` that 3D Slicer puts before it (`case_01.seg.nrrd`)."""
+    stem = strip_suffix(name)
+    return stem.removesuffix(".seg") if name.lower().endswith((".nrrd", ".nhdr")) else stem
+
+
 def split_channel(name: str) -> tuple[str, int] | None:
     """`case_0001` → (`case`, 1), as nnU-Net names the channels of a case; None for other names."""
     match = re.fullmatch(r"(.+)_(\d{4})", name)

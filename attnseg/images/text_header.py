@@ -10,9 +10,10 @@ import numpy as np
 
 from attnseg.errors import DataError
 from attnseg.images.contents import first_bytes
+from attnseg.images.slicer import Segment
 
 # Diffusion scans have long headers, though none near this.
-_HEADER_BYTES = 1 << 20
+HEADER_BYTES = 1 << 20
 Packing = Literal["none", "gzip", "zlib"]
 # In NRRD and MetaImage x grows to the patient's left and y to the back.
 LPS = (-1.0, -1.0, 1.0)
@@ -34,6 +35,7 @@ class Stored:
         packed_bytes: length of what is packed; None: all that follows.
         skip: bytes to leave out once it is unpacked.
         notes: what had to be settled.
+        segments: of a segmentation of 3D Slicer, as its header describes them.
     """
 
     shape: tuple[int, ...]
@@ -47,6 +49,7 @@ class Stored:
     packed_bytes: int | None = None
     skip: int = 0
     notes: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] = ()
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -72,9 +75,9 @@ def read_header(path: Path, *, end: str) -> tuple[str, int | None]:
     """
     first_bytes(path)
     with path.open("rb") as stream:
-        content = stream.read(_HEADER_BYTES)
+        content = stream.read(HEADER_BYTES)
     found = re.search(end.encode(), content)
-    if found is None and len(content) == _HEADER_BYTES:
+    if found is None and len(content) == HEADER_BYTES:
         raise DataError(f"{path}: damaged header (it has no end); copy it again")
     text = content[: found.end() if found else len(content)].decode("utf-8", errors="replace")
     return text, found.end() if found else None

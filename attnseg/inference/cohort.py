@@ -11,25 +11,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from attnseg.errors import UsageError
 from attnseg.files import remove_leftovers
-from attnseg.images import Image, is_picture, location
+from attnseg.images import Image, is_picture
 from attnseg.inference.after import volumes_ml
 from attnseg.inference.attention import attention_file, attention_names
 from attnseg.inference.expectations import surprises
-from attnseg.inference.manifest import Manifest, Outcome, versions
-from attnseg.inference.masks import MaskFormat
+from attnseg.inference.identity import ScanIdentity, identify_scan, outsides
+from attnseg.inference.known import kept_unrecorded, known_scans, probabilities_of, settings_of
+from attnseg.inference.manifest import Manifest, Outcome, append_line, versions
 from attnseg.inference.predictor import Predictor
 from attnseg.inference.probabilities import probability_file
 from attnseg.inference.sources import Scan
 from attnseg.inference.work import Job, Work, fit_together, plan_cohort, reason_of
 from attnseg.memory import peak_bytes, release_freed_memory
-from attnseg.names import on_disk
 from attnseg.preprocessing import Grid, constant_channels, preprocess
 
 
@@ -40,6 +38,7 @@ class Prepared:
     frame: Image
     volume: Tensor
     grid: Grid
+    identity: ScanIdentity
     warnings: tuple[str, ...]
     seconds: float
 
@@ -49,15 +48,6 @@ class Prepared:
 Engine = Callable[[Sequence[Work], Predictor, Path, Outcome, Job], Iterator[Outcome]]
 
 
-def _all_there(scan: Scan, predictor: Predictor, output: Path, job: Job) -> bool:
-    """Whether the mask lies in `output`, and the α that were asked for."""
-    names = [job.masks.target(scan)]
-    if job.attention and predictor.gates.gates:
-        picture = is_picture(scan.paths[0])
-        names += attention_names(scan.name, predictor.gates.gates, picture=picture)
-    return all(on_disk(output / name).exists() for name in names)
-
-
 def predict_cohort(
     scans: Sequence[Scan],
     predictor: Predictor,
@@ -65,61 +55,70 @@ def predict_cohort(
     *,
     model_id: str,
     overwrite: bool = False,
+    replace_others: bool = False,
+    verify: bool = False,
     shard: str = "",
     job: Job | None = None,
     engine: Engine | None = None,
     on_plan: Callable[[Sequence[Work]], None] = lambda work: None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Outcome]:
     """Predict scans into `output`, one mask each, and keep the manifest.
 
-    Scans that the manifest calls done by the same model with the same settings are skipped unless
-    `overwrite`, if the mask is there in the format asked for.
+    A scan is skipped, unless `overwrite`, where the manifest calls it done by the same model with
+    the same settings, it is the scan that its line is of, and its mask lies there on its grid, in
+    the format asked for; so do the probabilities and α that are asked for.
 
     Args:
         scans: what to predict.
         predictor: the loaded model.
         output: folder of masks and manifest.
         model_id: what the manifest calls the model.
-        overwrite: predict again what is done.
+        overwrite: predict again what is done; never in the place of another scan's mask.
+        replace_others: the folder is the caller's own, and what was made of other scans is let go.
+        verify: look at every byte of the scans that are done, not at path, size and time alone.
         shard: which part of a divided cohort this is, such as "2of8".
         job: what to do with each scan.
         engine: who predicts; None: this process.
         on_plan: called once with what is to be done.
         on_outcome: called as a scan ends, in order.
+        say: told what holds for many scans together, in a sentence.
 
     Raises:
-        UsageError: a mask would overwrite a scan.
+        UsageError: a mask would overwrite a scan, or what was made of another scan.
     """
     job = job or Job()
-    _check_targets(scans, output, job.masks)
+    known = known_scans(
+        scans, predictor, output, model_id=model_id, job=job, overwrite=overwrite,
+        replace_others=replace_others, verify=verify,
+    )  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(output, shard=shard)
-    settings: dict[str, Any] = {"overlap": predictor.overlap, "mirror": predictor.mirror_axes}
-    finished = manifest.finished(model=model_id, settings=settings)
-    skipped = {
-        scan.name
-        for scan in scans
-        if scan.name in finished and not overwrite and _all_there(scan, predictor, output, job)
-    }
     outcomes: list[Outcome] = []
 
     def end(outcome: Outcome) -> None:
+        left = known.outdated.get(outcome.name)
+        if left and outcome.state == "failed":
+            told = f"{outcome.reason}; what lies there ({', '.join(left)}) was made of it before"
+            outcome = replace(outcome, reason=told)
         if outcome.state != "skipped":
             manifest.add(outcome)
         outcomes.append(outcome)
         on_outcome(outcome)
 
-    for scan in scans:
-        if scan.name in skipped:
-            end(Outcome(scan.name, "skipped", mask=job.masks.target(scan), model=model_id))
-    todo = [scan for scan in scans if scan.name not in skipped]
-    if todo:
-        work = plan_cohort(todo, predictor, job)
+    for line in known.renewed:
+        append_line(manifest.path, line)
+    for scan in known.done:
+        end(Outcome(scan.name, "skipped", mask=job.masks.target(scan), model=model_id))
+    if known.unrecorded:
+        say(kept_unrecorded(known.unrecorded))
+    if known.todo:
+        work = plan_cohort(known.todo, predictor, job)
         on_plan(work)
         base = Outcome(
-            "", "failed", model=model_id, settings=settings, backend=predictor.runner.backend,
-            versions=versions(),
+            "", "failed", model=model_id, settings=settings_of(predictor),
+            backend=predictor.runner.backend, versions=versions(),
         )  # fmt: skip
         for outcome in (engine or predict_here)(work, predictor, output, base, job):
             end(outcome)
@@ -153,6 +152,7 @@ def predict_here(
                 ahead = None
                 try:
                     ready = reading.result()
+                    outcome = replace(outcome, scan=ready.identity)
                     if together and following is not None and following.plan is not None:
                         ahead = reader.submit(_prepare, following.scan, predictor)
                     labels, outcome = _segment(this, ready, predictor, output, outcome, job)
@@ -182,7 +182,9 @@ def predict_here(
 
 def _prepare(scan: Scan, predictor: Predictor) -> Prepared:
     begin = time.perf_counter()
+    before = outsides(scan.paths)
     image = predictor.read(*scan.paths)
+    identity = identify_scan(scan.paths, image.geometry, before=before)
     volume, grid = preprocess(image, predictor.spec.preprocessing)
     blank = [
         f"{sentence}: nothing can be seen in it"
@@ -190,7 +192,7 @@ def _prepare(scan: Scan, predictor: Predictor) -> Prepared:
     ]
     warnings = (*scan.notes, *image.notes, *blank, *surprises(image, predictor.spec))
     frame = replace(image, array=np.broadcast_to(np.float32(0), image.array.shape))
-    return Prepared(frame, volume, grid, warnings, time.perf_counter() - begin)
+    return Prepared(frame, volume, grid, identity, warnings, time.perf_counter() - begin)
 
 
 def _segment(
@@ -205,7 +207,7 @@ def _segment(
     scan, plan = work.scan, work.plan
     assert plan is not None
     begin, before = time.perf_counter(), predictor.runner.seconds
-    kept = f"{scan.name}_probabilities.nii.gz" if job.probabilities else ""
+    kept = probabilities_of(scan) if job.probabilities else ""
     with ExitStack() as stack:
         take = None
         if kept:
@@ -273,15 +275,3 @@ def _write(write: Callable[[], None], outcome: Outcome) -> Outcome:
         seconds={stage: round(each, 3) for stage, each in seconds.items()},
         peak_ram_mb=round(peak_bytes() / 2**20, 1),
     )
-
-
-def _check_targets(scans: Sequence[Scan], output: Path, masks: MaskFormat) -> None:
-    targets = {scan.name: output / masks.target(scan) for scan in scans}
-    assert len(targets) == len(scans), "names differ, as find_scans sees to"
-    sources = {location(path).resolve() for scan in scans for path in scan.paths}
-    sources |= {folder for source in sources for folder in source.parents if masks.per_label}
-    clash = [path for path in targets.values() if path.resolve() in sources]
-    if clash:
-        raise UsageError(
-            f"{clash[0]}: this mask would overwrite its scan; give another folder with -o"
-        )

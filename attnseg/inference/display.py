@@ -49,6 +49,7 @@ class Display:
             self.say(
                 f"{each.scan.name:<{width}}  {each.windows} windows{tiles}, "
                 f"at most {each.peak_bytes / 2**30:.2f} GiB, about {seconds:.1f} s of network"
+                + "".join(f"\n  ! {note}" for note in each.scan.notes)
             )
         plans = [each.plan for each in work if each.plan]
         windows = sum(plan.windows for plan in plans)

@@ -4,12 +4,16 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from attnseg.inference.identity import ScanIdentity, identity_of
 from attnseg.names import composed
 
 MANIFEST = "manifest.jsonl"
+# Of the maps that `attnseg attention` writes: they may lie beside masks.
+ATTENTION = "attention.jsonl"
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,10 @@ class Outcome:
     name: str
     state: str
     """"done", "failed" or "skipped" (done before by the same model in the same way)."""
+    time: str = ""
+    """When the line was written, in ISO 8601, UTC."""
+    scan: ScanIdentity | None = None
+    """Which scan it is of; None where it was not read."""
     reason: str = ""
     mask: str = ""
     probabilities: str = ""
@@ -55,31 +63,50 @@ class Manifest:
 
     def add(self, outcome: Outcome) -> None:
         """Append one line."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as stream:
-            # A kill may have cut the last line short; the next one must not hang on it.
-            if stream.tell() > 0:
-                stream.seek(-1, 2)
-                if stream.read(1) != b"\n":
-                    stream.write(b"\n")
-            stream.write((json.dumps(asdict(outcome)) + "\n").encode())
-
-    def finished(self, *, model: str, settings: dict[str, Any]) -> set[str]:
-        """Names whose last line says done by this model with these settings, in any part."""
-        return {
-            name
-            for name, line in self.last_lines().items()
-            if line.get("state") == "done"
-            and line.get("model") == model
-            and line.get("settings") == settings
-        }
+        append_outcome(self.path, outcome)
 
     def last_lines(self) -> dict[str, dict[str, Any]]:
         """Name → its latest line, over all parts of the cohort."""
-        found: dict[str, dict[str, Any]] = {}
-        for path in sorted(self.path.parent.glob("manifest*.jsonl"), key=_age):
-            found |= {line["name"]: line for line in _lines(path)}
-        return found
+        return {line["name"]: line for line in _all_lines(self.path.parent, "manifest*.jsonl")}
+
+
+def append_outcome(path: Path, outcome: Outcome) -> None:
+    """Append what became of a scan to a manifest."""
+    append_line(path, asdict(outcome))
+
+
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Append one line, with the time at which it was written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = {**line, "time": datetime.now(UTC).isoformat(timespec="microseconds")}
+    with path.open("a+b") as stream:
+        # A kill may have cut the last line short; the next one must not hang on it.
+        if stream.tell() > 0:
+            stream.seek(-1, 2)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
+        stream.write((json.dumps(line) + "\n").encode())
+
+
+def owners(folder: Path) -> dict[str, dict[str, Any]]:
+    """What lies in an output folder, its name in NFC → the latest line that says it was written.
+
+    Of masks, probabilities and α, relative to the folder; of a folder with a file for each label
+    the folder. They may have been removed since.
+    """
+    return {
+        composed(written): line
+        for line in _all_lines(folder, "manifest*.jsonl", ATTENTION)
+        if line.get("state") == "done"
+        for written in written_by(line)
+    }
+
+
+def written_by(line: Mapping[str, Any]) -> list[str]:
+    """Mask, probabilities and α that a line names."""
+    maps = line.get("attention")
+    named = [line.get("mask"), line.get("probabilities"), *(maps if isinstance(maps, list) else ())]
+    return [each for each in named if isinstance(each, str) and each]
 
 
 def labels_of(line: Mapping[str, Any]) -> dict[int, str]:
@@ -93,13 +120,34 @@ def names_in_manifest(mask: Path) -> dict[int, str]:
     Returns:
         None of them where no manifest names the mask, or names no labels.
     """
+    line = line_of(mask)
+    return labels_of(line) if line else {}
+
+
+def line_of(mask: Path) -> dict[str, Any] | None:
+    """The latest line that says that a mask was written, of a manifest in a folder above it."""
     name = Path(composed(str(mask.resolve())))
     # A mask of BIDS lies up to three folders below the manifest, one of a single label one folder.
     for folder in mask.resolve().parents[:4]:
-        for line in Manifest(folder).last_lines().values():
-            if line.get("mask") and name.is_relative_to(composed(str(folder / line["mask"]))):
-                return labels_of(line)
-    return {}
+        for written, line in owners(folder).items():
+            if name.is_relative_to(composed(str(folder / written))):
+                return line
+    return None
+
+
+def made_together(lines: Mapping[str, Mapping[str, Any]], one: str, other: str) -> bool:
+    """Whether two files of a folder were made of the same scan by the same model in the same way.
+
+    Args:
+        lines: of the folder, by `owners`.
+        one, other: their paths in it. What no line tells of is taken to be in order.
+    """
+    first, second = lines.get(composed(one)), lines.get(composed(other))
+    if first is None or second is None:
+        return True
+    known, other_known = identity_of(first), identity_of(second)
+    same_scan = known is None or other_known is None or known.content == other_known.content
+    return same_scan and all(first.get(key) == second.get(key) for key in ("model", "settings"))
 
 
 def versions() -> dict[str, str]:
@@ -113,6 +161,14 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def _all_lines(folder: Path, *patterns: str) -> list[dict[str, Any]]:
+    """The lines of all files, in the order in which they were written."""
+    paths = [path for pattern in patterns for path in folder.glob(pattern)]
+    lines = [line for path in sorted(paths, key=_age) for line in _lines(path)]
+    # Those of older versions tell no time, and were written before.
+    return sorted(lines, key=lambda line: str(line.get("time") or ""))
 
 
 def _age(path: Path) -> float:

@@ -10,7 +10,17 @@ import numpy as np
 
 from attnseg.errors import DataError, UsageError
 from attnseg.files import atomic_folder, remove_leftovers
-from attnseg.images import MASK_SUFFIXES, Image, Series, is_picture, location, write_labels
+from attnseg.images import (
+    MASK_SUFFIXES,
+    Geometry,
+    Image,
+    Series,
+    is_picture,
+    is_scan,
+    location,
+    read_outline,
+    write_labels,
+)
 from attnseg.inference.sources import Scan
 from attnseg.names import alike, composed, on_disk, windows_refuses
 
@@ -78,6 +88,26 @@ class MaskFormat:
             return f"{source}: the mask of a picture is a PNG; use --format auto"
         return ""
 
+    def misfit(self, folder: Path, scan: Scan, geometry: Geometry, names: Mapping[int, str]) -> str:
+        """Why the mask that lies in `folder` is none of this scan, by headers alone; "" if it fits.
+
+        Args:
+            folder: that masks go to.
+            scan: of which a mask is there.
+            geometry: of the scan.
+            names: label value → name, for `per_label`; none: whatever masks are there.
+        """
+        target = on_disk(folder / self.target(scan))
+        if self.name in _OF_SERIES:
+            return _drawn_on_another(target, scan)
+        if not self.per_label:
+            return off_grid(target, geometry)
+        stems = file_stems(names).values()
+        files = [on_disk(target / (stem + self._suffix(scan))) for stem in stems]
+        if not files:  # other files in it are refused when it is to be replaced
+            files = [path for path in sorted(target.glob("*")) if is_scan(path)]
+        return next((why for file in files if (why := off_grid(file, geometry))), "")
+
     def write(
         self,
         folder: Path,
@@ -136,6 +166,41 @@ def _refuse_others(folder: Path, expected: Iterable[str]) -> None:
             f"{folder}: is to be replaced by the masks of its scan, and holds other files "
             f"({', '.join(sorted(others)[:3]) or 'it is one'}); give another folder with -o"
         )
+
+
+def off_grid(path: Path, geometry: Geometry) -> str:
+    """Why a file does not lie on a grid, by its header alone; "" where it does."""
+    if not path.is_file():
+        return f"{path.name} is not there"
+    try:
+        found = read_outline((path,), num_channels=1 if is_picture(path) else 0).geometry
+    except (DataError, OSError) as error:
+        return f"{path.name} cannot be read ({error})"
+    if found.shape != geometry.shape:
+        ours, its = (" × ".join(map(str, each.shape)) for each in (found, geometry))
+        return f"{path.name} has {ours} voxels where the scan has {its}"
+    if not found.matches(geometry):
+        away = geometry.distance_mm(found)
+        return f"{path.name} lies up to {away:.3g} mm away from the scan"
+    return ""
+
+
+def _drawn_on_another(path: Path, scan: Scan) -> str:
+    """Why a DICOM object does not refer to the series of its scan; "" where it does."""
+    from attnseg.images.dicom import referenced_series
+
+    source = scan.paths[0]
+    if not path.is_file():
+        return f"{path.name} is not there"
+    try:
+        uid = referenced_series(path)
+    except (DataError, OSError) as error:
+        return f"{path.name} cannot be read ({error})"
+    if isinstance(source, Series) and uid != source.uid:
+        return (
+            f"{path.name} refers to series {uid or '(none)'}, and the scan is series {source.uid}"
+        )
+    return ""
 
 
 def file_stems(names: Mapping[int, str]) -> dict[int, str]:

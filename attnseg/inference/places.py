@@ -157,7 +157,9 @@ def _told(folder: Path, rest: LeftOut) -> list[str]:
 
 def _unread(where: str, names: Sequence[str]) -> str:
     archives = [name for name in names if has_suffix(name, ".zip")]
-    remedy = "give archives of DICOM by their own names" if archives else "convert them to NIfTI"
+    remedy = (
+        "give archives of DICOM by their own names" if archives else "convert them to NIfTI or PNG"
+    )
     return f"{where}: {len(names)} file(s) are not read ({shown(names)}); {remedy}"
 
 

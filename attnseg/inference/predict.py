@@ -11,10 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Unpack
 
-from attnseg.errors import UsageError
+from attnseg.errors import UsageError, refuse_options
 from attnseg.files import write_text
+from attnseg.images import is_picture
 from attnseg.inference.cohort import predict_cohort
 from attnseg.inference.display import Display, named
+from attnseg.inference.known import kept_unrecorded, known_scans
 from attnseg.inference.manifest import Manifest, Outcome
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan, find_models, find_scans, refuse_twice
@@ -36,6 +38,7 @@ def predict(
     channels: Sequence[str] = (),
     series: str | None = None,
     overwrite: bool = False,
+    verify: bool = False,
     shard: str = "",
     engine: str = "local",
     workers: int | None = None,
@@ -52,7 +55,8 @@ def predict(
         channels: patterns of file names, one for each channel of the model; see
             `scans_by_pattern`.
         series: of a DICOM folder that holds several; see `images.dicom.choose_series`.
-        overwrite: predict again what is done already.
+        overwrite: predict again what is done already; never in the place of another scan's mask.
+        verify: look at every byte of the scans that are done, not at path, size and time alone.
         shard: "i/n": only every n-th scan, from the i-th on, counted from 1.
         engine: "local", this process, or "ray", the workers of a Ray cluster.
         workers: how many of these; None: one a GPU, or one a node where there is none.
@@ -60,6 +64,7 @@ def predict(
         settings: of the `Predictor`.
 
     Raises:
+        UsageError: names that are taken in `output` by other scans; nothing is written then.
         AttnsegError: nothing to predict, or no usable model; a single bad scan does not raise.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; files are left whole.
     """
@@ -75,7 +80,9 @@ def predict(
             # Before the signals, of which Ray takes one for itself.
             ray = stack.enter_context(ray_engine(model, settings, workers=workers, say=display.say))
             settings = ray.settings_here
-        models, predictor, scans, part = _ready(inputs, model, channels, series, shard, settings)
+        models, predictor, scans, part = _ready(
+            inputs, model, channels, series, shard, settings, job
+        )
         display.say(
             f"{named(models)} · {ray or predictor.device}"
             f"{' · mirrored' if predictor.mirror_axes else ''} · "
@@ -105,11 +112,13 @@ def predict(
             output,
             model_id=models_id(models),
             overwrite=overwrite,
+            verify=verify,
             shard=part,
             job=replace(job, on_window=on_window, on_wait=on_wait),
             engine=ray,
             on_plan=on_plan,
             on_outcome=bars.outcome,
+            say=display.say,
         )
     if job.masks.bids:
         from attnseg import __version__
@@ -119,7 +128,8 @@ def predict(
         for path, text in texts.items():
             write_text(output / path, text)
     manifest = Manifest(output, shard=part)
-    if job.statistics:
+    if job.statistics or (output / STATISTICS).exists():
+        # A table of before would tell volumes of masks that have been made anew since.
         write_text(output / STATISTICS, _statistics(manifest.last_lines().values()))
     display.summary(outcomes, manifest.path)
     return outcomes
@@ -127,29 +137,67 @@ def predict(
 
 def dry_run(
     inputs: Sequence[str | Path],
+    output: Path | None = None,
     *,
     model: Path | Sequence[Path] | None = None,
     channels: Sequence[str] = (),
     series: str | None = None,
+    overwrite: bool = False,
+    verify: bool = False,
     shard: str = "",
     job: Job | None = None,
     **settings: Unpack[Settings],
 ) -> list[Work]:
     """Tell what `predict` would do with each scan, from the headers and a window of zeros.
 
-    Args and errors: as of `predict`.
+    Args and errors: as of `predict`; without an output nothing is done already.
+
+    Returns:
+        What is planned, scans that are done left out.
     """
-    models, predictor, scans, _ = _ready(inputs, model, channels, series, shard, settings)
     job = job or Job()
+    models, predictor, scans, _ = _ready(inputs, model, channels, series, shard, settings, job)
+    display = Display()
+    if output is not None:
+        known = known_scans(
+            scans, predictor, output, model_id=models_id(models), job=job,
+            overwrite=overwrite, verify=verify,
+        )  # fmt: skip
+        scans = list(known.todo)
+        for scan in known.done:
+            display.say(f"– {scan.name}: done before")
+        if known.unrecorded:
+            display.say(kept_unrecorded(known.unrecorded))
     plan_cohort(scans, predictor, job)  # settles the back end
     seconds = predictor.runner.measure()
     work = plan_cohort(scans, predictor, job)
-    display = Display()
     display.say(
         f"{named(models)} · {predictor.device} · {predictor.runner.backend} · nothing is written"
     )
     display.dry_run(work, seconds_per_window=seconds)
+    if output is not None:
+        display.say(f"without --dry-run: {_outputs(job)} → {output}/; {_what_is_done(overwrite)}")
     return work
+
+
+def _outputs(job: Job) -> str:
+    """What a run writes, in words."""
+    kind = "" if job.masks.name == "auto" else f" ({job.masks.name})"
+    each = ", a file for each label" if job.masks.per_label else ""
+    named = ", named as a BIDS derivative" if job.masks.bids else ""
+    more = {
+        "probabilities": job.probabilities,
+        "α of the gates": job.attention,
+        STATISTICS: job.statistics,
+    }
+    return ", ".join(
+        [f"masks{kind}{each}{named}", *(name for name, asked in more.items() if asked)]
+    )
+
+
+def _what_is_done(overwrite: bool) -> str:
+    again = "predicted again (--overwrite)" if overwrite else "kept"
+    return f"what is done there already is {again}"
 
 
 def models_id(models: Sequence[Path]) -> str:
@@ -191,13 +239,34 @@ def _ready(
     series: str | None,
     shard: str,
     settings: Settings,
+    job: Job,
 ) -> tuple[list[Path], Predictor, list[Scan], str]:
     if settings.get("max_ram") is None:
         keep_freed_memory()
+    if settings.get("backend") == "openvino":
+        refuse_options(
+            {"--compile": settings.get("compiled")},
+            "torch.compile builds PyTorch's network, and --backend openvino has its own; leave one "
+            "of them out",
+        )
     models = find_models(model)
     predictor = Predictor.load(models, **settings)
+    if predictor.device.type == "cpu":
+        refuse_options(
+            {"--max-vram": settings.get("max_vram")},
+            "bounds the memory of a GPU, and this run is on the CPU; use --max-ram",
+        )
+    if job.attention and not predictor.gates.gates:
+        raise UsageError(
+            "--save-attention: this network has no gates, and so no α; train one with --gates grid "
+            "or skip"
+        )
     names = predictor.spec.channel_names
     if channels:
+        refuse_options(
+            {"--series": series},
+            "chooses among DICOM series, and --channels among files; leave it out",
+        )
         scans = _by_pattern(inputs, channels, names)
     else:
         scans = find_scans(
@@ -206,6 +275,11 @@ def _ready(
             series=series,
             channel_names=names,
             say=Display().say,
+        )
+    if all(is_picture(scan.paths[0]) for scan in scans):
+        refuse_options(
+            {"--statistics": job.statistics},
+            "tells volumes in ml, and pictures have none; leave it out",
         )
     return models, predictor, *take_shard(scans, shard)
 

@@ -58,7 +58,8 @@ class Runner:
     ) -> None:
         choose_backend(backend, device, multiply_adds=0)  # an unknown one is told at once
         self._networks, self._spec, self._device = networks, spec, device
-        self._mirror_axes, self._asked = mirror_axes, backend
+        # Only PyTorch's network can be compiled so.
+        self._mirror_axes, self._asked = mirror_axes, "torch" if compiled else backend
         self._compiled, self._bounded = compiled, bounded
         if bounded:
             return_freed_memory()

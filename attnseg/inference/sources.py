@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnseg.errors import DataError, RunError, UsageError
+from attnseg.errors import DataError, RunError, UsageError, refuse_options
 from attnseg.images import (
     MASK_SUFFIXES,
     Series,
@@ -16,6 +16,7 @@ from attnseg.images import (
     split_channel,
     strip_suffix,
 )
+from attnseg.images.formats import NO_SERIES
 from attnseg.inference.places import look_at, matches
 from attnseg.names import alike, how_they_differ
 from attnseg.spec import ModelSpec
@@ -75,7 +76,7 @@ def find_scans(
     Raises:
         DataError: a path that is not there, nothing that can be read, a channel missing.
         UsageError: two scans of the same name, such as X.png and X.jpg, for the mask and its line
-            in the manifest go by it.
+            in the manifest go by it; `series`, and no scan is DICOM.
     """
     tables = [Path(text) for text in inputs if str(text).lower().endswith((".csv", ".tsv"))]
     given: list[Path] = []
@@ -119,6 +120,8 @@ def find_scans(
             )
         scans.append(Scan(name, tuple(parts[index] for index in range(num_channels))))
     refuse_twice(scans)
+    if not any(isinstance(path, Series) or scan.reason for scan in scans for path in scan.paths):
+        refuse_options({"--series": series}, f"what is given {NO_SERIES}")
     return sorted(scans, key=lambda scan: scan.name)
 
 

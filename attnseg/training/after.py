@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from attnseg.evaluation import CaseResult, Counts, Difference, paired_difference
-from attnseg.images import Geometry, Image, read_labels
+from attnseg.images import Geometry, Image, on_grid, read_labels
 from attnseg.images.components import bounding_box, component_voxels
 from attnseg.inference import after
 from attnseg.spec import AfterProcessing, ModelSpec
@@ -75,7 +75,7 @@ def choose_rules(
     scores: dict[AfterProcessing, list[float]] = defaultdict(list)
     for result in results:
         mask = read_labels(result.prediction, label_values=spec.label_values)
-        reference = reference_of(result)
+        reference = on_grid(reference_of(result), mask.geometry)
         for value in candidates.keys() & result.scores.keys():
             rules = candidates[value]
             dices = dice_after(

@@ -2,7 +2,8 @@
 
 A patch reads only its own part of the file. The format is open and holds no pickles. A case's files
 are named after a hash of its content and of all settings that shape it: whatever changes is made
-anew, whatever is the same is shared by folds and runs, and a run that was cut short goes on.
+anew, whatever is the same is shared by folds and runs, and a run that was cut short goes on. The
+content is that of image and mask, voxels in a file beside their header included.
 """
 
 import errno
@@ -15,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.datasets import Case
-from attnseg.datasets.case_checks import check_pair
+from attnseg.datasets.case_checks import check_pair, completed
 from attnseg.errors import DataError, RunError
 from attnseg.files import atomic_path
 from attnseg.images import read_case, read_labels
+from attnseg.images.identity import Identity, identify, outside
 from attnseg.preprocessing import preprocess, preprocess_labels
 from attnseg.spec import ModelSpec
 
@@ -26,7 +28,6 @@ from attnseg.spec import ModelSpec
 _VOXELS_PER_CLASS = 2000
 # To be raised when the same files and settings would give other arrays.
 _VERSION = 2
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class CachedCase:
         label: `[R, A, S]` int16, class indices, −1 where voxels are to be ignored.
         foreground: `[n, 4]` int32, rows of (class, r, a, s): a sample of labelled voxels.
         present: class indices drawn in this case, the background included; None: all.
+        sources: what its images and its mask were, by content.
     """
 
     name: str
@@ -46,6 +48,7 @@ class CachedCase:
     label: Path
     foreground: Path
     present: tuple[int, ...] | None = None
+    sources: tuple[Identity, ...] = ()
 
     def load(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image and label as memory maps, the foreground sample in memory."""
@@ -72,16 +75,18 @@ def cache_cases(
     """
     cached: list[CachedCase] = []
     for case in cases:
-        stem = f"{case.name}-{case_key(case, spec, ignore_label=ignore_label)[:16]}"
+        sources = tuple(identify(path) for path in sources_of(case))
+        stem = f"{case.name}-{_key(sources, spec, ignore_label)[:16]}"
         files = CachedCase(
             case.name,
             image=folder / f"{stem}_image.npy",
             label=folder / f"{stem}_label.npy",
             foreground=folder / f"{stem}_foreground.npy",
             present=_present(case, spec),
+            sources=sources,
         )
-        # The foreground is written last: where it exists the case is complete.
-        if not files.foreground.exists():
+        # The foreground is written last; the others may have been removed since.
+        if not all(path.exists() for path in (files.image, files.label, files.foreground)):
             try:
                 _preprocess_case(case, spec, files, ignore_label=ignore_label)
             except OSError as error:
@@ -97,22 +102,22 @@ def cache_cases(
     return cached
 
 
-def case_key(case: Case, spec: ModelSpec, *, ignore_label: int | None) -> str:
-    """Hash of the case's files and of the settings that decide what becomes of them."""
+def sources_of(case: Case) -> tuple[Path, ...]:
+    """The files of a case: its images, then its mask."""
+    return (*case.images, *([case.label] if case.label else []))
+
+
+def _key(sources: Sequence[Identity], spec: ModelSpec, ignore_label: int | None) -> str:
+    """Hash of a case's content and of the settings that decide what becomes of it."""
     settings = {
         "version": _VERSION,
+        "sources": [(Path(each.path).name, each.sha256) for each in sources],
         "preprocessing": spec.preprocessing.model_dump(mode="json"),
         "channels": spec.architecture.in_channels,
         "labels": spec.label_values,
         "ignore": ignore_label,
     }
-    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode())
-    for path in (*case.images, *([case.label] if case.label else [])):
-        digest.update(path.name.encode(errors="surrogateescape"))
-        with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest()
+    return hashlib.blake2b(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _present(case: Case, spec: ModelSpec) -> tuple[int, ...] | None:
@@ -129,6 +134,7 @@ def _preprocess_case(
     ignored = () if ignore_label is None else (ignore_label,)
     image = read_case(case.images, num_channels=spec.architecture.in_channels)
     mask = read_labels(case.label, label_values=(*spec.label_values, *ignored))
+    mask = completed(mask, image.geometry)
     for finding in check_pair(case.name, image.geometry, mask):
         if finding.stops:  # the data set was checked before, and has changed since
             raise DataError(f"{case.label}: {finding.problem}; {finding.remedy}")
@@ -139,6 +145,11 @@ def _preprocess_case(
         label_values=spec.label_values,
         ignore_label=ignore_label,
     ).numpy()
+    if [outside(path) for path in sources_of(case)] != [each.outside for each in files.sources]:
+        raise DataError(
+            f"{case.images[0]}: image or mask was changed while it was read; --resume once it is "
+            "complete"
+        )
     _save(files.image, volume.numpy())
     _save(files.label, labels)
     _save(files.foreground, foreground_sample(labels, len(spec.labels), seed=0))

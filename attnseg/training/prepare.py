@@ -215,7 +215,13 @@ def prepare(
             "patients that could be held out"
         )
     if continued:
-        prepared = Prepared(dataset, splits, load_plan(shared.plan))
+        plan = load_plan(shared.plan)
+        if plan_file is not None and load_plan(plan_file) != plan:
+            raise UsageError(
+                f"--plan {plan_file}: {folder} has a plan of its own, which all of its folds "
+                "share, and this is another; leave it out, or start another run with -o"
+            )
+        prepared = Prepared(dataset, splits, plan)
         check_again(config, shared, prepared, display)
         stamps = None
     else:

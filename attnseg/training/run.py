@@ -75,6 +75,11 @@ class Run:
         return self.fold_folder / "metrics.jsonl"
 
     @property
+    def cases(self) -> Path:
+        """What the training cases were when the fold was begun, by content."""
+        return self.fold_folder / "cases.json"
+
+    @property
     def predictions(self) -> Path:
         """Masks of the fold's held-out cases."""
         return self.fold_folder / "validation"

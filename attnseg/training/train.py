@@ -35,6 +35,7 @@ from attnseg.training.run import Run
 from attnseg.training.schedule import Clock
 from attnseg.training.state import TrainingState, new_state
 from attnseg.training.tensorboard import Board
+from attnseg.training.trained_on import changes, changes_since, save_cases
 from attnseg.training.validation import report_fold, report_folds, validate_fold
 from attnseg.training.watch import Watch
 
@@ -124,12 +125,20 @@ def _train_fold(
             display.say(
                 f"{run.fold_folder} is finished; lengthen it with --epochs or --max-minutes"
             )
+            if changed := changes_since(run.cases, {case.name: case for case in training}):
+                display.say(changed)
             return None
         display.say(f"resuming after step {state.step}, {state.seconds / 60:.1f} min")
+        if init is not None:
+            display.say(f"weights are those of the checkpoint, not of --init {init}")
     if engine.is_main:
         run.forget_metrics_after(state.step)
     folder = config.data.cache or run.cache
     cached = _cached(prepared, training, spec, folder, engine, display)
+    if changed := changes(run.cases, cached):
+        display.say(changed)
+    if engine.is_main and not run.cases.exists():
+        save_cases(run.cases, cached)
     if init is not None:
         spec = _with_provenance(spec, init=model_id(init))
     loader = make_loader(

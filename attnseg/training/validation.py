@@ -12,8 +12,10 @@ from attnseg.config import Config
 from attnseg.datasets import Case, Dataset
 from attnseg.evaluation import Evaluation, compare_files, print_table, table_lines
 from attnseg.files import write_text
-from attnseg.images import Image, read_labels, write_labels
+from attnseg.images import Image, on_grid, read_labels, write_labels
 from attnseg.inference import Predictor, Scan, predict_cohort
+from attnseg.inference.identity import identity_of, is_made_of
+from attnseg.inference.manifest import owners
 from attnseg.inference.work import reason_of
 from attnseg.spec import ModelSpec
 from attnseg.training.console import Display, plan_lines
@@ -81,11 +83,12 @@ def _example(
     assert case.label is not None, case.name
     ignored = () if dataset.ignore_label is None else (dataset.ignore_label,)
     known = (*predictor.spec.label_values, *ignored)
+    reference = read_labels(case.label, label_values=known)
     maps = predictor.attention(image)
     return Example(
         image=image,
         labels=labels,
-        reference=read_labels(case.label, label_values=known).array[0],
+        reference=on_grid(reference, image.geometry).array[0],
         attention=maps[min(maps)] if maps else None,
     )
 
@@ -99,7 +102,7 @@ def validate_fold(
         Scores; a case that cannot be predicted or compared has none, and `failed` says why.
     """
     scans = [_scan(case) for case in cases]
-    outcomes = predict_cohort(scans, predictor, folder, model_id=model_id)
+    outcomes = predict_cohort(scans, predictor, folder, model_id=model_id, replace_others=True)
     failed = {each.name: each.reason for each in outcomes if each.state == "failed"}
     masks = {each.name: folder / each.mask for each in outcomes if each.name not in failed}
     return _compare(cases, masks, predictor.spec, dataset, failed)
@@ -138,12 +141,29 @@ def report_folds(runs: Sequence[Run], prepared: Prepared, display: Display) -> E
         failed |= json.loads(run.validation.read_text(encoding="utf-8")).get("failed", {})
         masks |= {case.name: run.predictions / _scan(case).mask_name for case in held_out}
     cases.sort(key=lambda case: case.name)
+    if outdated := outdated_cases(runs, cases):
+        display.say(
+            f"the scans of {', '.join(outdated)} have changed since their folds were trained: "
+            "their masks, and so their scores, are of the scans as they were"
+        )
     masks = {name: mask for name, mask in masks.items() if name not in failed}
     evaluation = _compare(cases, masks, prepared.plan.spec, prepared.dataset, failed)
     evaluation.save_json(runs[0].cross_validation)
     display.say(f"all folds, every case by the model that has not seen it ({len(cases)} cases)")
     print_table(evaluation, display.console)
     return evaluation
+
+
+def outdated_cases(runs: Sequence[Run], cases: Sequence[Case]) -> list[str]:
+    """Held-out cases whose masks were made of other scans than those that are there now."""
+    lines = {name: line for run in runs for name, line in owners(run.predictions).items()}
+    found = []
+    for case in cases:
+        line = lines.get(_scan(case).mask_name)
+        known = identity_of(line) if line else None
+        if known is not None and not is_made_of(known, case.images):
+            found.append(case.name)
+    return found
 
 
 def _scan(case: Case) -> Scan:

@@ -11,8 +11,9 @@ import torch
 from typer.testing import CliRunner
 
 from attnseg.cli.app import app
-from attnseg.errors import DataError
+from attnseg.errors import DataError, UsageError
 from attnseg.images import Geometry, Image, write_image, write_labels
+from attnseg.inference import Job, predict
 from attnseg.models import AttentionUNet, save_model
 from attnseg.spec import ModelSpec
 
@@ -62,7 +63,7 @@ def test_maps_figures_verdicts_and_a_page(place):
     assert done.exit_code == 0, done.output
     out = place / "out"
     assert {path.name for path in out.iterdir()} == {
-        "attention.csv", "attention.html", "attention.json",
+        "attention.csv", "attention.html", "attention.json", "attention.jsonl",
         *(f"{n}_attention.nii.gz" for n in ("one", "two")),
         *(f"{n}_attention_overlay_gate{g}.png" for n in ("one", "two") for g in "01"),
     }  # fmt: skip
@@ -123,3 +124,27 @@ def test_a_network_without_gates_is_refused(place):
     done = call(place, place / "scans")
     assert isinstance(done.exception, DataError)
     assert "has no gates; train one with --gates" in str(done.exception)
+
+
+def test_maps_of_another_scan_of_the_name_are_not_overwritten(place):
+    """Of whom a map is stands beside it; the same scan's maps are made anew."""
+    scan = place / "scans" / "one.nii.gz"
+    assert call(place, scan, "--replaced", "0").exit_code == 0
+    other = place / "patientB" / "one.nii.gz"
+    other.parent.mkdir()
+    other.write_bytes((place / "scans" / "two.nii.gz").read_bytes())
+    before = {path.name: path.read_bytes() for path in (place / "out").iterdir()}
+    result = CliRunner().invoke(
+        app,
+        ["attention", str(other), "-m", str(place / "model.safetensors"), "-o", str(place / "out")],
+    )
+    assert isinstance(result.exception, UsageError)
+    for path in (scan, other):
+        assert str(path) in str(result.exception)
+    assert {path.name: path.read_bytes() for path in (place / "out").iterdir()} == before
+    # Nor by α that `attnseg predict` would write, nor the other way round.
+    with pytest.raises(UsageError, match=r"one_attention\.nii\.gz was made of"):
+        predict([other], place / "out", model=place / "model.safetensors", job=Job(attention=True))
+    assert call(place, scan, "--replaced", "0").exit_code == 0
+    line = json.loads((place / "out" / "attention.jsonl").read_text().splitlines()[-1])
+    assert line["scan"]["sources"][0]["path"] == str(scan)

@@ -340,8 +340,34 @@ def test_what_many_cases_have_in_common_is_told_once(attnseg, tmp_path, count):
     result = attnseg("convert", "photos", "out", "--layout", "nnunet")
     assert result.code == 0
     notes = [line for line in result.out.splitlines() if line.startswith("note: ")]
+    assert (
+        notes.pop()
+        == "note: label value(s) 1 occur in the masks but were not declared; named label 1"
+    )
     assert len(notes) == (count if count == 5 else 1)
     start = "note: 6 cases, such as p0: " if count == 6 else "note: p0: "
     assert notes[0].startswith(start + "its EXIF orientation is 6; it was read as viewers show it")
     copy = tmp_path / "out" / "imagesTr" / "p3_0000.png"
     assert copy.read_bytes() == (tmp_path / "photos" / "images" / "p3.png").read_bytes()
+
+
+def test_another_data_set_in_the_folder_is_not_mixed_in(attnseg, made, tmp_path):
+    """Nothing is skipped because it is there, and nothing that is there becomes part of the new."""
+    stranger = tmp_path / "out" / "images" / "a_1.nrrd"
+    write_image(stranger, Image(np.zeros((1, 2, 2, 2), np.float32), Geometry((2, 2, 2), np.eye(4))))
+    result = attnseg("convert", made, "out", "--layout", "paired")
+    assert result.code == 2
+    assert "a_1.nrrd: lies where the new data set goes, and would become part of it" in result.err
+    assert not Path("out/labels").exists()
+    result = attnseg("convert", made, "out", "--overwrite")
+    assert result.code == 0
+    assert "note: 1 file(s) of something else lie among those of the data set" in result.out
+
+
+def test_a_case_that_fails_tells_what_is_left_of_it(attnseg, made):
+    assert attnseg("convert", made, "out").code == 0
+    damaged = made / "labelsTr" / "a_1.nii.gz"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    result = attnseg("convert", made, "out", "--overwrite")
+    assert result.code == 3
+    assert "a_1: out/images/a_1.nii.gz is left of an earlier conversion" in result.out

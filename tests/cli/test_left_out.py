@@ -15,7 +15,7 @@ def test_check_and_convert_say_what_they_leave_out(attnseg, dataset, tmp_path):
     said = " ".join(checked.out.split())
     assert "2 scan(s), no data set" in said
     assert "1 scan(s) lie in folders within and are not taken (later/b.nii.gz)" in said
-    assert "1 file(s) are not read (c.nii.xz); convert them to NIfTI" in said
+    assert "1 file(s) are not read (c.nii.xz); convert them to NIfTI or PNG" in said
     assert "1 of 2 scan(s) cannot be used" in checked.err
     converted = attnseg("convert", scans, tmp_path / "OUT")
     assert converted.code == 3

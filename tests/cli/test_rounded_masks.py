@@ -41,7 +41,7 @@ def made(tmp_path):
 def test_check_says_what_it_made_of_them(attnseg, made):
     result = attnseg("check", made, "--json", "found.json", "--fix", "mended")
     assert result.code == 0
-    assert "0 fatal, 0 fixable, 0 warning" in result.out
+    assert "4 case(s): 0 fatal, 0 fixable" in result.out
     content = json.loads(Path("found.json").read_text())
     notes = {case["name"]: case["notes"] for case in content["cases"]}
     assert "label: label values lie up to" in notes["c0"][0]

@@ -64,7 +64,9 @@ def test_values_beside_declared_ones(convert, layout):
     report, dataset = convert(layout, [(1, 3, 9), (1, 3), (1, 5)], labels=names)
     assert dataset.label_names == {1: "liver", 2: "label 3", 3: "label 3_", 5: "label 5"}
     assert dataset.ignore_label == 9
-    alone = "label value 5 occurs in the mask of c2 only; see whether it is meant"
+    alone = (
+        "label value(s) 5 occur in one mask only, such as that of c2; see whether they are meant"
+    )
     assert alone in report.notes
 
 
@@ -89,6 +91,14 @@ def test_what_nnunet_would_refuse_is_told(convert, names, told):
     values = tuple(names.values())
     report, _ = convert("nnunet", [values, values], labels={"background": 0, **names})
     assert report.notes == ([] if told is None else [GAPS.format(told)])
+
+
+def test_lists_of_what_was_drawn_stay_readable(convert):
+    """4 was looked for in c0 and not found; nobody declared anything."""
+    report, dataset = convert("nnunet", [(1,), (1, 2)], labels_present={"c0": [1, 4]})
+    assert dataset.label_names == {1: "label 1", 2: "label 2", 4: "label 4"}
+    assert [case.labels_present for case in dataset.cases] == [(1, 4), None]
+    assert report.failed == {}
 
 
 def test_values_in_no_region_are_told(convert):

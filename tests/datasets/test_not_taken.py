@@ -60,7 +60,7 @@ def test_patterns_find_suffixes_in_any_case(tmp_path: Path) -> None:
         ("a", True), ("b", True),
     ]  # fmt: skip
     assert found.problems == ()
-    assert found.unmatched[-1] == "not read: 1 file(s) (c_t1.nii.bz2); convert them to NIfTI"
+    assert found.unmatched[-1] == "not read: 1 file(s) (c_t1.nii.bz2); convert them to NIfTI or PNG"
 
 
 @pytest.mark.parametrize("layout", ["paired", "nnunet", "msd"])
@@ -78,7 +78,7 @@ def test_what_is_neither_image_nor_mask_is_said(tmp_path: Path, layout: str) -> 
     found = find_dataset(tmp_path)
     assert found.layout == layout
     assert found.unmatched == (
-        f"not read: 2 file(s) in {images} (b.nii.bz2, c.mnc); convert them to NIfTI",
+        f"not read: 2 file(s) in {images} (b.nii.bz2, c.mnc); convert them to NIfTI or PNG",
         f"not taken: 1 scan(s) in folders within {images} (more/d.nii.gz); move them up, or find "
         "all files by patterns of data.images and data.labels",
         f"not read: 1 DICOM file(s) in {labels} (b.seg.dcm); `attnseg convert` makes volumes of "

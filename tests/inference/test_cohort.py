@@ -170,7 +170,8 @@ def test_a_line_that_was_cut_short_does_not_spoil_the_next(tmp_path):
     whole = book.path.read_bytes()
     book.path.write_bytes(whole + whole[:30])
     book.add(Outcome("b", "done", model="m"))
-    assert book.finished(model="m", settings={}) == {"a", "b"}
+    states = {name: (line["state"], line["model"]) for name, line in book.last_lines().items()}
+    assert states == {"a": ("done", "m"), "b": ("done", "m")}
 
 
 def test_masks_find_the_names_of_their_labels(make_model, make_scan, tmp_path):

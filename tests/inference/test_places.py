@@ -85,10 +85,11 @@ def test_formats_that_are_not_read_and_archives_are_named(tmp_path):
     names, said = found(tmp_path)
     assert names == ["a"]
     assert said == [
-        f"{tmp_path}: 3 file(s) are not read (b.nii.bz2, c.MNC, d.img); convert them to NIfTI"
+        f"{tmp_path}: 3 file(s) are not read (b.nii.bz2, c.MNC, d.img); convert "
+        "them to NIfTI or PNG"
     ]
     assert found(f"{tmp_path}/*")[1] == [
-        f"{tmp_path}/*: 2 file(s) are not read (b.nii.bz2, c.MNC); convert them to NIfTI"
+        f"{tmp_path}/*: 2 file(s) are not read (b.nii.bz2, c.MNC); convert them to NIfTI or PNG"
     ]
     fill(tmp_path / "zips", "p1.zip", "p2.ZIP")
     with pytest.raises(

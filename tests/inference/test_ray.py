@@ -62,9 +62,9 @@ def spread(cluster, scans, make_model, tmp_path):
     """Predict on two workers."""
     model = make_model()
 
-    def run(output="ray", **changes):
+    def run(output="ray", inputs=None, **changes):
         settings = {"engine": "ray", "workers": 2, "device": "cpu"} | changes
-        return predict([scans], tmp_path / output, model=model, **settings)
+        return predict(inputs or [scans], tmp_path / output, model=model, **settings)
 
     return run
 
@@ -79,13 +79,15 @@ def lines(folder):
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_files_of_one_process(spread, cluster, tmp_path, capsys):
+def test_two_workers_give_the_files_of_one_process(spread, cluster, make_scan, tmp_path, capsys):
     spread("local", engine="local", workers=None)
     outcomes = spread()
     assert len(masks(tmp_path / "local")) == 4
     assert masks(tmp_path / "ray") == masks(tmp_path / "local")
     here, there = lines(tmp_path / "local"), lines(tmp_path / "ray")
-    same = ("state", "mask", "model", "settings", "backend", "windows", "tiles", "versions")
+    same = (
+        "state", "scan", "mask", "model", "settings", "backend", "windows", "tiles", "versions",
+    )  # fmt: skip
     for name, line in here.items():
         assert {key: there[name][key] for key in same} == {key: line[key] for key in same}
     assert there["broken"]["state"] == "failed"
@@ -95,6 +97,13 @@ def test_two_workers_give_the_files_of_one_process(spread, cluster, tmp_path, ca
 
     states = {outcome.name: outcome.state for outcome in spread()}
     assert states == {**dict.fromkeys("abcd", "skipped"), "broken": "failed"}
+    other = make_scan("a", seed=9, folder="patientB")
+    with pytest.raises(UsageError, match=r"a\.nii\.gz was made of .*scans/a.*patientB/a"):
+        spread(inputs=[other])
+    make_scan("a", seed=9)
+    states = {outcome.name: outcome for outcome in spread()}
+    assert (states["a"].state, states["b"].state) == ("done", "skipped")
+    assert "has changed" in states["a"].warnings[0]
     assert cluster == [
         "no Ray cluster runs here; starting one on this machine (`ray start` joins several)"
     ]

@@ -3,6 +3,7 @@
 import errno
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from attnseg.datasets import find_dataset, fingerprint, inspect_dataset
 from attnseg.errors import DataError, RunError
 from attnseg.images import read_image, read_labels
 from attnseg.preprocessing import preprocess, preprocess_labels
+from attnseg.training import cache
 from attnseg.training.cache import cache_cases
 from attnseg.training.plan import make_plan
 
@@ -112,3 +114,51 @@ def test_a_full_disk_stops_cleanly_and_goes_on_later(planned, tmp_path, monkeypa
     stamp = first.stat().st_mtime_ns
     assert len(cache_cases(data.cases, spec, tmp_path / "cache")) == 6
     assert first.stat().st_mtime_ns == stamp, "what was done is kept"
+
+
+def as_pair(path, folder, value):
+    """A scan as a header and its voxels beside it, of which one voxel is changed."""
+    image = nib.load(path)
+    values = np.asarray(image.dataobj).copy()
+    values[0, 0, 0] = value
+    nib.save(nib.Nifti1Pair(values, image.affine), folder / "case0.hdr")
+    return folder / "case0.hdr"
+
+
+@pytest.mark.parametrize("which", ["images", "label"])
+def test_voxels_beside_their_header_are_content(planned, tmp_path, which):
+    data, spec = planned
+    case, folder = data.cases[0], tmp_path / "pairs"
+    folder.mkdir()
+    path = as_pair(case.label if which == "label" else case.images[0], folder, 0)
+    case = replace(case, **{which: path if which == "label" else (path,)})
+    first = cache_cases([case], spec, tmp_path / "cache")[0]
+    header = path.read_bytes()
+    as_pair(path, folder, 7)
+    assert path.read_bytes() == header
+    second = cache_cases([case], spec, tmp_path / "cache")[0]
+    assert second.image != first.image
+    assert (np.array(second.load()[which == "label"]) != first.load()[which == "label"]).any()
+
+
+def test_a_case_that_changes_while_it_is_read_is_not_cached(planned, tmp_path, monkeypatch):
+    """Its files would go by the hash of what it was before."""
+    data, spec = planned
+    case = data.cases[0]
+    read = cache.read_labels
+
+    def slow(path, **options):
+        case.images[0].write_bytes(data.cases[1].images[0].read_bytes())
+        return read(path, **options)
+
+    monkeypatch.setattr(cache, "read_labels", slow)
+    with pytest.raises(DataError, match="changed while it was read"):
+        cache_cases([case], spec, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.npy"))
+
+
+def test_an_array_that_was_removed_is_made_again(planned, tmp_path):
+    data, spec = planned
+    files = cache_cases(data.cases[:1], spec, tmp_path)[0]
+    files.label.unlink()
+    assert cache_cases(data.cases[:1], spec, tmp_path)[0].load()[1].shape == files.load()[1].shape

@@ -33,8 +33,8 @@ def test_a_run_leaves_what_it_promises(small_config, tmp_path):
         "cache", "checked.json", "config.yaml", "fold0", "plan.json", "splits.json"
     }  # fmt: skip
     assert {path.name for path in (run / "fold0").iterdir()} == {
-        "best.safetensors", "last.ckpt", "metrics.jsonl", "model.safetensors", "summary.txt",
-        "tensorboard", "validation", "validation.json",
+        "best.safetensors", "cases.json", "last.ckpt", "metrics.jsonl", "model.safetensors",
+        "summary.txt", "tensorboard", "validation", "validation.json",
     }  # fmt: skip
     lines = [
         json.loads(line) for line in (run / "fold0" / "metrics.jsonl").read_text().splitlines()

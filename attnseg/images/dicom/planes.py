@@ -199,6 +199,23 @@ class Placement:
         found = np.moveaxis(volume, self.axis, 0)[self.slice]
         return found.T if self.swapped else found
 
+    def voxels(self, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """`[3, N]` voxel indices along I, J, K of the frame's pixels; they may be outside."""
+        first, second = self.columns[columns], self.rows[rows]
+        if self.swapped:
+            first, second = second, first
+        return np.insert(np.stack([first, second]), self.axis, self.slice, axis=0)
+
+    def paint(self, volume: np.ndarray, pixels: np.ndarray) -> None:
+        """The frame's pixels `[I, J]` into the volume; those outside it are left out."""
+        if not 0 <= self.slice < volume.shape[self.axis]:
+            return
+        target = self.view(volume)
+        columns = (self.columns >= 0) & (self.columns < target.shape[0])
+        rows = (self.rows >= 0) & (self.rows < target.shape[1])
+        cells = np.ix_(self.columns[columns], self.rows[rows])
+        target[cells] = pixels[np.ix_(columns, rows)]
+
 
 def placement(plane: Plane, geometry: Geometry) -> Placement:
     """Where a frame lies on a grid, each pixel on a voxel.

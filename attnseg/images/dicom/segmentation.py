@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,15 @@ from pydicom.pixels import iter_pixels
 
 from attnseg.errors import DataError
 from attnseg.images.dicom.attributes import group_item, open_dataset, reading
-from attnseg.images.dicom.planes import Misplaced, Placement, frame_planes, grid_of, placement
+from attnseg.images.dicom.outside import Outside
+from attnseg.images.dicom.planes import (
+    Misplaced,
+    Placement,
+    Plane,
+    frame_planes,
+    grid_of,
+    placement,
+)
 from attnseg.images.dicom.segments import Segment, Segments, label_values
 from attnseg.images.geometry import Geometry
 
@@ -26,6 +34,10 @@ _COMPRESSION_RATIO = 1 << 16
 def read_seg(path: Path, *, like: Geometry | None = None) -> Segments:
     """Read a DICOM segmentation.
 
+    What is odd about a segment never stops the others: voxels outside the grid of `like` are cut
+    off, a segment whose frames lie between the voxels of that grid is left out, and the notes say
+    so.
+
     A voxel of a fractional one belongs to the segment where its value is above half of Maximum
     Fractional Value. Slices without a frame are background; in a label map they are its Pixel
     Padding Value, which is then a value of its own, not background, unless it is 0.
@@ -36,8 +48,8 @@ def read_seg(path: Path, *, like: Geometry | None = None) -> Segments:
             the object's own: I along its columns, J along its rows, K along their normal.
 
     Raises:
-        DataError: not a segmentation, of a whole slide, without places of its frames, frames that
-            lie between the voxels of the grid or hold labels outside it; damaged.
+        DataError: not a segmentation, of a whole slide, without places of its frames; frames that
+            lie between the voxels of the grid, or labels outside it, and no other; damaged.
     """
     path = Path(path)
     dataset = open_dataset(path)
@@ -47,7 +59,9 @@ def read_seg(path: Path, *, like: Geometry | None = None) -> Segments:
         _check_length(path, dataset, len(planes))
         try:
             geometry = like or grid_of(planes, _spacings(dataset))
-            places = [placement(each, geometry) for each in planes]
+            places, misplaced = _places(planes, geometry)
+            if misplaced and (not places or dataset.SOPClassUID == LABEL_MAP or like is None):
+                raise next(iter(misplaced.values()))
         except Misplaced as error:
             grid = "the grid of the image" if like else "one even grid"
             remedy = "give the image that it was drawn on" if like is None else "resample it"
@@ -57,8 +71,23 @@ def read_seg(path: Path, *, like: Geometry | None = None) -> Segments:
                 f"{path}: its frames span a grid of {geometry.shape} voxels, more than a file of "
                 "its size can mean; export it again"
             )
-        read = _label_map if dataset.SOPClassUID == LABEL_MAP else _masks
-        return read(path, dataset, geometry, places)
+        if dataset.SOPClassUID == LABEL_MAP:
+            return _label_map(path, dataset, geometry, list(places.values()))
+        return _masks(path, dataset, geometry, places, misplaced)
+
+
+def _places(
+    planes: list[Plane], geometry: Geometry
+) -> tuple[dict[int, Placement], dict[int, Misplaced]]:
+    """Frame → where it lies on the grid, or why it does not."""
+    places: dict[int, Placement] = {}
+    misplaced: dict[int, Misplaced] = {}
+    for frame, each in enumerate(planes):
+        try:
+            places[frame] = placement(each, geometry)
+        except Misplaced as error:
+            misplaced[frame] = error
+    return places, misplaced
 
 
 def _refuse_others(path: Path, dataset: Dataset) -> None:
@@ -106,42 +135,80 @@ def _spacings(dataset: Dataset) -> list[float]:
     return [each for each in ((between,) if several else (between, thickness)) if each < 1e6]
 
 
-def _masks(path: Path, dataset: Dataset, geometry: Geometry, places: list[Placement]) -> Segments:
+def _masks(
+    path: Path,
+    dataset: Dataset,
+    geometry: Geometry,
+    places: dict[int, Placement],
+    misplaced: dict[int, Misplaced],
+) -> Segments:
     """A binary or fractional object: each frame of one segment."""
     frames: dict[int, list[int]] = defaultdict(list)
+    off: dict[int, list[int]] = defaultdict(list)
     seen = set()
-    for frame, place in enumerate(places):
+    for frame in range(len(places) + len(misplaced)):
         item = group_item(dataset, frame, "SegmentIdentificationSequence")
         if item is None:
             raise ValueError(f"frame {frame + 1} names no segment")
         number = int(item.ReferencedSegmentNumber)
-        if (number, place.slice) in seen:
+        if frame in misplaced:
+            off[number].append(frame)
+            continue
+        if (number, places[frame].slice) in seen:
             raise DataError(
                 f"{path}: two frames of segment {number} lie in the same place, as of several "
                 "times; split it into one object each"
             )
-        seen.add((number, place.slice))
+        seen.add((number, places[frame].slice))
         frames[number].append(frame)
-    segments = _segments(path, dataset)
-    strangers = sorted(set(frames) - {segment.number for segment in segments})
-    if strangers:
+    described = _segments(path, dataset)
+    strangers = sorted({*frames, *off} - {segment.number for segment in described})
+    if strangers and not described:
         raise ValueError(f"frames of segment {strangers[0]}, which is not described")
-    threshold, notes = 0.0, tuple[str, ...]()
+    notes = [
+        f"frames of segment {number}, which the object does not describe, were left out"
+        for number in strangers
+    ]
+    for segment in described:
+        if mine := off.get(segment.number):
+            count = f"{len(mine)} of {len(mine) + len(frames[segment.number])} frames"
+            notes.append(
+                f"segment {segment.name!r} does not lie on the grid of the image ({count}: "
+                f"{misplaced[mine[0]]}), and was left out"
+            )
+    segments = tuple(each for each in described if each.number not in off)
+    if off and not segments:
+        raise DataError(f"{path}: does not lie on the grid of the image ({'; '.join(notes)})")
+    threshold = 0.0
     if dataset.SegmentationType == "FRACTIONAL":
         most = int(dataset.MaximumFractionalValue)
         threshold = most / 2
-        notes = (f"fractions above half of {most} were taken for the segment, others not",)
+        notes.append(f"fractions above half of {most} were taken for the segment, others not")
+
+    def pixels_of(segment: Segment, chosen: Callable[[int], bool]) -> Iterator[tuple]:
+        mine = [frame for frame in frames.get(segment.number, []) if chosen(frame)]
+        for frame, pixels in zip(mine, _pixels(dataset, mine), strict=True):
+            yield places[frame], threshold < pixels.T
+
+    def reaches_out(frame: int) -> bool:
+        return not places[frame].inside(geometry.shape)
+
+    outside = Outside(geometry)
+    for segment in segments:
+        for place, pixels in pixels_of(segment, reaches_out):
+            outside.add(segment.name, place, pixels)
+    whole = any(not reaches_out(frame) for each in segments for frame in frames[each.number])
+    notes += outside.tell(path, whole=whole)
 
     def mask(segment: Segment) -> np.ndarray:
         # Slice by slice in memory, as it is painted: slices without a frame take none.
         volume = np.zeros(geometry.shape, dtype=bool, order="F")
-        mine = frames.get(segment.number, [])
         with reading(path):
-            for frame, pixels in zip(mine, _pixels(dataset, mine), strict=True):
-                _paint(path, volume, places[frame], threshold < pixels.T)
+            for place, pixels in pixels_of(segment, lambda frame: True):
+                place.paint(volume, pixels)
         return volume
 
-    return Segments(path, geometry, segments, _series_uid(dataset), mask, notes)
+    return Segments(path, geometry, segments, series_uid(dataset), mask, tuple(notes))
 
 
 def _label_map(
@@ -160,12 +227,17 @@ def _label_map(
             "object each"
         )
     volume = np.full(geometry.shape, padding, dtype=dtype, order="F")
+    outside, whole = Outside(geometry), False
     for place, pixels in zip(places, _pixels(dataset, list(range(len(places)))), strict=True):
-        _paint(path, volume, place, pixels.T)
+        place.paint(volume, pixels.T)
+        if place.inside(geometry.shape):
+            whole = True
+        else:
+            outside.add("", place, ~np.isin(pixels.T, (0, padding)))
+    notes = tuple(outside.tell(path, whole=whole))
     found = set(np.unique(volume).tolist()) - {0}
     segments = _segments(path, dataset)
     described = {segment.number for segment in segments}
-    notes: tuple[str, ...] = ()
     more: tuple[Segment, ...] = ()
     for number in sorted(found - described):
         name = "not labelled" if number == padding else f"label {number}"
@@ -176,7 +248,7 @@ def _label_map(
         segments = tuple(Segment(each.number, each.name, each.number) for each in segments)
     mask = partial(_equals, volume)
     ordered = tuple(sorted((*segments, *more), key=lambda segment: segment.number))
-    return Segments(path, geometry, ordered, _series_uid(dataset), mask, notes)
+    return Segments(path, geometry, ordered, series_uid(dataset), mask, notes)
 
 
 def _equals(volume: np.ndarray, segment: Segment) -> np.ndarray:
@@ -206,7 +278,7 @@ def _name(item: Dataset) -> str:
     return str(item.get("SegmentLabel") or meaning or "").strip()
 
 
-def _series_uid(dataset: Dataset) -> str:
+def series_uid(dataset: Dataset) -> str:
     referenced = dataset.get("ReferencedSeriesSequence") or [Dataset()]
     return str(referenced[0].get("SeriesInstanceUID") or "")
 
@@ -225,16 +297,3 @@ def _pixels(dataset: Dataset, frames: list[int]) -> Iterator[np.ndarray]:
             yield bits[start % 8 :][: end - start].reshape(shape)
     elif frames:
         yield from iter_pixels(dataset, indices=frames, raw=True)
-
-
-def _paint(path: Path, volume: np.ndarray, place: Placement, pixels: np.ndarray) -> None:
-    """A frame `[I, J]` onto its slice of the volume; only background may fall outside."""
-    target = place.view(volume) if 0 <= place.slice < volume.shape[place.axis] else volume[:0, 0]
-    columns = (place.columns >= 0) & (place.columns < target.shape[0])
-    rows = (place.rows >= 0) & (place.rows < target.shape[1])
-    inside = pixels[np.ix_(columns, rows)]
-    if np.count_nonzero(inside) < np.count_nonzero(pixels):
-        raise DataError(
-            f"{path}: labels lie outside the grid of the image; give the image that it was drawn on"
-        )
-    target[np.ix_(place.columns[columns], place.rows[rows])] = inside

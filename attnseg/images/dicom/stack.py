@@ -98,7 +98,7 @@ def _stack(source: Series, read: Read) -> _Stack:
     kinds = {str(header.get("SOPClassUID")) for _, header in headers}
     if _WHOLE_SLIDE in kinds:
         raise DataError(f"{source}: a whole-slide image, and attnseg reads volumes; export a PNG")
-    sizes = [_size(source, header) for _, header in headers]
+    sizes = [_size(_named(source, name), source, header) for name, header in headers]
     if len(set(sizes)) > 1:
         raise DataError(several_sizes(source, sizes))
     frames = [frame for name, header in headers for frame in _frames(source, name, header)]
@@ -116,34 +116,38 @@ def _stack(source: Series, read: Read) -> _Stack:
     return _Stack(tuple(order), geometry, stored, tuple(notes))
 
 
-def _size(source: Series, header: Dataset) -> tuple[int, int, int]:
-    """Columns, rows and bits a pixel of a grey image."""
+def _named(source: Series, name: str) -> str:
+    """A file of a series, as messages name it."""
+    return str(source) if name == "." else f"{source}: {name}"
+
+
+def _size(what: str, source: Series, header: Dataset) -> tuple[int, int, int]:
+    """Columns, rows and bits a pixel of a grey image that says where it lies."""
+    if "ImagePositionPatient" not in header and "PerFrameFunctionalGroupsSequence" not in header:
+        raise DataError(f"{what}: {placeless(header)}")
     with reading(source.place):
         columns, rows = int(header.Columns), int(header.Rows)
         bits = int(header.get("BitsAllocated") or 0)
         if int(header.get("SamplesPerPixel") or 1) != 1:
             raise DataError(
-                f"{source}: an image in colour ({header.get('PhotometricInterpretation')}), and "
-                "scans are grey: give the series it was made from"
+                f"{what}: an image in colour ({header.get('PhotometricInterpretation')}), and "
+                "scans are grey: give the series it was made from, or move the file away"
             )
         if "MOSAIC" in [str(part) for part in header.get("ImageType") or ()]:
-            raise DataError(f"{source}: a mosaic of slices (Siemens); convert it with dcm2niix")
+            raise DataError(f"{what}: a mosaic of slices (Siemens); convert it with dcm2niix")
         if min(columns, rows, bits) < 1:
-            raise DataError(f"{source}: {columns} × {rows} pixels of {bits} bits; export it again")
+            raise DataError(f"{what}: {columns} × {rows} pixels of {bits} bits; export it again")
     return columns, rows, bits
 
 
 def _frames(source: Series, name: str, header: Dataset) -> list[Slice]:
     """The frames of one file."""
-    what = f"{source}: " if name == "." else f"{source}: {name}: "
-    if "ImagePositionPatient" not in header and "PerFrameFunctionalGroupsSequence" not in header:
-        raise DataError(what + placeless(header))
     with reading(source.place):
         try:
             planes = frame_planes(header)
             scales = [_scale(header, index) for index in range(len(planes))]
         except ValueError as error:
-            raise DataError(f"{what}{error}; export it again") from None
+            raise DataError(f"{_named(source, name)}: {error}; export it again") from None
     instance = str(header.get("InstanceNumber") or name)
     several = len(planes) > 1
     uid = str(header.get("SOPInstanceUID") or name)

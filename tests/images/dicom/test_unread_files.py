@@ -343,6 +343,7 @@ def test_the_odd_slice_is_named(tmp_path: Path) -> None:
                 image.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
             else:
                 image.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+                image.SamplesPerPixel, image.Rows = 3, 9
                 del image.ImagePositionPatient
 
         return edit
