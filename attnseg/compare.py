@@ -1,6 +1,7 @@
 """`attnseg compare`: two methods' masks against the same references, told, written and drawn."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,12 @@ from attnseg.images import (
     read_labels,
     strip_suffix,
 )
+from attnseg.inference.identity import ScanIdentity, identity_of, is_made_of
+from attnseg.inference.manifest import lines_of
 from attnseg.visualization.side_by_side import SideBySide, side_by_side
+
+# Cases of one kind of note are counted, and so many are named.
+_NAMED = 3
 
 
 def compare(
@@ -56,6 +62,8 @@ def compare(
         raise UsageError("--images is for the pictures of a page; add --html FILE")
     evaluations = [_evaluate(masks, reference, full=metric != "dice") for masks in (a, b)]
     found = compare_evaluations(*evaluations, metric=metric)
+    made_of = _made_of(evaluations)
+    notes = _of_two_scans(made_of)
     if json is not None:
         save_json(found, json)
     if csv is not None:
@@ -63,23 +71,22 @@ def compare(
     if html is not None:
         from attnseg.visualization.compare_page import save_compare_page
 
-        pictures = _pictures(found, evaluations[0], evaluations[1], images)
+        scans = {} if images is None else _scans(images, evaluations[0])
+        notes += _take_out_others(scans, made_of)
+        pictures = _pictures(found, evaluations[0], evaluations[1], scans)
         sources = {"A": str(a), "B": str(b), "reference": str(reference)}
         save_compare_page(found, pictures, sources, html)
-    print_comparison(found, Console(highlight=False, emoji=False))
+    console = Console(highlight=False, emoji=False)
+    for note in notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+    print_comparison(found, console)
     return found
 
 
 def _pictures(
-    found: Comparison, a: Evaluation, b: Evaluation, images: Path | None
+    found: Comparison, a: Evaluation, b: Evaluation, scans: Mapping[str, Path]
 ) -> dict[str, SideBySide]:
     """Of the worst and the most changed cases, one case in memory at a time."""
-    scans = {} if images is None else _scans(images)
-    if images is not None and not scans.keys() & {case.name for case in a.cases}:
-        raise DataError(
-            f"{images}: holds no scan of the {len(a.cases)} cases compared (such as "
-            f"{a.cases[0].name}); correct --images, or leave it out"
-        )
     ours, theirs = ({case.name: case for case in each.cases} for each in (a, b))
     values = [label.value for label in found.labels if label.value is not None]
     pictures = {}
@@ -103,15 +110,66 @@ def _mask(path: Path, values: Sequence[int]) -> Image:
         return read_labels(path)  # voxels to be ignored have a value of their own
 
 
-def _scans(folder: Path) -> dict[str, Path]:
-    """Scans by case name; of several channels the first."""
+def _scans(folder: Path, compared: Evaluation) -> dict[str, Path]:
+    """Scans by case name; of several channels the first.
+
+    Raises:
+        DataError: none of them is of a case that is compared.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of scans; check --images")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if is_scan(path):
             found.setdefault(strip_suffix(path.name).removesuffix("_0000"), path)
+    if not found.keys() & {case.name for case in compared.cases}:
+        raise DataError(
+            f"{folder}: holds no scan of the {len(compared.cases)} cases compared (such as "
+            f"{compared.cases[0].name}); correct --images, or leave it out"
+        )
     return found
+
+
+def _made_of(evaluations: Sequence[Evaluation]) -> dict[str, list[ScanIdentity]]:
+    """Case → which scans its masks were made of, as far as manifests say."""
+    lines = lines_of(case.prediction for each in evaluations for case in each.cases)
+    found: dict[str, list[ScanIdentity]] = defaultdict(list)
+    for case in (case for each in evaluations for case in each.cases):
+        known = identity_of(lines.get(case.prediction, {}))
+        if known is not None:
+            found[case.name].append(known)
+    return found
+
+
+def _of_two_scans(made_of: Mapping[str, Sequence[ScanIdentity]]) -> list[str]:
+    """What is to be said of cases whose two masks are of two scans."""
+    differ = [
+        f"{name} ({known[0]} and {known[1]})"
+        for name, known in made_of.items()
+        if len({each.content for each in known}) > 1
+    ]
+    if not differ:
+        return []
+    more = f"; and {len(differ) - _NAMED} more" if len(differ) > _NAMED else ""
+    return [
+        f"the masks of {len(differ)} case(s) were made of two different scans: "
+        f"{'; '.join(differ[:_NAMED])}{more}"
+    ]
+
+
+def _take_out_others(
+    scans: dict[str, Path], made_of: Mapping[str, Sequence[ScanIdentity]]
+) -> list[str]:
+    """Take out scans that a mask was not made of, and say so: they are not shown behind it."""
+    others = [
+        f"{scans.pop(name)} is not shown: it is not the scan that a mask of {name} was made of, "
+        f"{other}, or has changed since"
+        for name, known in made_of.items()
+        if name in scans
+        and (other := next((each for each in known if not is_made_of(each, [scans[name]])), None))
+    ]
+    more = [f"{len(others) - _NAMED} more scans are not shown for the same reason"]
+    return others[:_NAMED] + more * (len(others) > _NAMED)
 
 
 def _evaluate(masks: Path, reference: Path, *, full: bool) -> Evaluation:

@@ -2,10 +2,10 @@
 
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attnseg.inference.identity import ScanIdentity, identity_of
@@ -126,13 +126,25 @@ def names_in_manifest(mask: Path) -> dict[int, str]:
 
 def line_of(mask: Path) -> dict[str, Any] | None:
     """The latest line that says that a mask was written, of a manifest in a folder above it."""
-    name = Path(composed(str(mask.resolve())))
-    # A mask of BIDS lies up to three folders below the manifest, one of a single label one folder.
-    for folder in mask.resolve().parents[:4]:
-        for written, line in owners(folder).items():
-            if name.is_relative_to(composed(str(folder / written))):
-                return line
-    return None
+    return lines_of([mask]).get(mask)
+
+
+def lines_of(masks: Iterable[Path]) -> dict[Path, dict[str, Any]]:
+    """The same of many masks, of those that a manifest names."""
+    known: dict[Path, dict[str, dict[str, Any]]] = {}
+    found = {}
+    for mask in masks:
+        path = mask.resolve()
+        # A mask of BIDS lies up to three folders below the manifest, one of a single label one.
+        for folder in path.parents[:4]:
+            if folder not in known:
+                known[folder] = owners(folder)
+            within = PurePosixPath(composed(path.relative_to(folder).as_posix()))
+            named = [str(each) for each in (within, *within.parents) if str(each) in known[folder]]
+            if named:
+                found[mask] = known[folder][named[0]]
+                break
+    return found
 
 
 def made_together(lines: Mapping[str, Mapping[str, Any]], one: str, other: str) -> bool:

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from attnseg.compare import compare
 from attnseg.errors import UsageError
 from attnseg.evaluation import evaluate
 from attnseg.images import Geometry, Image, write_image, write_labels
@@ -430,6 +431,84 @@ def test_pages_say_where_a_mask_is_of_another_scan(run, two_patients, tmp_path):
     for scan, expected in ((a, 0), (b, 1)):
         page = report(tmp_path / "out", images=scan.parent).read_text(encoding="utf-8")
         assert page.count(f"{scan} is not the scan that its mask was made of, {a}") == expected
+
+
+def test_a_comparison_says_where_masks_are_of_two_scans(run, two_patients, tmp_path, capsys):
+    a, b = two_patients
+    folders = [tmp_path / name for name in ("of_a", "of_b")]
+    for scan, folder in zip(two_patients, folders, strict=True):
+        run(scan, output=folder.name)
+    shutil.copytree(folders[0], tmp_path / "refs", ignore=lambda *_: {MANIFEST})
+
+    def said(one, other, images):
+        page = tmp_path / "page.html"
+        compare(one, other, tmp_path / "refs", images=images.parent, html=page)
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "note" not in said(folders[0], folders[0], a)
+    assert f"masks of 1 case(s) were made of two different scans: ct ({a} and {b})" in said(
+        *folders, a
+    )
+    assert f"{b} is not shown: it is not the scan that a mask of ct was made of, {a}" in said(
+        folders[0], folders[0], b
+    )
+
+
+def test_one_path_however_it_is_reached(run, two_patients, tmp_path, monkeypatch):
+    """With `..`, or through a link to its folder, which may lead to another patient later."""
+    a, b = two_patients
+    monkeypatch.chdir(a.parent)
+    run(f"../{a.parent.name}/ct.nii.gz")
+    assert lines(tmp_path / "out")[0]["scan"]["sources"][0]["path"] == str(a)
+    monkeypatch.chdir(tmp_path)
+    link = tmp_path / "current"
+    for patient in (a, b):
+        link.unlink(missing_ok=True)
+        link.symlink_to(patient.parent)
+        if patient is a:
+            assert run(link / "ct.nii.gz")[0] == {"ct": "skipped"}
+    with pytest.raises(UsageError) as caught:
+        run(link / "ct.nii.gz")
+    assert f"was made of {a}, and {b} is another scan" in str(caught.value)
+    shutil.copy(b, a)
+    assert "has changed since ct.nii.gz was made" in run(a)[1]
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\x00bad\n", b'{"name": "\xfc"}\n', b"\0" * 64])
+def test_a_damaged_manifest_is_no_error(run, make_scan, tmp_path, damage):
+    path = make_scan("ct")
+    run(path)
+    manifest = tmp_path / "out" / MANIFEST
+    manifest.write_bytes(damage + b"\n" + manifest.read_bytes() + damage)
+    assert run(path)[0] == {"ct": "skipped"}
+
+
+@pytest.mark.parametrize("settings", [{}, {"overwrite": True}], ids=["", "overwrite"])
+def test_what_no_line_tells_of_is_not_replaced_without_a_word(
+    run, two_patients, tmp_path, settings
+):
+    a, b = two_patients
+    run(a)
+    (tmp_path / "out" / MANIFEST).unlink()
+    states, said = run(b, **settings)
+    assert states == {"ct": "done"}
+    assert "no manifest says what ct.nii.gz was made of: made anew" in said
+
+
+def test_a_name_in_other_capitals_is_taken(run, make_scan):
+    """On Windows and macOS the one file would replace the other."""
+    a, b = make_scan("ct", folder="A"), make_scan("CT", folder="B", seed=1)
+    run(a)
+    with pytest.raises(UsageError, match=r"ct\.nii\.gz was made of"):
+        run(b, overwrite=True)
+
+
+def test_two_parts_of_a_cohort_never_write_one_file(run, make_scan):
+    """Each part sees its own scan alone, and they may run at the same time."""
+    both = [make_scan(name) for name in ("sub-01_T1w", "sub-01_T2w")]
+    for shard in ("1/2", "2/2"):
+        with pytest.raises(UsageError, match="would both be written to sub-01/anat/sub-01_dseg"):
+            run(*both, job=Job(MaskFormat(bids=True)), shard=shard)
 
 
 def test_probabilities_that_are_not_of_the_mask_say_nothing_of_it(
