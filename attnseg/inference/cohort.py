@@ -21,13 +21,21 @@ from attnseg.inference.after import volumes_ml
 from attnseg.inference.attention import attention_file, attention_names
 from attnseg.inference.expectations import surprises
 from attnseg.inference.identity import ScanIdentity, identify_scan, outsides
-from attnseg.inference.known import kept_unrecorded, known_scans, probabilities_of, settings_of
+from attnseg.inference.known import (
+    kept_unrecorded,
+    known_scans,
+    probabilities_of,
+    settings_of,
+    written_by_job,
+)
 from attnseg.inference.manifest import Manifest, Outcome, append_line, versions
 from attnseg.inference.predictor import Predictor
 from attnseg.inference.probabilities import probability_file
 from attnseg.inference.sources import Scan
+from attnseg.inference.taken import refuse_written_since
 from attnseg.inference.work import Job, Work, fit_together, plan_cohort, reason_of
 from attnseg.memory import peak_bytes, release_freed_memory
+from attnseg.names import composed
 from attnseg.preprocessing import Grid, constant_channels, preprocess
 
 
@@ -116,6 +124,13 @@ def predict_cohort(
     if known.todo:
         work = plan_cohort(known.todo, predictor, job)
         on_plan(work)
+        if not replace_others:
+            written = {
+                scan.name: [composed(path) for path in written_by_job(scan, predictor, job)]
+                for scan in known.todo
+            }
+            check = partial(refuse_written_since, folder=output, written=written, there=known.there)
+            job = replace(job, before_writing=check)
         base = Outcome(
             "", "failed", model=model_id, settings=settings_of(predictor),
             backend=predictor.runner.backend, versions=versions(),
@@ -167,7 +182,9 @@ def predict_here(
                         names=names,
                     )
                     done = replace(outcome, mask=job.masks.target(this.scan), labels=names)
-                    writing = writer.submit(_write, write, done)
+                    writing = writer.submit(
+                        _write, write, done, partial(job.before_writing, this.scan)
+                    )
                     del ready, labels, write  # the writer alone holds the mask
                 except Exception as error:  # one bad scan is one line of the manifest
                     outcome = replace(outcome, reason=reason_of(error))
@@ -206,6 +223,7 @@ def _segment(
     """Label values, and the outcome so far."""
     scan, plan = work.scan, work.plan
     assert plan is not None
+    job.before_writing(scan)
     begin, before = time.perf_counter(), predictor.runner.seconds
     kept = probabilities_of(scan) if job.probabilities else ""
     with ExitStack() as stack:
@@ -261,10 +279,13 @@ def _save_attention(
     return tuple(attention_names(name, gates, picture=is_picture(work.scan.paths[0])))
 
 
-def _write(write: Callable[[], None], outcome: Outcome) -> Outcome:
+def _write(
+    write: Callable[[], None], outcome: Outcome, before_writing: Callable[[], None]
+) -> Outcome:
     """The outcome as done, once `write` has written the mask that it names."""
     begin = time.perf_counter()
     try:
+        before_writing()
         write()
     except Exception as error:
         return replace(outcome, mask="", reason=reason_of(error))

@@ -50,6 +50,7 @@ class Known:
         renewed: lines of scans that are done and were touched or moved, as they are now.
         unrecorded: how many are done by lines that do not say which scan they are of.
         outdated: scan → what was made of it before it changed.
+        there: what lies in the folder of all of them, in NFC.
     """
 
     done: tuple[Scan, ...]
@@ -57,6 +58,7 @@ class Known:
     renewed: tuple[Line, ...] = ()
     unrecorded: int = 0
     outdated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    there: frozenset[str] = frozenset()
 
 
 def look_through(
@@ -89,17 +91,18 @@ def look_through(
     renewed: list[Line] = []
     unrecorded = 0
     for scan in scans:
-        there = found.get(scan.name)
-        notes = _why_again(there, folder, wanted) if there else ()
-        if there is None or notes is not None:
-            reason = scan.reason or (there.error if there else "")
+        its = found.get(scan.name)
+        notes = _why_again(its, folder, wanted) if its else ()
+        if its is None or notes is not None:
+            reason = scan.reason or (its.error if its else "")
             todo.append(replace(scan, notes=(*scan.notes, *(notes or ())), reason=reason))
             continue
         done.append(scan)
-        renewed += _renewed(there)
-        unrecorded += bool(there.unknown)
+        renewed += _renewed(its)
+        unrecorded += bool(its.unknown)
     outdated = {name: tuple(each.changed) for name, each in found.items() if each.changed}
-    return Known(tuple(done), tuple(todo), tuple(renewed), unrecorded, outdated)
+    there = frozenset(path for each in found.values() for path in each.paths)
+    return Known(tuple(done), tuple(todo), tuple(renewed), unrecorded, outdated, there)
 
 
 def known_scans(

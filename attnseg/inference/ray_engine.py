@@ -153,7 +153,13 @@ class RayEngine:
                 yield replace(base, name=each.scan.name, reason=each.reason)
         todo = deque(each for each in work if each.plan)
         output = output.absolute()
-        away = replace(job, on_window=Job().on_window, on_wait=Job().on_wait)
+        here = Job()
+        away = replace(
+            job,
+            before_writing=here.before_writing,
+            on_window=here.on_window,
+            on_wait=here.on_wait,
+        )
         losses: Counter[Scan] = Counter()
         crew = _Crew(self._places[: len(todo)], self._loading(predictor, output, todo), self._say)
         try:

@@ -5,7 +5,7 @@ A scan is known by what it is, path and content, never by its name alone.
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Found:
 
     Args:
         scan: as it is now.
+        paths: of all files and folders that are there.
         lines: file or folder that is there → the line that tells of it.
         same: what was made of this scan → its identity now.
         changed: what was made of it before it changed → its identity then.
@@ -40,6 +41,7 @@ class Found:
     """
 
     scan: Scan
+    paths: tuple[str, ...] = ()
     lines: dict[str, Line] = field(default_factory=dict)
     same: dict[str, ScanIdentity] = field(default_factory=dict)
     changed: dict[str, ScanIdentity] = field(default_factory=dict)
@@ -85,7 +87,7 @@ def find_written(
         try:
             each = _find(scan, folder, there, wanted, lines, geometry_of, masks, verify)
         except Exception as error:  # whatever is wrong with one scan is that scan's own matter
-            each = Found(scan, error=reason_of(error))
+            each = Found(scan, tuple(there), error=reason_of(error))
         found[scan.name] = each
     return found
 
@@ -100,7 +102,7 @@ def _find(
     masks: MaskFormat | None,
     verify: bool,
 ) -> Found:
-    found = Found(scan)
+    found = Found(scan, tuple(there))
     compared: dict[ScanIdentity, tuple[Likeness, ScanIdentity]] = {}
     geometry: Geometry | None = None
     for path in there:
@@ -162,6 +164,35 @@ def refuse_taken(found: Sequence[Found], folder: Path, *, overwrite: bool | None
             f"{named}{_more(strays)}. Give another folder with -o, or "
             + ("--overwrite to replace them" if option else "remove them first")
         )
+
+
+def refuse_written_since(
+    scan: Scan, *, folder: Path, written: Mapping[str, Sequence[str]], there: Collection[str]
+) -> None:
+    """Nothing is overwritten that another run has made of another scan since this one began.
+
+    Args:
+        scan: of which something is to be written.
+        folder: of masks and manifests.
+        written: name of a scan → what is to be written of it, in NFC.
+        there: what lay in the folder when this run began.
+
+    Raises:
+        UsageError: a name that another scan has taken since.
+    """
+    new = [
+        path
+        for path in written[scan.name]
+        if path not in there and os.path.lexists(on_disk(folder / path))
+    ]
+    lines = owners(folder) if new else {}
+    for path in new:
+        known = identity_of(lines.get(path, {}))
+        if known is not None and compare_scan(known, scan.paths)[0] != "same":
+            raise UsageError(
+                f"{folder / path}: another run has made it of {known} meanwhile, and "
+                f"{scan.paths[0]} is another scan; give another folder with -o"
+            )
 
 
 def _count(taken: Sequence[object]) -> str:

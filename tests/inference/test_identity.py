@@ -503,6 +503,26 @@ def test_a_name_in_other_capitals_is_taken(run, make_scan):
         run(b, overwrite=True)
 
 
+def test_two_runs_at_the_same_time(run, make_model, two_patients, tmp_path):
+    """Each finds an empty folder; the one that is second does not write over the first one's."""
+    a, b = two_patients
+    model, output, made = make_model(), tmp_path / "out", []
+
+    def first_a(work):
+        assert not (output / "ct.nii.gz").exists()
+        assert run(a, model=model)[0] == {"ct": "done"}
+        made.append((output / "ct.nii.gz").read_bytes())
+
+    predictor = Predictor.load([model], device="cpu")
+    outcomes = predict_cohort(
+        [Scan("ct", (b,))], predictor, output, model_id="m", on_plan=first_a
+    )
+    assert [each.state for each in outcomes] == ["failed"]
+    assert f"another run has made it of {a} meanwhile, and {b} is another" in outcomes[0].reason
+    assert [(output / "ct.nii.gz").read_bytes()] == made
+    assert run(a, model=model)[0] == {"ct": "skipped"}
+
+
 def test_two_parts_of_a_cohort_never_write_one_file(run, make_scan):
     """Each part sees its own scan alone, and they may run at the same time."""
     both = [make_scan(name) for name in ("sub-01_T1w", "sub-01_T2w")]
