@@ -62,7 +62,7 @@ def how_they_differ(one: str, other: str) -> str:
     return f" (one name in two forms of Unicode: {one!a} and {other!a})"
 
 
-def told_apart_by_case(names: Iterable[str]) -> list[tuple[str, ...]]:
+def differing_in_case_only(names: Iterable[str]) -> list[tuple[str, ...]]:
     """Groups of names that differ in capitals alone, which Windows and macOS take for one."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in dict.fromkeys(names):

@@ -21,10 +21,10 @@ from attnseg.inference.manifest import Manifest, Outcome, names_in_manifest
 from attnseg.names import (
     alike,
     composed,
+    differing_in_case_only,
     how_they_differ,
     on_disk,
     readable,
-    told_apart_by_case,
     windows_note,
     windows_refuses,
 )
@@ -180,7 +180,7 @@ def test_nothing_is_written_beside_its_other_form(tmp_path):
 def test_scans_that_differ_in_capitals_alone_are_refused(tmp_path):
     for folder, name in (("x", "Liver"), ("y", "liver"), ("y", "other")):
         save(tmp_path / folder / f"{name}.nii.gz")
-    assert told_apart_by_case(["Liver", "liver", "other", "Liver"]) == [("Liver", "liver")]
+    assert differing_in_case_only(["Liver", "liver", "other", "Liver"]) == [("Liver", "liver")]
     with pytest.raises(UsageError, match="scans named Liver, liver come twice") as caught:
         find_scans([tmp_path / "x", tmp_path / "y"], num_channels=1)
     assert str(tmp_path / "x" / "Liver.nii.gz") in str(caught.value)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from attnseg.datasets.findings import Finding
-from attnseg.names import WINDOWS_REMEDY, told_apart_by_case, windows_note
+from attnseg.names import WINDOWS_REMEDY, differing_in_case_only, windows_note
 
 
 def find_name_problems(names: Iterable[str]) -> list[Finding]:
@@ -21,7 +21,7 @@ def find_name_problems(names: Iterable[str]) -> list[Finding]:
             "on Windows and macOS the mask of one would be written over that of the other; rename "
             "all but one",
         )
-        for group in told_apart_by_case(names)
+        for group in differing_in_case_only(names)
     ]
     if problem := windows_note(f"{name}.nii.gz" for name in names):
         findings.append(Finding("dataset", "harmless", problem, WINDOWS_REMEDY))

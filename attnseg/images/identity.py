@@ -1,5 +1,5 @@
 """Which file or series an image was read from: where it lies, how it looks from outside, and the
-SHA-256 of what is in it. A name alone says nothing: two patients may both have a `ct.nii.gz`.
+SHA-256 of what is in it. A name alone identifies nothing: two patients may both have a `ct.nii.gz`.
 """
 
 import hashlib
@@ -69,8 +69,8 @@ def outside(source: Source) -> Identity:
     newest = max(state.st_mtime_ns for state in states)
     if not isinstance(source, Series):
         return Identity(path, size, newest)
-    told = [source.files, [(state.st_size, state.st_mtime_ns) for state in states]]
-    listing = hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+    listed = [source.files, [(state.st_size, state.st_mtime_ns) for state in states]]
+    listing = hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
     return Identity(path, size, newest, uid=source.uid, listing=listing)
 
 
@@ -78,7 +78,7 @@ def identify(source: Source) -> Identity:
     """All of a source's identity: every byte of it is read.
 
     Raises:
-        DataError: as of `outside`; a damaged archive.
+        DataError: as `outside` raises; a damaged archive.
         OSError: a file that is not there or cannot be read.
     """
     source = _resolved(source)
@@ -103,7 +103,7 @@ def compare(known: Identity, source: Source, *, verify: bool = False) -> tuple[L
         identity, its `sha256` only where it was looked at.
 
     Raises:
-        DataError, OSError: as of `identify`.
+        DataError, OSError: as `identify` raises.
     """
     source = _resolved(source)
     now = outside(source)
@@ -123,7 +123,7 @@ def content_digest(source: Source) -> str:
     """SHA-256 of a source's bytes, as `Identity.sha256`.
 
     Raises:
-        DataError, OSError: as of `identify`.
+        DataError, OSError: as `identify` raises.
     """
     digest = hashlib.sha256()
     if not isinstance(source, Series):

@@ -84,14 +84,14 @@ def predict_cohort(
         output: folder of masks and manifest.
         model_id: what the manifest calls the model.
         overwrite: predict again what is done; never in the place of another scan's mask.
-        replace_others: the folder is the caller's own, and what was made of other scans is let go.
+        replace_others: the folder is the caller's own; what was made of other scans is replaced.
         verify: look at every byte of the scans that are done, not at path, size and time alone.
         shard: which part of a divided cohort this is, such as "2of8".
         job: what to do with each scan.
         engine: who predicts; None: this process.
         on_plan: called once with what is to be done.
         on_outcome: called as a scan ends, in order.
-        say: told what holds for many scans together, in a sentence.
+        say: called with a sentence on many scans together.
 
     Raises:
         UsageError: a mask would overwrite a scan, or what was made of another scan.
@@ -108,8 +108,8 @@ def predict_cohort(
     def end(outcome: Outcome) -> None:
         left = known.outdated.get(outcome.name)
         if left and outcome.state == "failed":
-            told = f"{outcome.reason}; what lies there ({', '.join(left)}) was made of it before"
-            outcome = replace(outcome, reason=told)
+            reason = f"{outcome.reason}; what lies there ({', '.join(left)}) was made of it before"
+            outcome = replace(outcome, reason=reason)
         if outcome.state != "skipped":
             manifest.add(outcome)
         outcomes.append(outcome)

@@ -111,12 +111,12 @@ def is_made_of(known: ScanIdentity, sources: Sequence[Source]) -> bool:
 
 
 def identity_of(line: Mapping[str, Any]) -> ScanIdentity | None:
-    """Which scan a line of a manifest is of; None where it does not say, as older ones."""
-    told = line.get("scan")
+    """Which scan a line of a manifest is of; None where it does not say, as in older manifests."""
+    scan = line.get("scan")
     try:
-        sources = tuple(Identity(**each) for each in told["sources"])  # type: ignore[index]
-        shape = tuple(int(n) for n in told["shape"])  # type: ignore[index]
-        rows = tuple(tuple(float(x) for x in row) for row in told["affine"])  # type: ignore[index]
+        sources = tuple(Identity(**each) for each in scan["sources"])  # type: ignore[index]
+        shape = tuple(int(n) for n in scan["shape"])  # type: ignore[index]
+        rows = tuple(tuple(float(x) for x in row) for row in scan["affine"])  # type: ignore[index]
     except (KeyError, TypeError, ValueError):
         return None
     whole = sources and len(shape) == 3 and [len(row) for row in rows] == [4] * 4

@@ -27,7 +27,7 @@ class Wanted:
         masks: how masks are written.
         written: what will be written of a scan, relative to the output folder, its mask first.
         overwrite: keep none.
-        replace_others: let go what was made of other scans.
+        replace_others: replace what was made of other scans.
         verify: look at every byte of every scan.
     """
 
@@ -45,12 +45,12 @@ class Known:
     """Which scans of a cohort are done.
 
     Args:
-        done: their masks are there and theirs.
-        todo: to be predicted; notes say why, where something of theirs lies there.
-        renewed: lines of scans that are done and were touched or moved, as they are now.
+        done: their masks are there, and were made of them.
+        todo: to be predicted; their notes say why, where something of theirs lies there.
+        renewed: new lines of scans that are done and were touched or moved since.
         unrecorded: how many are done by lines that do not say which scan they are of.
         outdated: scan → what was made of it before it changed.
-        there: what lies in the folder of all of them, in NFC.
+        there: files and folders of all of these scans that lie there, in NFC.
     """
 
     done: tuple[Scan, ...]
@@ -74,7 +74,7 @@ def look_through(
         scans: to be predicted.
         folder: of masks and manifests; perhaps not there yet.
         wanted: what counts as done.
-        geometry_of: a scan's grid, from its headers; asked where no line tells it.
+        geometry_of: a scan's grid, from its headers; asked for where no line says it.
 
     Raises:
         UsageError: names that are taken by other scans; two scans that would be written to one
@@ -159,7 +159,7 @@ def kept_unrecorded(count: int) -> str:
 
 
 def settings_of(predictor: Predictor) -> dict[str, Any]:
-    """What changes the labels, as lines tell it."""
+    """What changes the labels, as a line of the manifest keeps it."""
     return {"overlap": predictor.overlap, "mirror": predictor.mirror_axes}
 
 
@@ -208,7 +208,7 @@ def _made(path: str, found: Found, wanted: Wanted) -> bool:
 
 
 def _renewed(found: Found) -> list[Line]:
-    """Lines with the identity that the scan has now, where that is another than they tell."""
+    """Lines with the identity that the scan has now, where that is another than they say."""
     lines = {
         id(line): {**line, "scan": asdict(found.same[path])}
         for path, line in found.lines.items()

@@ -152,7 +152,7 @@ def made_together(lines: Mapping[str, Mapping[str, Any]], one: str, other: str) 
 
     Args:
         lines: of the folder, by `owners`.
-        one, other: their paths in it. What no line tells of is taken to be in order.
+        one, other: their paths in it. What no line names is taken to be in order.
     """
     first, second = lines.get(composed(one)), lines.get(composed(other))
     if first is None or second is None:
@@ -179,7 +179,7 @@ def _all_lines(folder: Path, *patterns: str) -> list[dict[str, Any]]:
     """The lines of all files, in the order in which they were written."""
     paths = [path for pattern in patterns for path in folder.glob(pattern)]
     lines = [line for path in sorted(paths, key=_age) for line in _lines(path)]
-    # Those of older versions tell no time, and were written before.
+    # Those of older versions have no time, and were written before the others.
     return sorted(lines, key=lambda line: str(line.get("time") or ""))
 
 

@@ -25,7 +25,7 @@ from attnseg.inference.sources import Scan
 from attnseg.names import alike, composed, on_disk, windows_refuses
 
 FORMATS = ("auto", *MASK_SUFFIXES)
-# DICOM objects that refer to the slices they were drawn on.
+# DICOM objects that refer to the slices of their series.
 _OF_SERIES = ("dicom-seg", "rtstruct")
 
 
@@ -99,7 +99,7 @@ class MaskFormat:
         """
         target = on_disk(folder / self.target(scan))
         if self.name in _OF_SERIES:
-            return _drawn_on_another(target, scan)
+            return _of_another_series(target, scan)
         if not self.per_label:
             return off_grid(target, geometry)
         stems = file_stems(names).values()
@@ -185,7 +185,7 @@ def off_grid(path: Path, geometry: Geometry) -> str:
     return ""
 
 
-def _drawn_on_another(path: Path, scan: Scan) -> str:
+def _of_another_series(path: Path, scan: Scan) -> str:
     """Why a DICOM object does not refer to the series of its scan; "" where it does."""
     from attnseg.images.dicom import referenced_series
 

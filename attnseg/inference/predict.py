@@ -130,7 +130,7 @@ def predict(
             write_text(output / path, text)
     manifest = Manifest(output, shard=part)
     if job.statistics or (output / STATISTICS).exists():
-        # A table of before would tell volumes of masks that have been made anew since.
+        # An older table would hold volumes of masks that have been made anew since.
         write_text(output / STATISTICS, _statistics(manifest.last_lines().values()))
     display.summary(outcomes, manifest.path)
     return outcomes
@@ -151,7 +151,7 @@ def dry_run(
 ) -> list[Work]:
     """Tell what `predict` would do with each scan, from the headers and a window of zeros.
 
-    Args and errors: as of `predict`; without an output nothing is done already.
+    Args and errors: as those of `predict`; without an output nothing is done already.
 
     Returns:
         What is planned, scans that are done left out.
@@ -280,7 +280,7 @@ def _ready(
     if all(is_picture(scan.paths[0]) for scan in scans):
         refuse_options(
             {"--statistics": job.statistics},
-            "tells volumes in ml, and pictures have none; leave it out",
+            "writes volumes in ml, and pictures have none; leave it out",
         )
     part, named_by = take_shard(scans, shard)
     if named_by:  # the other parts write into the same folder, perhaps at this very time

@@ -31,11 +31,11 @@ class Found:
     Args:
         scan: as it is now.
         paths: of all files and folders that are there.
-        lines: file or folder that is there → the line that tells of it.
+        lines: file or folder that is there → the line that says it was written.
         same: what was made of this scan → its identity now.
         changed: what was made of it before it changed → its identity then.
         other: what was made of another scan → the identities of that one and of this.
-        unknown: what would be overwritten, and no line tells what it was made of → why it does not
+        unknown: what would be overwritten, and no line says what it was made of → why it does not
             lie on the scan's grid; "" where it does.
         error: why the scan cannot be compared with what lies there, in one line.
     """
@@ -135,7 +135,7 @@ def refuse_taken(found: Sequence[Found], folder: Path, *, overwrite: bool | None
     Args:
         found: what lies there.
         folder: named in the error.
-        overwrite: let go what does not lie on the scan's grid and no line tells of; None where
+        overwrite: replace what does not lie on the scan's grid and no line names; None where
             there is no such option.
 
     Raises:
@@ -149,10 +149,9 @@ def refuse_taken(found: Sequence[Found], folder: Path, *, overwrite: bool | None
             for each, path in taken[:_NAMED]
         )
         raise UsageError(
-            f"{folder}: {_count(taken)}: {named}{_more(taken)}. Files go by their scan's name: "
-            "give another folder with -o, or rename the scan; to replace them remove them first"
-            + ", for --overwrite does not"
-            * option
+            f"{folder}: {_count(taken)}: {named}{_more(taken)}. Files are named after their "
+            "scan: give another folder with -o, or rename the scan; to replace them remove them "
+            "first" + ", since --overwrite does not" * option
         )
     strays = [
         (each.scan, why) for each in found for why in each.unknown.values() if why and not overwrite

@@ -159,7 +159,7 @@ def test_maps_of_gates_need_gates_and_volumes_need_volumes(attnseg, dataset, sma
     scan = dataset / "images/c0.nii.gz"
     refused(attnseg("predict", scan, "-o", "o", "--save-attention"), "--save-attention", "no gates")
     PIL.Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
-    with pytest.raises(UsageError, match="--statistics: tells volumes in ml"):
+    with pytest.raises(UsageError, match="--statistics: writes volumes in ml"):
         run_prediction_statistics(tmp_path)
 
 

@@ -514,9 +514,7 @@ def test_two_runs_at_the_same_time(run, make_model, two_patients, tmp_path):
         made.append((output / "ct.nii.gz").read_bytes())
 
     predictor = Predictor.load([model], device="cpu")
-    outcomes = predict_cohort(
-        [Scan("ct", (b,))], predictor, output, model_id="m", on_plan=first_a
-    )
+    outcomes = predict_cohort([Scan("ct", (b,))], predictor, output, model_id="m", on_plan=first_a)
     assert [each.state for each in outcomes] == ["failed"]
     assert f"another run has made it of {a} meanwhile, and {b} is another" in outcomes[0].reason
     assert [(output / "ct.nii.gz").read_bytes()] == made
