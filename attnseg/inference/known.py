@@ -187,9 +187,8 @@ def _why_again(found: Found, folder: Path, wanted: Wanted) -> tuple[str, ...] | 
     if again := [path for path in written if path in found.changed]:
         notes.append(f"the scan has changed since {', '.join(again)} was made of it: made anew")
     notes += [
-        f"{why or f'no manifest says what {path} was made of'}: made anew"
+        f"{why or f'no manifest says which scan {path} was made of'}: made anew"
         for path, why in found.unknown.items()
-        if why or path not in found.lines
     ]
     if left := [path for path in found.changed if path not in written]:
         notes.append(f"{', '.join(left)} was made of it before it changed: remove it")

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from attnseg.images import Geometry, Image, write_image
+from attnseg.inference import Job
+from attnseg.inference.predict import predict
 from attnseg.models import AttentionUNet, save_model
 from attnseg.spec import ModelSpec
 
@@ -97,3 +99,25 @@ def make_picture(tmp_path):
         return path
 
     return make
+
+
+@pytest.fixture
+def run(make_model, tmp_path, capsys):
+    """Predict into one folder: name → state, and what was said."""
+    model = make_model()
+
+    def call(*inputs, output="out", job=None, how=predict, **settings):
+        settings = {"model": model, "job": job or Job()} | settings
+        outcomes = how(list(inputs), tmp_path / output, device="cpu", **settings)
+        states = {each.name: each.state for each in outcomes} if how is predict else outcomes
+        return states, capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture
+def two_patients(make_scan):
+    """The same file name, shape and place, of two patients."""
+    return tuple(
+        make_scan("ct", folder=f"patient{each}", seed=seed) for seed, each in enumerate("AB")
+    )
