@@ -15,9 +15,8 @@ def test_one_path_however_it_is_reached(run, two_patients, tmp_path, monkeypatch
     a, b = two_patients
     monkeypatch.chdir(a.parent)
     run(f"../{a.parent.name}/ct.nii.gz")
-    assert json.loads((tmp_path / "out" / MANIFEST).read_text())["scan"]["sources"][0][
-        "path"
-    ] == str(a)
+    line = json.loads((tmp_path / "out" / MANIFEST).read_text())
+    assert line["scan"]["sources"][0]["path"] == str(a)
     monkeypatch.chdir(tmp_path)
     link = tmp_path / "current"
     for patient in (a, b):
