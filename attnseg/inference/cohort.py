@@ -35,7 +35,6 @@ from attnseg.inference.sources import Scan
 from attnseg.inference.taken import refuse_written_since
 from attnseg.inference.work import Job, Work, fit_together, plan_cohort, reason_of
 from attnseg.memory import peak_bytes, release_freed_memory
-from attnseg.names import composed
 from attnseg.preprocessing import Grid, constant_channels, preprocess
 
 
@@ -125,11 +124,7 @@ def predict_cohort(
         work = plan_cohort(known.todo, predictor, job)
         on_plan(work)
         if not replace_others:
-            written = {
-                scan.name: [composed(path) for path in written_by_job(scan, predictor, job)]
-                for scan in known.todo
-            }
-            check = partial(refuse_written_since, folder=output, written=written, there=known.there)
+            check = partial(refuse_written_since, folder=output, there=known.there)
             job = replace(job, before_writing=check)
         base = Outcome(
             "", "failed", model=model_id, settings=settings_of(predictor),
@@ -182,9 +177,8 @@ def predict_here(
                         names=names,
                     )
                     done = replace(outcome, mask=job.masks.target(this.scan), labels=names)
-                    writing = writer.submit(
-                        _write, write, done, partial(job.before_writing, this.scan)
-                    )
+                    check = partial(job.before_writing, this.scan, [done.mask])
+                    writing = writer.submit(_write, write, done, check)
                     del ready, labels, write  # the writer alone holds the mask
                 except Exception as error:  # one bad scan is one line of the manifest
                     outcome = replace(outcome, reason=reason_of(error))
@@ -223,7 +217,7 @@ def _segment(
     """Label values, and the outcome so far."""
     scan, plan = work.scan, work.plan
     assert plan is not None
-    job.before_writing(scan)
+    job.before_writing(scan, written_by_job(scan, predictor, job))
     begin, before = time.perf_counter(), predictor.runner.seconds
     kept = probabilities_of(scan) if job.probabilities else ""
     with ExitStack() as stack:

@@ -166,14 +166,14 @@ def refuse_taken(found: Sequence[Found], folder: Path, *, overwrite: bool | None
 
 
 def refuse_written_since(
-    scan: Scan, *, folder: Path, written: Mapping[str, Sequence[str]], there: Collection[str]
+    scan: Scan, written: Sequence[str], *, folder: Path, there: Collection[str]
 ) -> None:
     """Nothing is overwritten that another run has made of another scan since this one began.
 
     Args:
         scan: of which something is to be written.
+        written: what is to be written of it, relative to the folder.
         folder: of masks and manifests.
-        written: name of a scan → what is to be written of it, in NFC.
         there: what lay in the folder when this run began.
 
     Raises:
@@ -181,7 +181,7 @@ def refuse_written_since(
     """
     new = [
         path
-        for path in written[scan.name]
+        for path in map(composed, written)
         if path not in there and os.path.lexists(on_disk(folder / path))
     ]
     lines = owners(folder) if new else {}

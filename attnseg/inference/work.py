@@ -47,7 +47,8 @@ class Job:
         probabilities: write `NAME_probabilities.nii.gz`.
         statistics: note the volume of each label.
         attention: write every gate's α, `NAME_attention.nii.gz`; nothing for a network without.
-        before_writing: called before anything is written of a scan; what it raises fails the scan.
+        before_writing: called with a scan and names of files before they are written; what it
+            raises fails the scan.
         on_window: called after every window, from the thread that predicts; what it raises ends
             the cohort, files left whole.
         on_wait: called several times a second while other machines predict; as `on_window`.
@@ -57,7 +58,7 @@ class Job:
     probabilities: bool = False
     statistics: bool = False
     attention: bool = False
-    before_writing: Callable[[Scan], None] = lambda scan: None
+    before_writing: Callable[[Scan, Sequence[str]], None] = lambda scan, written: None
     on_window: Callable[[Scan], None] = lambda scan: None
     on_wait: Callable[[], None] = lambda: None
 
