@@ -59,6 +59,24 @@ def refuse_other_settings(
             )
 
 
+def refuse_contradictions(overrides: Sequence[str], flags: Mapping[str, Any]) -> None:
+    """Keys that --set gives one value and an option of their own another.
+
+    Args:
+        overrides: texts of --set.
+        flags: dotted key → value of dedicated options; None where one was not given.
+
+    Raises:
+        UsageError: one of them.
+    """
+    for text in overrides:
+        key, value = parse_override(text)
+        if flags.get(key) not in (None, value):
+            raise UsageError(
+                f"--set {text}: another option says {key}={flags[key]}; leave one of them out"
+            )
+
+
 def refuse_settled(overrides: Sequence[str], gates: str | None, plan: Path) -> None:
     """Options on the network, the preprocessing or the batch beside a plan, which settles them.
 
