@@ -66,7 +66,10 @@ def compare(
         pictures = _pictures(found, evaluations[0], evaluations[1], images)
         sources = {"A": str(a), "B": str(b), "reference": str(reference)}
         save_compare_page(found, pictures, sources, html)
-    print_comparison(found, Console(highlight=False, emoji=False))
+    console = Console(highlight=False, emoji=False)
+    print_comparison(found, console)
+    for told in dict.fromkeys(note for each in evaluations for note in each.not_compared):
+        console.print(told, markup=False, highlight=False)
     return found
 
 
