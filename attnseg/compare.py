@@ -77,7 +77,8 @@ def compare(
         sources = {"A": str(a), "B": str(b), "reference": str(reference)}
         save_compare_page(found, pictures, sources, html)
     console = Console(highlight=False, emoji=False)
-    for note in notes:
+    not_compared = (note for each in evaluations for note in each.not_compared)
+    for note in dict.fromkeys((*notes, *not_compared)):
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     print_comparison(found, console)
     return found

@@ -98,13 +98,19 @@ def predict(
     """Segment scans: writes one mask a scan, in the scan's own geometry."""
     # What imports make stays; looking through it for garbage takes a quarter of a second.
     gc.disable()
-    from attnseg.errors import UsageError
+    from attnseg.errors import UsageError, refuse_options
     from attnseg.inference import Job, MaskFormat
     from attnseg.inference.predict import dry_run as tell
     from attnseg.inference.predict import predict as run_prediction
     from attnseg.inference.predictor import Settings
 
     gc.enable()
+    if overwrite:
+        refuse_options(
+            {"--verify": verify},
+            "finds the scans that are done, and --overwrite predicts all again; leave one of them "
+            "out",
+        )
     settings = Settings(
         overlap=overlap,
         mirror=tta,

@@ -56,6 +56,7 @@ def train(
     from attnseg.training import (
         load_plan,
         note_of_settled,
+        refuse_contradictions,
         refuse_other_settings,
         refuse_settled,
         resumed_config,
@@ -94,6 +95,7 @@ def train(
         if plan is not None and epochs is None and max_minutes is None:
             epochs = load_plan(plan).epochs
         lengths = {"training.epochs": epochs, "training.max_minutes": max_minutes}
+        refuse_contradictions(set_ or [], flags | lengths)
         settings = experiment(config, set_ or [], flags | lengths)
         if plan is not None and (note := note_of_settled(settings, plan)):
             typer.echo(note, err=True)

@@ -58,9 +58,9 @@ def convert_drawn(
     """
     from attnseg.images import dicom
 
-    scan = None
+    scan, choice = None, ""
     if like is not None:
-        place, _ = find_source(like, series=series)
+        place, choice = find_source(like, series=series)
         geometry = read_outline((place,)).geometry
         nothing = np.broadcast_to(np.float32(0), (1, *geometry.shape))
         scan = Image(nothing, geometry, path=place)
@@ -82,7 +82,7 @@ def convert_drawn(
         names = {value: name for value, name in segments.names.items() if value in held}
         masks.append((each, names))
     paths = write_drawn(masks, target, sources=[source], overwrite=overwrite)
-    notes = segments.notes
+    notes = (*_chosen(like, choice), *segments.notes)
     if len(maps) > 1:
         notes += (f"segments overlap: {len(maps)} label maps hold them",)
     return paths, notes
@@ -115,7 +115,7 @@ def convert_mask(
         UsageError: a picture; a file that is there.
         DataError: files that cannot be read; voxels that do not lie on the grid of the image.
     """
-    place, _ = find_source(like, series=series)
+    place, choice = find_source(like, series=series)
     for each in (source, place):
         if is_picture(each):
             raise UsageError(f"--like {like}: pictures have no place; leave it out")
@@ -127,12 +127,17 @@ def convert_mask(
             f"{source}: does not lie on the grid of {like}: "
             f"{why_not_on_grid(labels, whole.geometry)}; give the image that it was drawn on"
         )
-    if not target.name.endswith(WRITTEN_SUFFIXES):
+    if not has_suffix(target.name, WRITTEN_SUFFIXES):
         target = target / f"{mask_name(source.name)}{suffix}"
     refuse_existing([target], [source, location(place)], overwrite=overwrite)
     mask = Image(placed.array, whole.geometry, whole.header, source)
     write_checked_labels(target, mask, {})
-    return target, placed.notes
+    return target, (*_chosen(like, choice), *placed.notes)
+
+
+def _chosen(like: Path | None, choice: str) -> tuple[str, ...]:
+    """What is told of the series that stands for `like`."""
+    return (f"{like}: {choice}",) if choice else ()
 
 
 def write_drawn(

@@ -11,7 +11,12 @@ from attnseg.datasets.labels import LabelScheme, white_is_one
 from attnseg.errors import DataError, UsageError
 from attnseg.evaluation.calibration import Calibration, calibrate, probability_path
 from attnseg.evaluation.figures import case_figures, empty_figures, label_sources
-from attnseg.evaluation.matching import find_label_scheme, match_files, unmatched_references
+from attnseg.evaluation.matching import (
+    find_label_scheme,
+    match_files,
+    not_compared,
+    unmatched_references,
+)
 from attnseg.evaluation.metrics import Counts, is_drawn, overlap_counts, region_counts, volume_ml
 from attnseg.evaluation.metrics import label_values as values_in
 from attnseg.evaluation.results import CaseResult, Evaluation, Score, summarise
@@ -72,7 +77,11 @@ def evaluate(
     )
     if full:
         found = replace(found, calibration=_calibration(found.cases, scheme, white))
-    return replace(found, not_predicted=unmatched_references(prediction, reference))
+    return replace(
+        found,
+        not_predicted=unmatched_references(prediction, reference),
+        not_compared=not_compared(prediction, reference),
+    )
 
 
 def compare_files(

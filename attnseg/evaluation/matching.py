@@ -5,7 +5,7 @@ from pathlib import Path
 
 from attnseg.datasets.labels import LabelScheme, read_label_scheme
 from attnseg.errors import DataError
-from attnseg.images import is_scan, mask_name
+from attnseg.images import is_result, is_scan, left_out, mask_name, shown
 from attnseg.names import composed, how_they_differ
 
 # What `attnseg predict` and `attnseg attention` write beside the mask of the same name.
@@ -71,6 +71,25 @@ def unmatched_references(prediction: Path, reference: Path) -> tuple[str, ...]:
     return tuple(sorted(_masks(reference).keys() - _masks(prediction).keys()))
 
 
+def not_compared(*places: Path) -> tuple[str, ...]:
+    """What lies in folders of masks and is not taken for one, a sentence for each folder.
+
+    Masks of single labels and other files in a folder that `attnseg predict` wrote are none of it.
+    """
+    told = []
+    for folder in dict.fromkeys(place for place in places if place.is_dir()):
+        if is_result(folder):
+            continue
+        rest = left_out(folder)
+        names = [*rest.unread, *rest.dicom, *(path.as_posix() for path in rest.below)]
+        if names:
+            told.append(
+                f"{folder}: {len(names)} file(s) are not compared, in folders within or in formats "
+                f"that are not read ({shown(names)}); convert them, or give their own folder"
+            )
+    return tuple(told)
+
+
 def find_label_scheme(reference: Path) -> LabelScheme:
     """What a `dataset.json` in the reference folder or its parent says about labels.
 
@@ -115,7 +134,9 @@ def _masks(folder: Path) -> dict[str, Path]:
             )
         masks[name] = path
     if not masks:
+        others = not_compared(folder)
         raise DataError(
-            f"{folder}: no mask (.nii.gz, .nii, .png or .tif) in this folder; check the path"
+            f"{folder}: no mask (.nii.gz, .nrrd, .mha, .png, …) in this folder; "
+            + (others[0].removeprefix(f"{folder}: ") if others else "check the path")
         )
     return masks

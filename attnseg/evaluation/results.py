@@ -130,6 +130,7 @@ class Evaluation:
         calibration: of the probabilities beside the predictions; None where there are none.
         placed: names of the cases whose masks lie on parts of one grid, or on one grid in other
             orders of its axes, and were put on one.
+        not_compared: what lies in the folders and was not taken for masks, in sentences.
     """
 
     cases: tuple[CaseResult, ...]
@@ -139,6 +140,7 @@ class Evaluation:
     tolerance_mm: float | None = None
     calibration: Calibration | None = None
     placed: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
 
     @property
     def mean_dice(self) -> float:
@@ -221,6 +223,7 @@ class Evaluation:
             "not_predicted": list(self.not_predicted),
             "failed": dict(self.failed),
             "placed_on_one_grid": list(self.placed),
+            "not_compared": list(self.not_compared),
         }
 
     def save_json(self, path: Path) -> None:

@@ -28,6 +28,8 @@ def print_table(evaluation: Evaluation, console: "Console") -> None:
     console.print(_label_table(evaluation))
     for note in _notes(evaluation):
         console.print(note, markup=False, highlight=False)
+    for told in evaluation.not_compared:
+        console.print(told, markup=False, highlight=False)
     if evaluation.not_predicted:
         console.print(f"not predicted: {_some(evaluation.not_predicted)}", markup=False)
     for name, reason in evaluation.failed.items():

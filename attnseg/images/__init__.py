@@ -14,7 +14,7 @@ from attnseg.images.geometry import MAX_SHEAR_DEGREES, Geometry
 from attnseg.images.grids import on_common_grid, on_grid, why_not_on_grid
 from attnseg.images.identity import Identity, Likeness
 from attnseg.images.image import Image, Outline, smallest_integer_type
-from attnseg.images.left_out import LeftOut, left_out
+from attnseg.images.left_out import LeftOut, is_result, left_out
 from attnseg.images.nifti import open_volumes, write_volumes
 from attnseg.images.paths import (
     DICOM_SUFFIXES,
@@ -70,6 +70,7 @@ __all__ = [
     "holds_dicom",
     "is_dicom",
     "is_picture",
+    "is_result",
     "is_scan",
     "leads_up",
     "left_out",

@@ -76,7 +76,9 @@ def on_grid(labels: Image, geometry: Geometry, *, asked: bool = False) -> Image:
     array[(slice(None), *target)] = kept
     # The same words for every mask: `attnseg check` tells what many cases share in one line.
     note = "its axes run in another order than the image's; its voxels were put in the image's"
-    if place.shape != geometry.shape:
+    if kept.size < turned.size:
+        note = "it reaches beyond the image, with background alone there; put where it lies and cut"
+    elif place.shape != geometry.shape:
         note = "it holds a part of the image's grid alone; put where it lies, with 0 around it"
     notes = (*labels.notes, note)
     return replace(labels, array=array, geometry=geometry, header=None, notes=notes)
@@ -87,7 +89,8 @@ def why_not_on_grid(labels: Image, geometry: Geometry) -> str:
     place = _place(labels.geometry, geometry)
     if place is None:
         ours, theirs = (
-            f"spacing {_by(np.round(each.spacing_mm, 3))} mm, axes {each.orientation}"
+            f"spacing {_by(np.round(each.spacing_mm, 3))} mm, axes {each.orientation}, first voxel "
+            f"at {', '.join(f'{x:.6g}' for x in each.affine[:3, 3])} mm"
             for each in (labels.geometry, geometry)
         )
         return f"its voxels lie between those of the image ({ours}; the image: {theirs})"

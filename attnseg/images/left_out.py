@@ -62,6 +62,11 @@ def left_out(folder: Path, *, taken: Collection[Path] = ()) -> LeftOut:
     return LeftOut(tuple(unread), tuple(dicom), tuple(below))
 
 
+def is_result(folder: Path) -> bool:
+    """Whether attnseg wrote masks to a folder."""
+    return any(folder.glob(_RESULTS))
+
+
 def _lone_half(name: str, names: Collection[str]) -> bool:
     """Whether a file is the `.img` of a pair whose header is not there."""
     half = next((each for each in _HALVES if name.endswith(each)), None)
@@ -70,7 +75,7 @@ def _lone_half(name: str, names: Collection[str]) -> bool:
 
 def _scans_below(folder: Path) -> list[Path]:
     """Scans by their names; where there are none, one file for all that is DICOM, or empty."""
-    if any(folder.glob(_RESULTS)):
+    if is_result(folder):
         return []
     files = list(files_below(folder))
     named = [each for each in files if is_scan(each) or has_suffix(each.name, DICOM_SUFFIXES)]

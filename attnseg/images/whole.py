@@ -75,8 +75,9 @@ def whole_numbers(
     whole = np.empty_like(values, dtype=np.int64, subok=False)
     target = whole.ravel(order="K")
     assert np.may_share_memory(target, whole), whole.strides
-    for part, chunk in chunks():
-        target[part] = np.nan_to_num(np.rint(chunk))  # NaN → 0
+    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN
+        for part, chunk in chunks():
+            target[part] = np.nan_to_num(np.rint(chunk))  # NaN → 0
     return whole, _notes(off, missing)
 
 

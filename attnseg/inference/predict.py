@@ -254,7 +254,7 @@ def _ready(
     predictor = Predictor.load(models, **settings)
     if predictor.device.type == "cpu":
         refuse_options(
-            {"--max-vram": settings.get("max_vram")},
+            {"--max-vram": settings.get("max_vram") is not None},
             "bounds the memory of a GPU, and this run is on the CPU; use --max-ram",
         )
     if job.attention and not predictor.gates.gates:
@@ -277,6 +277,10 @@ def _ready(
             channel_names=names,
             say=Display().say,
         )
+    # What suits some of the scans fails the others alone; what suits none is a slip.
+    refusals = [job.masks.refusal(scan) for scan in scans if not scan.reason]
+    if refusals and all(refusals):
+        raise UsageError(refusals[0])
     if all(is_picture(scan.paths[0]) for scan in scans):
         refuse_options(
             {"--statistics": job.statistics},

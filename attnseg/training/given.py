@@ -62,6 +62,25 @@ def refuse_other_settings(
             )
 
 
+def refuse_contradictions(overrides: Sequence[str], flags: Mapping[str, Any]) -> None:
+    """Keys that --set gives one value and an option of their own another.
+
+    Args:
+        overrides: texts of --set.
+        flags: dotted key → value of dedicated options; None where one was not given.
+
+    Raises:
+        UsageError: one of them.
+    """
+    for text in overrides:
+        key, value = parse_override(text)
+        given = flags.get(key)
+        if given not in (None, value) and str(given) != str(value):  # data.root is a path there
+            raise UsageError(
+                f"--set {text}: another option says {key}={given}; leave one of them out"
+            )
+
+
 def refuse_settled(overrides: Sequence[str], gates: str | None, path: Path) -> None:
     """Options on the network, the preprocessing or the batch that are not what the plan says.
 

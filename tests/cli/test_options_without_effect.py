@@ -131,6 +131,9 @@ def test_predict(attnseg, dataset, model, pictures, monkeypatch):
         (("--dry-run", "--workers", 2), "--dry-run", "--workers"),
         (("--bids", "--format", "nrrd"), "--bids", "--format"),
         (("--per-label", "--format", "rtstruct"), "--per-label", "rtstruct"),
+        (("--format", "dicom-seg"), "--format dicom-seg", "DICOM series"),
+        (("--bids",), "--bids", "not a name of BIDS"),
+        (("--verify", "--overwrite"), "--verify", "--overwrite"),
     ):
         refused(attnseg("predict", scan, "-o", "o", "--device", "cpu", *arguments), *parts)
     assert not Path("o").exists()
@@ -213,6 +216,10 @@ def test_train_of_a_plan_and_of_lengths(attnseg, dataset, small):
         refused(attnseg(*train, *settings, "--set", key), f"--set {key.split('=')[0]}")
     refused(attnseg(*train, "--epochs", 1, "--max-minutes", 1), "--epochs and --max-minutes")
     refused(attnseg(*train, "--resume", "--overwrite"), "--resume and --overwrite")
+    for option, key in (("--epochs", "training.epochs"), ("--seed", "training.seed")):
+        given = (option, 2, "--set", f"{key}=3")
+        fresh = ("train", dataset, "-o", "runs/p")
+        refused(attnseg(*fresh, *given), f"--set {key}=3", f"another option says {key}=2")
     assert not Path("runs/p").exists()
     # A file may be the one that the plan was made with: it is told what is not read of it.
     Path("c.yaml").write_text("model: {gate: skip}\ntraining: {learning_rate: 0.003}\n")

@@ -84,6 +84,9 @@ def test_a_mask_larger_than_its_image_loses_background_alone() -> None:
     larger = part(whole(), (0, 1, 0), (12, 14, 9))
     found = on_grid(larger, small)
     np.testing.assert_array_equal(found.array, whole().array[:, :, :12, :8])
+    assert found.notes[-1] == (
+        "it reaches beyond the image, with background alone there; put where it lies and cut"
+    )
     # A label outside the image: of another image, or of an image that was cut.
     assert on_grid(larger, Geometry((12, 10, 8), grid().affine)) is larger
 

@@ -159,6 +159,16 @@ def open_series(series: Series) -> Iterator[Dataset]:
             yield read(name)
 
 
+def frame_of_reference(series: Series) -> str:
+    """FrameOfReferenceUID of a series, by its first file; "" where it has none.
+
+    Raises:
+        DataError: a file that is gone or damaged.
+    """
+    with opened(series) as read:
+        return str(read(series.files[0]).get("FrameOfReferenceUID") or "") if series.files else ""
+
+
 def numbers(values: Any, count: int, *, what: str) -> np.ndarray:
     """`count` finite numbers of an attribute as float64.
 

@@ -10,7 +10,7 @@ from pydicom import dcmread
 from attnseg.errors import DataError
 from attnseg.images.contents import shown
 from attnseg.images.dicom.attributes import reading, refuse_bomb
-from attnseg.images.dicom.members import File, Unread, look
+from attnseg.images.dicom.members import NOT_DICOM, File, Other, Unread, look
 from attnseg.images.paths import (
     Series,
     has_suffix,
@@ -55,8 +55,17 @@ def find_series(place: Path) -> list[Series]:
     unread = [
         each for each in found if isinstance(each, Unread) and _names_image(each.name, suffixes)
     ]
+    # A text in the place of a slice, as the page that a server sent instead of it.
+    numbered = {_without_numbers(file.name) for file in images}
+    unread += [
+        Unread(each.name, NOT_DICOM)
+        for each in found
+        if isinstance(each, Other) and "#" in (name := _without_numbers(each.name))
+        if name in numbered
+    ]
+    others = [each.name for each in found if not isinstance(each, File)]
     if not images:
-        raise DataError(_unread(place, unread) if unread else _no_image(place, files))
+        raise DataError(_unread(place, unread) if unread else _no_image(place, files, others))
     scans = [file for file in images if not file.localizer]
     if not scans:
         raise DataError(
@@ -68,7 +77,6 @@ def find_series(place: Path) -> list[Series]:
         own = file.name if file.frames > 1 else ""
         groups.setdefault((file.uid, own), []).append(file)
     by_size = sorted(groups.values(), key=lambda group: (-_count(group), group[0].name))
-    others = [each.name for each in found if not isinstance(each, File)]
     return [_series(place, group, images, unread, _beside(place, others)) for group in by_size]
 
 
@@ -95,6 +103,11 @@ def _names_image(name: str, suffixes: Iterable[str]) -> bool:
     base = re.sub(r"\.(gz|bz2|xz|zst)$", "", PurePosixPath(name).name, flags=re.IGNORECASE)
     of_images = plain_suffix(base) in {*suffixes} - {""} and not is_scan(Path(base))
     return names_dicom(base) or of_images
+
+
+def _without_numbers(name: str) -> str:
+    """`a/IM0019` → `IM#`: what the names of a series' files have in common."""
+    return re.sub(r"\d+", "#", PurePosixPath(name).name)
 
 
 def _may_belong(unread: Sequence[Unread], uid: str, images: Sequence[File]) -> list[Unread]:
@@ -135,13 +148,17 @@ def _unread(place: Path, unread: Sequence[Unread], *, read: int = 0) -> str:
 
 def _beside(place: Path, names: Sequence[str]) -> tuple[str, ...]:
     """Files of a series' place that may be meant as scans of their own."""
-    scans = [name for name in names if is_scan(Path(name)) or has_suffix(name, ".zip")]
+    scans = _scans_among(names)
     if not scans:
         return ()
     return (
         f"not read: {len(scans)} file(s) beside the DICOM images ({shown(scans)}); give them by "
         "their own names where they are scans too",
     )
+
+
+def _scans_among(names: Sequence[str]) -> list[str]:
+    return [name for name in names if is_scan(Path(name)) or has_suffix(name, ".zip")]
 
 
 def drawn_kind(path: Path) -> Literal["seg", "rtstruct"] | None:
@@ -216,9 +233,15 @@ def _label(group: Sequence[File]) -> str:
     return ", ".join(parts)
 
 
-def _no_image(place: Path, files: Sequence[File]) -> str:
+def _no_image(place: Path, files: Sequence[File], others: Sequence[str]) -> str:
     if not files:
-        return f"{place}: holds no DICOM file; check the path"
+        scans = _scans_among(others)
+        if not scans or scans == ["."]:
+            return f"{place}: holds no DICOM file; check the path"
+        return (
+            f"{place}: holds no DICOM file but {len(scans)} other scan(s) or archive(s) "
+            f"({shown(scans)}); give each by its own name"
+        )
     kinds = {
         _NO_SCANS.get(str(file.kind), file.kind.name.removesuffix(" Storage")) for file in files
     }

@@ -9,7 +9,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 from attnseg.errors import DataError
-from attnseg.images.dicom.attributes import open_dataset, reading
+from attnseg.images.dicom.attributes import frame_of_reference, open_dataset, reading
 from attnseg.images.dicom.contours import filled
 from attnseg.images.dicom.regions import (
     PatientGrid,
@@ -53,10 +53,9 @@ def read_rtstruct(path: Path, *, like: Image) -> Segments:
     with reading(path):
         if dataset.get("SOPClassUID") != STRUCTURE_SET:
             raise DataError(f"{path}: not an RT structure set; give the structure set's file")
-        regions = {int(item.ROINumber): item for item in dataset.get("StructureSetROISequence", [])}
-        if any(abs(number) >= 2**31 for number in regions):
-            raise ValueError(f"regions are numbered {list(regions)}")
-        drawn, odd, notes = _contours(dataset, regions)
+        regions, left_out, notes = _regions(dataset, like)
+        drawn, odd, unused = _contours(dataset, regions, left_out)
+        notes += unused
         grid = PatientGrid.of(like.geometry)
         in_voxels = {
             number: [grid.voxels_of(points) for points in contours]
@@ -77,10 +76,11 @@ def read_rtstruct(path: Path, *, like: Image) -> Segments:
             if found.slices or not (odd[number] or found.told)
         ]
         lost = any(odd.values()) or any(found.told for found in placed.values())
-        if lost and not any(found.slices for found in placed.values()):
+        if (lost or left_out) and not any(found.slices for found in placed.values()):
+            remedy = "give the image that it was drawn on" if lost else "export it again"
             raise DataError(
                 f"{path}: nothing that it draws lies on the image ({'; '.join(notes[:3])}"
-                f"{'; …' if len(notes) > 3 else ''}); give the image that it was drawn on"
+                f"{'; …' if len(notes) > 3 else ''}); {remedy}"
             )
         segments = _segments(regions, kept)
         uid = series_uid(dataset)
@@ -97,19 +97,72 @@ def read_rtstruct(path: Path, *, like: Image) -> Segments:
     return Segments(path, like.geometry, segments, uid, mask, tuple(notes))
 
 
+def _regions(dataset: Dataset, like: Image) -> tuple[dict[int, Dataset], set[int], list[str]]:
+    """Number → description of the regions that can be read; numbers of those that are left out, and
+    why."""
+    described: dict[int, list[Dataset]] = defaultdict(list)
+    notes = []
+    for item in dataset.get("StructureSetROISequence") or ():
+        if item.get("ROINumber") is None:
+            name = str(item.get("ROIName") or "").strip()
+            notes.append(f"region {name!r}: left out, for it has no number to find its contours by")
+        else:
+            described[int(item.ROINumber)].append(item)
+    if any(abs(number) >= 2**31 for number in described):
+        raise ValueError(f"regions are numbered {list(described)}")
+    for number, items in described.items():
+        if len(items) > 1:
+            names = ", ".join(repr(_name(item, number)) for item in items)
+            notes.append(
+                f"regions {names}: left out, for they share the number {number}, and which "
+                "contours are whose is unknown"
+            )
+    alone = {number: items[0] for number, items in described.items() if len(items) == 1}
+    strange, told = _in_other_frames(alone, like)
+    regions = {number: item for number, item in alone.items() if number not in strange}
+    return regions, set(described) - set(regions), notes + told
+
+
+def _in_other_frames(regions: dict[int, Dataset], like: Image) -> tuple[set[int], list[str]]:
+    """Regions whose coordinates are of another frame of reference than the image, and what is told.
+
+    Where all are, none is taken for odd: programs that remove names often give the two objects
+    different identifiers.
+    """
+    own = frame_of_reference(like.path) if isinstance(like.path, Series) else ""
+    frames = {
+        number: str(item.get("ReferencedFrameOfReferenceUID") or "")
+        for number, item in regions.items()
+    }
+    others = {number for number, uid in frames.items() if own and uid and uid != own}
+    if others and len(others) == len(regions):
+        return set(), [
+            "its frame of reference is not the image's: see whether the masks lie where they should"
+        ]
+    return others, [
+        f"region {_name(regions[number], number)!r}: left out, for its coordinates are of another "
+        "frame of reference than the image's"
+        for number in sorted(others)
+    ]
+
+
 def _contours(
-    dataset: Dataset, regions: dict[int, Dataset]
+    dataset: Dataset, regions: dict[int, Dataset], left_out: set[int]
 ) -> tuple[dict[int, list[np.ndarray]], dict[int, list[str]], list[str]]:
     """By region, its closed contours in mm (LPS) and what of it is left out; and what is left out
     of no region."""
     drawn: dict[int, list[np.ndarray]] = defaultdict(list)
     odd: dict[int, list[str]] = defaultdict(list)
     strangers: set[int] = set()
-    for item in dataset.get("ROIContourSequence", []):
-        number = int(item.ReferencedROINumber)
+    nameless = 0
+    for item in dataset.get("ROIContourSequence") or ():
         contours = item.get("ContourSequence") or ()
+        if item.get("ReferencedROINumber") is None:
+            nameless += len(contours)
+            continue
+        number = int(item.ReferencedROINumber)
         if number not in regions:
-            strangers.update({number} if contours else ())
+            strangers.update({number} if contours and number not in left_out else ())
             continue
         others = few = 0
         closed: list[np.ndarray] = []
@@ -128,6 +181,8 @@ def _contours(
         if damage:  # a region that lacks some of its contours would be another region
             odd[number].append(f"left out, for one of its contours has {damage}")
             continue
+        if drawn[number] and closed:
+            odd[number].append("its contours stand in several lists, and were put together")
         drawn[number] += closed
         odd[number] += sentence(others, len(contours), "points or open lines", "left out")
         odd[number] += sentence(few, len(contours), "of fewer than three points", "left out")
@@ -135,6 +190,8 @@ def _contours(
         f"contours of region {number}, which the object does not describe, were left out"
         for number in sorted(strangers)
     ]
+    if nameless:
+        notes.append(f"{nameless} contour(s) that do not say of which region were left out")
     return drawn, odd, notes
 
 

@@ -330,3 +330,62 @@ def test_empty_nameless_and_undescribed_segments(
     assert found.notes == (
         "frames of segment 2, which the object does not describe, were left out",
     )
+
+
+def test_regions_of_one_number_or_none_are_left_out_and_told(tmp_path: Path) -> None:
+    # Own finding: the second of two took the contours of both, and one without a number stopped
+    # the object.
+    small = [box((-20, -12), (20, 30), 20)]
+    path = structures(tmp_path / "s.dcm", {"ptv": SOLID, "a": small, "b": small, "c": small})
+    dataset = pydicom.dcmread(path)
+    dataset.StructureSetROISequence[2].ROINumber = 2
+    dataset.ROIContourSequence[2].ReferencedROINumber = 2
+    del dataset.StructureSetROISequence[3].ROINumber
+    del dataset.ROIContourSequence[3].ReferencedROINumber
+    found = read_rtstruct(changed(path, dataset), like=image())
+    assert found.names == {1: "ptv"}
+    np.testing.assert_array_equal(mask(found, "ptv"), solid())
+    assert found.notes == (
+        "region 'c': left out, for it has no number to find its contours by",
+        "regions 'a', 'b': left out, for they share the number 2, and which contours are whose is "
+        "unknown",
+        "1 contour(s) that do not say of which region were left out",
+    )
+    dataset.StructureSetROISequence = dataset.StructureSetROISequence[1:3]
+    with pytest.raises(DataError, match=r"'a', 'b': left out, .*; export it again$"):
+        read_rtstruct(changed(path, dataset), like=image())
+
+
+def test_contours_of_a_region_in_several_lists_are_put_together(tmp_path: Path) -> None:
+    path = structures(tmp_path / "s.dcm", {"ptv": SOLID[:1], "more": SOLID[1:]})
+    dataset = pydicom.dcmread(path)
+    dataset.StructureSetROISequence = dataset.StructureSetROISequence[:1]
+    dataset.ROIContourSequence[1].ReferencedROINumber = 1
+    found = read_rtstruct(changed(path, dataset), like=image())
+    np.testing.assert_array_equal(mask(found, "ptv"), solid())
+    assert found.notes == (
+        "region 'ptv': its contours stand in several lists, and were put together",
+    )
+
+
+def test_a_region_in_another_frame_of_reference_is_left_out(tmp_path: Path) -> None:
+    # Own finding: coordinates of another frame of reference were taken for the image's.
+    like = make_series(tmp_path / "ct", GRID, values=np.zeros(GRID.shape, np.int16))
+    path = structures(tmp_path / "s.dcm", {"ptv": SOLID, "of the PET": SOLID})
+    own = pydicom.dcmread(next((tmp_path / "ct").iterdir())).FrameOfReferenceUID
+    dataset = pydicom.dcmread(path)
+    for item, uid in zip(dataset.StructureSetROISequence, (own, generate_uid()), strict=True):
+        item.ReferencedFrameOfReferenceUID = uid
+    found = read_rtstruct(changed(path, dataset), like=like)
+    assert found.names == {1: "ptv"}
+    assert found.notes == (
+        "region 'of the PET': left out, for its coordinates are of another frame of reference "
+        "than the image's",
+    )
+    # Programs that remove names give the whole object another one: told, and read.
+    dataset.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = generate_uid()
+    found = read_rtstruct(changed(path, dataset), like=like)
+    assert found.names == {1: "ptv", 2: "of the PET"}
+    assert found.notes == (
+        "its frame of reference is not the image's: see whether the masks lie where they should",
+    )

@@ -157,6 +157,30 @@ def test_what_is_plainly_no_dicom_refuses_nothing(tmp_path: Path) -> None:
     assert image.notes == ()
 
 
+@pytest.mark.parametrize("suffix", ["", ".img0"])
+def test_a_text_that_is_named_as_a_slice_stands_in_its_place(tmp_path: Path, suffix: str) -> None:
+    """A server's error page, saved under the name of the slice that it did not send."""
+    make(tmp_path / "ct", suffix)
+    (tmp_path / "ct" / f"IM0007{suffix}").write_text("<!DOCTYPE html><html>404 Not Found</html>")
+    (tmp_path / "ct" / "notes").write_text("Scanned on Monday.\n")
+    with pytest.raises(DataError, match=rf"1 of 8 .* not DICOM, .*\(1: IM0007{suffix}\)"):
+        read(tmp_path / "ct")
+
+
+def test_a_folder_or_archive_without_dicom_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "A").mkdir()
+    (tmp_path / "A" / "scan.nii.gz").write_bytes(b"x")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("inner.zip", b"PK")
+    for place, name in ((tmp_path / "A", "scan.nii.gz"), (tmp_path / "all.zip", "inner.zip")):
+        with pytest.raises(DataError) as error:
+            find_series(place)
+        assert str(error.value) == (
+            f"{place}: holds no DICOM file but 1 other scan(s) or archive(s) ({name}); give each "
+            "by its own name"
+        )
+
+
 def test_scans_and_archives_beside_the_images_are_told(tmp_path: Path) -> None:
     make(tmp_path / "ct")
     for name in ("ct.nii.gz", "preview.JPG", "rest.zip"):
