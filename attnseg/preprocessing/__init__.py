@@ -5,6 +5,7 @@ from attnseg.preprocessing.orientation import AxisOrder
 from attnseg.preprocessing.pipeline import (
     Grid,
     class_indices,
+    channel_in_words,
     constant_channels,
     preprocess,
     preprocess_labels,
@@ -19,6 +20,7 @@ __all__ = [
     "apply_along",
     "axis_matrix",
     "class_indices",
+    "channel_in_words",
     "constant_channels",
     "foreground_statistics",
     "is_constant",
