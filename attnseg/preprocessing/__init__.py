@@ -4,8 +4,8 @@ from attnseg.preprocessing.normalization import foreground_statistics, is_consta
 from attnseg.preprocessing.orientation import AxisOrder
 from attnseg.preprocessing.pipeline import (
     Grid,
-    class_indices,
     channel_in_words,
+    class_indices,
     constant_channels,
     preprocess,
     preprocess_labels,
@@ -19,8 +19,8 @@ __all__ = [
     "Grid",
     "apply_along",
     "axis_matrix",
-    "class_indices",
     "channel_in_words",
+    "class_indices",
     "constant_channels",
     "foreground_statistics",
     "is_constant",
