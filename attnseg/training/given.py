@@ -9,6 +9,7 @@ from typing import Any
 from attnseg.config import Config, load_config, parse_override
 from attnseg.errors import UsageError
 from attnseg.spec import Frozen
+from attnseg.training.plan import load_plan
 
 # A run may be lengthened, and prepared by another number of processes: key → how.
 _MAY_CHANGE = {
@@ -18,6 +19,8 @@ _MAY_CHANGE = {
 }
 # What a plan says, whatever the configuration says.
 _OF_PLAN = ("model.", "preprocessing.", "training.batch_size")
+# Of these, what its network records under the same name.
+_AS_IN_PLAN = ("channels", "block", "norm", "gate", "gate_finest")
 
 
 def refuse_other_settings(
@@ -59,21 +62,34 @@ def refuse_other_settings(
             )
 
 
-def refuse_settled(overrides: Sequence[str], gates: str | None, plan: Path) -> None:
-    """Options on the network, the preprocessing or the batch beside a plan, which settles them.
+def refuse_settled(overrides: Sequence[str], gates: str | None, path: Path) -> None:
+    """Options on the network, the preprocessing or the batch that are not what the plan says.
+
+    Args:
+        overrides: texts of --set.
+        gates: of --gates.
+        path: of the plan, which settles all of these.
 
     Raises:
         UsageError: one of them.
     """
-    keys = [parse_override(text)[0] for text in overrides]
-    asked = [f"--set {key}" for key in keys if f"{key}.".startswith(_OF_PLAN)]
+    plan = load_plan(path)
+    network = plan.spec.architecture
+    said = {f"model.{key}": getattr(network, key) for key in _AS_IN_PLAN}
+    said |= {"model.base_channels": network.channels[0], "model.patch": plan.spec.patch}
+    said |= {f"preprocessing.{key}": value for key, value in plan.spec.preprocessing}
+    said["training.batch_size"] = plan.batch_size
+    asked = {f"--set {key}": (key, value) for key, value in map(parse_override, overrides)}
     if gates is not None:
-        asked.append("--gates")
-    if asked:
-        raise UsageError(
-            f"{asked[0]}: {plan} settles it; edit the plan, or make it anew with `attnseg plan "
-            "--set …`"
-        )
+        asked["--gates"] = ("model.gate", gates)
+    for option, (key, value) in asked.items():
+        plain = tuple(value) if isinstance(value, list) else value
+        # What the plan does not record, `note_of_settled` tells.
+        if key in said and plain not in (said[key], "auto"):
+            raise UsageError(
+                f"{option}: {path} says {said[key]}, and settles it; edit the plan, or make it "
+                "anew with `attnseg plan --set …`"
+            )
 
 
 def note_of_settled(settings: Config, plan: Path) -> str:

@@ -155,12 +155,14 @@ def settle_splits(config: Config, dataset: Dataset, former: Splits | None = None
         DataError: `former` does not fit the cases.
     """
     names, data = [case.name for case in dataset.cases], config.data
+    if not names:
+        return []  # what is wrong with all of them is found by `check`
     count = count_folds(
         names, data.num_folds, patient_pattern=data.patient_pattern, patients=dataset.patients
     )
     return make_splits(
         names,
-        num_folds=max(1, count),
+        num_folds=count,
         existing=former,
         patient_pattern=data.patient_pattern,
         patients=dataset.patients,

@@ -199,9 +199,14 @@ def test_train_of_a_plan_and_of_lengths(attnseg, dataset, small):
     assert attnseg("plan", dataset, "--no-probe", *small).code == 0
     train = ("train", dataset, "-o", "runs/p", "--plan", "plan.json")
     settings = [each for each in small if "model." not in each and "batch_size" not in each]
-    refused(attnseg(*train, *settings, "--gates", "none"), "--gates", "plan.json settles it")
+    refused(
+        attnseg(*train, *settings, "--gates", "none"),
+        "--gates",
+        "plan.json says grid, and settles it",
+    )
+    assert attnseg("train", dataset, "-o", "runs/q", "--plan", "plan.json", *small).code == 0
     for key in (
-        "model.base_channels=4",
+        "model.base_channels=16",
         "preprocessing.spacing_mm=[1,1,1]",
         "training.batch_size=2",
     ):

@@ -7,6 +7,7 @@ from scipy import ndimage
 from attnseg.images.components import (
     bounding_box,
     component_voxels,
+    components,
     holes,
     large_components,
     largest_component,
@@ -148,3 +149,17 @@ def test_bounding_boxes():
                 assert bounding_box(view, value) == expected
     assert bounding_box(labels, 7) is None
     assert bounding_box(np.zeros((0, 3, 3), np.uint8), 1) is None
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 3), (3, 1, 1), (65, 1, 1), (1, 9, 9), (3, 3, 3), (9, 9, 9)]
+)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_other_voxel_is_a_component(shape, order):
+    """In rows, planes and small volumes, for which cc3d by itself makes too little room."""
+    mask = np.zeros(shape, dtype=bool, order=order)
+    mask[::2, ::2, ::2] = True
+    found, voxels = components(mask)
+    assert found.shape == shape
+    assert voxels.tolist() == [1] * int(mask.sum())
+    assert ((found > 0) == mask).all()

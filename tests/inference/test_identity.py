@@ -422,10 +422,10 @@ def test_pages_say_where_a_mask_is_of_another_scan(run, two_patients, tmp_path):
     a, b = two_patients
     run(a)
     mask, said = tmp_path / "out" / "ct.nii.gz", []
-    note = f"note: {mask}: was made of {a}, and {b} is another scan"
+    note = f"{mask}: was made of {a}, and {b} is another scan"
     for scan, expected in ((a, []), (b, [note])):
         said.clear()
-        view(scan, mask, output=tmp_path / "page.html", on_note=said.append)
+        view(scan, mask, output=tmp_path / "page.html", say=said.append)
         assert [text.partition(", or has")[0] for text in said] == expected
     for scan, expected in ((a, 0), (b, 1)):
         page = report(tmp_path / "out", images=scan.parent).read_text(encoding="utf-8")
@@ -452,3 +452,14 @@ def test_probabilities_that_are_not_of_the_mask_say_nothing_of_it(
     run(path)
     assert "was not made together with ct.nii.gz" in calibration().failed["ct"]
     assert calibration().cases == {}
+
+
+def test_a_name_is_one_in_both_forms_of_unicode(run, make_scan, tmp_path):
+    """macOS writes ü as two letters: the same mask, and the same other patient."""
+    composed, apart = "M\u00fcller", "Mu\u0308ller"
+    a = make_scan(composed, folder="A")
+    run(a)
+    moved = a.rename(a.parent / f"{apart}.nii.gz")
+    assert set(run(moved)[0].values()) == {"skipped"}
+    with pytest.raises(UsageError, match="is another scan"):
+        run(make_scan(apart, folder="B", seed=5))

@@ -262,6 +262,23 @@ def test_a_single_case_is_trained_on_without_a_score(toy, tmp_path, capsys):
     assert [case.name for case in prepared.cases("none")[0]] == ["case0"]
 
 
+def test_files_that_make_no_case_at_all_are_told_one_by_one(toy, tmp_path):
+    """Before there is anything that folds could be made of."""
+    (toy / "images").rename(toy / "imagesTr")  # without numbers of channels in their names
+    (toy / "labels").rename(toy / "labelsTr")
+    content = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "a": 1}}
+    (toy / "dataset.json").write_text(json.dumps(content | {"file_ending": ".nii.gz"}))
+    config = make_config(toy, **QUICK, data__layout="nnunet")
+    for ask in (
+        lambda: prepare_fold(config, tmp_path / "run"),
+        lambda: plan_dataset(config, tmp_path / "p.json", measure=False),
+    ):
+        with pytest.raises(DataError) as caught:
+            ask()
+        assert "case5: image file case5.nii.gz does not end in a channel" in str(caught.value)
+        assert "cannot fill" not in str(caught.value)
+
+
 def test_scans_of_one_patient_are_trained_on_without_a_score(toy, tmp_path):
     config = make_config(toy, **QUICK, data__patient_pattern="(case)")
     with pytest.raises(DataError, match=r"6 case.s. of one patient, and fold 0 holds them out"):

@@ -178,7 +178,7 @@ def test_names_beside_a_mask_are_not_in_the_way(tmp_path: Path) -> None:
 
     def shown() -> list[str]:
         scan_, mask_, output = (tmp_path / name for name in ("a.nii.gz", "m.nii.gz", "a.html"))
-        page = view(scan_, mask_, output=output, on_note=notes.append)
+        page = view(scan_, mask_, output=output, say=notes.append)
         return [label["name"] for label in facts(page.read_text(encoding="utf-8"))["labels"]]
 
     (tmp_path / "m.tsv").write_bytes("index\tname\n2\tfoie gâté\n7\trate\n".encode("cp1252"))
