@@ -1,12 +1,13 @@
 """Plain rules on one case: what its image, its mask and their places in the world look like."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from attnseg.datasets.findings import Finding, Mend
 from attnseg.images import MAX_SHEAR_DEGREES, Geometry, Image, is_picture, on_grid
 from attnseg.images.grids import places_nothing
+from attnseg.preprocessing import channel_in_words
 from attnseg.preprocessing.orientation import AxisOrder
 
 # Headers store float32, which places the far corner of a body to about 1e-4 mm.
@@ -15,8 +16,8 @@ _ROUNDING_MM = 0.01
 _SAME_WORLD = 0.5
 
 
-def check_image(name: str, image: Image) -> list[Finding]:
-    """Axes that are askew, and voxels that are no numbers."""
+def check_image(name: str, image: Image, channel_names: Sequence[str] = ()) -> list[Finding]:
+    """Axes that are askew, and voxels that are no numbers, with the channel's file."""
     findings = []
     shear = image.geometry.shear_degrees
     if shear > MAX_SHEAR_DEGREES:
@@ -25,7 +26,8 @@ def check_image(name: str, image: Image) -> list[Finding]:
         findings.append(Finding(name, "fixable", problem, remedy, "straighten"))
     for number, channel in enumerate(image.array):
         bad = channel.size - int(np.count_nonzero(np.isfinite(channel)))
-        problem = f"channel {number} has {bad} voxel(s) that are NaN or infinite"
+        channel_named = channel_in_words(image, number, channel_names)
+        problem = f"{channel_named} has {bad} voxel(s) that are NaN or infinite"
         if bad == channel.size:
             remedy = "check the export of this image"
             findings.append(Finding(name, "fatal", problem, remedy))

@@ -215,7 +215,7 @@ def inspect_files(
         labels = completed(labels, image.geometry)
     facts = CaseFacts(name, notes=notes_of(image, labels))
     if image:
-        findings += check_image(name, image)
+        findings += check_image(name, image, channel_names)
         facts = _with_image(facts, image, channel_names)
     if labels:
         facts = _with_labels(facts, labels, ignore_label, named)

@@ -65,7 +65,10 @@ def folded(findings: Sequence[Finding]) -> list[Finding]:
     if len(findings) <= _FEW:
         return list(findings)
     first = findings[0]
-    problem = f"{len(findings)} cases, such as {first.case}: {first.problem}"
+    cases = len({finding.case for finding in findings})  # a case may have one for each channel
+    problem = f"{cases} case{'s' * (cases > 1)}, such as {first.case}: {first.problem}"
+    if cases < len(findings):
+        problem += f" ({len(findings)} such findings)"
     return [Finding("dataset", first.severity, problem, first.remedy)]
 
 

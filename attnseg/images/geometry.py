@@ -155,7 +155,7 @@ def checked_geometry(
 
 
 def with_single_steps(affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """The affine with 1 mm, square to the other two axes, for a step of zero that no voxel takes.
+    """The affine with 1 mm, square to the other axes, for steps of zero that no voxel takes.
 
     Args:
         affine: `[4, 4]` voxel index → mm; anything at all.
@@ -164,13 +164,19 @@ def with_single_steps(affine: np.ndarray, shape: tuple[int, int, int]) -> np.nda
     Returns:
         The affine itself where no such axis has a step of zero.
     """
-    found = affine
-    for axis in range(3):
-        if shape[axis] == 1 and not affine[:3, axis].any():
-            with np.errstate(all="ignore"):  # `checked_geometry` refuses what comes of nonsense
-                normal = np.cross(affine[:3, (axis + 1) % 3], affine[:3, (axis + 2) % 3])
-                found = found.copy()
-                found[:3, axis] = normal / np.linalg.norm(normal)
+    lost = [axis for axis in range(3) if shape[axis] == 1 and not affine[:3, axis].any()]
+    if not lost or not np.isfinite(affine).all():
+        return affine
+    found = affine.copy()
+    with np.errstate(all="ignore"):  # `checked_geometry` refuses what comes of nonsense
+        for axis in lost[:-1]:  # of a row or a single voxel: the world's axis that is most square
+            basis = np.linalg.qr(found[:3, :3][:, found[:3, :3].any(axis=0)])[0]
+            square = np.eye(3) - basis @ basis.T
+            step = square[:, np.argmax(np.linalg.norm(square, axis=0))]
+            found[:3, axis] = step / np.linalg.norm(step)
+        axis = lost[-1]
+        step = np.cross(found[:3, (axis + 1) % 3], found[:3, (axis + 2) % 3])
+        found[:3, axis] = step / np.linalg.norm(step)
     return found
 
 

@@ -165,7 +165,7 @@ def write_volumes(
 
     Args:
         path: ends in `.nii` or `.nii.gz`.
-        volumes: on the grid of `like`; a single one is written 3D, or 2D as its source.
+        volumes: on the grid of `like`; a single one is written 3D, or of fewer axes as its source.
         count: how many they are.
         like: a scan whose geometry they take, its header fields unchanged where they are NIfTI's.
         dtype: type on disk.
@@ -179,8 +179,8 @@ def write_volumes(
     shape: tuple[int, ...] = like.geometry.shape
     if count > 1:
         shape = (*shape, count)
-    elif of_nifti and int(header["dim"][0]) == 2:
-        shape = shape[:2]  # the mask of a 2D file is 2D
+    elif of_nifti and 1 <= (axes := int(header["dim"][0])) < 3:
+        shape = shape[:axes]  # the mask of a 2D file is 2D
     header.set_data_dtype(np.dtype(dtype))
     spacing = header["pixdim"][:4].copy()
     header.set_data_shape(shape)

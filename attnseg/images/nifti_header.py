@@ -94,11 +94,15 @@ def stored_shape(path: Path, header: Header) -> tuple[int, ...]:
     """
     num_axes = int(header["dim"][0])
     try:
-        shape = tuple(header.get_data_shape()) if 2 <= num_axes <= 7 else ()
+        shape = tuple(header.get_data_shape()) if 1 <= num_axes <= 7 else ()
     except HeaderDataError:  # nibabel's rule for surfaces of FreeSurfer, whose first axis is -1
         shape = ()
     if min(shape, default=0) < 1:
-        raise DataError(f"{path}: shape {shape} is not a volume; re-export the file")
+        dim = tuple(int(n) for n in header["dim"])
+        raise DataError(
+            f"{path}: its dim {dim}, the number of axes and their sizes, is not a volume; "
+            "re-export the file"
+        )
     return shape + (1,) * (3 - len(shape))
 
 
@@ -162,9 +166,11 @@ def _completed(header: Header, shape: tuple[int, int, int]) -> Header:
     pixdim = header["pixdim"]
     pixdim[0] = -1 if pixdim[0] == -1 else 1
     pixdim[1:4] = np.abs(pixdim[1:4])
-    for axis in range(int(header["dim"][0]), 3):  # axes that the file has not
-        if not 0 < pixdim[axis + 1] < np.inf:
-            pixdim[axis + 1] = 1
+    for axis in range(3):
+        if shape[axis] == 1 and not 0 < pixdim[axis + 1] < np.inf:
+            # Of an axis that the file has not, 1 mm; of another of one voxel `with_single_steps`
+            # takes 1 mm, and that is noted.
+            pixdim[axis + 1] = float(axis >= int(header["dim"][0]))
     return header
 
 

@@ -4,6 +4,7 @@ from attnseg.preprocessing.normalization import foreground_statistics, is_consta
 from attnseg.preprocessing.orientation import AxisOrder
 from attnseg.preprocessing.pipeline import (
     Grid,
+    channel_in_words,
     class_indices,
     constant_channels,
     preprocess,
@@ -18,6 +19,7 @@ __all__ = [
     "Grid",
     "apply_along",
     "axis_matrix",
+    "channel_in_words",
     "class_indices",
     "constant_channels",
     "foreground_statistics",

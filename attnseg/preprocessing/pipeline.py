@@ -142,14 +142,21 @@ def constant_channels(image: Image, names: Sequence[str] = ()) -> tuple[str, ...
         image: the scan as read.
         names: of the channels; where there are others or none, channels go by their number.
     """
-    found = []
-    for number, channel in enumerate(image.array):
-        if is_constant(channel):
-            file = Path(str(image.sources[number] if image.sources else image.path or "image")).name
-            named = [names[number]] if len(names) == len(image.array) else []
-            called = ", ".join(dict.fromkeys([*named, file]))
-            found.append(f"channel {number} ({called}) is {channel.flat[0]:g} everywhere")
-    return tuple(found)
+    return tuple(
+        f"{channel_in_words(image, number, names)} is {channel.flat[0]:g} everywhere"
+        for number, channel in enumerate(image.array)
+        if is_constant(channel)
+    )
+
+
+def channel_in_words(image: Image, number: int, names: Sequence[str] = ()) -> str:
+    """A channel by its number, its name and its file, such as "channel 1 (T2, b_0001.nii.gz)".
+
+    Args: as of `constant_channels`.
+    """
+    file = Path(str(image.sources[number] if image.sources else image.path or "image")).name
+    named = [names[number]] if len(names) == len(image.array) else []
+    return f"channel {number} ({', '.join(dict.fromkeys([*named, file]))})"
 
 
 def preprocess_labels(

@@ -92,7 +92,7 @@ def test_json_has_findings_and_facts(attnseg, dataset, tmp_path):
     assert content["findings"][1] == {
         "case": "c1",
         "severity": "fixable",
-        "problem": "channel 0 has 1 voxel(s) that are NaN or infinite",
+        "problem": "channel 0 (image, c1.nii.gz) has 1 voxel(s) that are NaN or infinite",
         "remedy": "replace them, for example by the background's value",
         "mend": "fill",
     }

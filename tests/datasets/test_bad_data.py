@@ -83,7 +83,9 @@ def test_voxels_that_are_not_numbers(root, save):
     image = volume()
     image[1, 1, :3] = np.nan
     save(root / "imagesTr" / "b_0001.nii.gz", image)
-    assert the_fault_of_b(root, "fixable") == "channel 1 has 3 voxel(s) that are NaN or infinite"
+    assert the_fault_of_b(root, "fixable") == (
+        "channel 1 (T2, b_0001.nii.gz) has 3 voxel(s) that are NaN or infinite"
+    )
 
 
 def test_a_case_without_one_of_its_channels(root):

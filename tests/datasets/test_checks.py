@@ -16,6 +16,7 @@ from attnseg.datasets import (
     inspect_dataset,
     raise_if_fatal,
 )
+from attnseg.datasets.facts import unreadable_case
 from attnseg.errors import DataError
 from attnseg.spec import Region
 
@@ -168,6 +169,19 @@ def test_channels_of_one_value_are_warnings_that_name_the_channel():
     assert found({1: "x"}, *cases) == [("b", "warning", blank)]
     many = [replace(facts(f"{n}", 1), constant_channels=(blank,)) for n in range(7)]
     assert found({1: "x"}, *many) == [("dataset", "warning", f"7 cases, such as 0: {blank}")]
+    # Cases are counted, and not their channels.
+    twice = [replace(facts(f"{n}", 1), constant_channels=(blank, blank)) for n in range(4)]
+    problem = f"4 cases, such as 0: {blank} (8 such findings)"
+    assert found({1: "x"}, *twice) == [("dataset", "warning", problem)]
+
+
+def test_masks_that_could_not_be_read_are_not_said_to_be_empty():
+    unread = [unreadable_case("a", "cut short; copy it again")]
+    problems = found({1: "x"}, *unread)
+    assert problems == [
+        ("a", "fatal", "cut short"),
+        ("dataset", "fatal", "0 usable case(s); training needs one"),
+    ]
 
 
 def test_raise_if_fatal_lists_all_that_stops_training():

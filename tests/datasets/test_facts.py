@@ -116,7 +116,9 @@ def test_voxels_that_are_no_numbers_are_fixable_unless_all_are(make_case, bad: f
     image[0, 0, :2] = bad
     facts = inspect_case(make_case(image, mask()), num_channels=1)
     assert (only_finding(facts).severity, only_finding(facts).mend) == ("fixable", "fill")
-    assert only_finding(facts).problem == "channel 0 has 2 voxel(s) that are NaN or infinite"
+    problem = only_finding(facts).problem
+    assert problem.startswith("channel 0 (")  # and its file
+    assert problem.endswith(") has 2 voxel(s) that are NaN or infinite")
     assert not facts.usable
     assert facts.intensity[0].mean == pytest.approx(image[np.isfinite(image)].mean(), rel=1e-5)
     everywhere = inspect_case(make_case(np.full_like(image, bad), mask()), num_channels=1)

@@ -236,6 +236,48 @@ def test_a_single_slice_without_a_spacing(
     assert image.geometry.shear_degrees == 0
 
 
+@pytest.mark.parametrize("codes", [(1, 0), (0, 1), (0, 0)])
+@pytest.mark.parametrize("shape", [(5, 1, 1), (1, 5, 1), (1, 1, 5), (1, 1, 1)])
+def test_a_row_and_a_single_voxel_without_spacings(
+    tmp_path: Path, nifti: Any, codes: tuple[int, int], shape: tuple[int, int, int]
+) -> None:
+    steps = np.where(np.array(shape) > 1, 0.5, 0.0)
+    scan = {"affine": np.diag([*steps, 1]), "codes": codes, "pixdim": spacings(*steps)}
+    path = nifti(tmp_path / "a.nii", np.ones(shape, np.int16), qform=np.eye(4), **scan)
+    image = read_image(path)
+    assert image.geometry.shape == shape
+    np.testing.assert_allclose(image.geometry.spacing_mm, np.where(np.array(shape) > 1, 0.5, 1))
+    assert image.geometry.shear_degrees == 0
+    assert "its header gives no spacing along an axis of one voxel; 1 mm is taken" in image.notes
+
+
+@pytest.mark.parametrize("codes", [(0, 1), (0, 0)])
+@pytest.mark.parametrize("step", [np.nan, np.inf])
+def test_a_spacing_of_a_single_slice_that_is_no_number(
+    tmp_path: Path, nifti: Any, codes: tuple[int, int], step: float
+) -> None:
+    pixdim = spacings(0.5, 2.0, step)
+    path = nifti(tmp_path / "a.nii", ARRAY[:, :, :1], qform=np.eye(4), codes=codes, pixdim=pixdim)
+    image = read_image(path)
+    np.testing.assert_allclose(image.geometry.spacing_mm, (0.5, 2, 1))
+    assert np.isfinite(image.geometry.affine).all()
+    assert "its header gives no spacing along an axis of one voxel; 1 mm is taken" in image.notes
+    several = nifti(tmp_path / "b.nii", ARRAY, qform=np.eye(4), codes=codes, pixdim=pixdim)
+    with pytest.raises(DataError, match=r"zero, undefined"):
+        read_image(several)
+
+
+def test_a_file_of_one_axis(tmp_path: Path, nifti: Any) -> None:
+    path = nifti(tmp_path / "a.nii", np.arange(5, dtype=np.int16))
+    image = read_image(path)
+    assert image.array.ravel().tolist() == [0, 1, 2, 3, 4]
+    assert image.geometry.shape == (5, 1, 1)
+    out = tmp_path / "mask.nii"
+    write_labels(out, image.array[0] > 2, like=image, dtype=np.dtype("u1"))
+    assert nib.load(out).shape == (5,)  # as its source
+    assert read_labels(out).array.ravel().tolist() == [0, 0, 0, 1, 1]
+
+
 def test_a_flat_sform_of_a_2d_file(tmp_path: Path, nifti: Any) -> None:
     flat = np.array([[0, -0.5, 0, 3], [0.7, 0, 0, 4], [0, 0, 0, 0], [0, 0, 0, 1.0]])
     image = read_image(nifti(tmp_path / "a.nii", ARRAY[:, :, 0], affine=flat, codes=(1, 0)))
