@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt, model_validator  # noqa: TID253
 
 from attnseg.errors import ConfigError
 from attnseg.files import read_text
-from attnseg.spec import Frozen, Ints, Spacing, validate
+from attnseg.spec import Blocks, Count, Frozen, Spacing, validate
 
 Auto = Literal["auto"]
 
@@ -52,12 +52,12 @@ class ModelConfig(Frozen):
     """2d: slices across the coarsest axis; auto: 2d for pictures, 3d for volumes."""
     patch: tuple[PositiveInt, PositiveInt, PositiveInt] | Auto = "auto"
     """Training and prediction window, voxels along R, A, S; of a 2d network one of them is 1."""
-    channels: Ints | Auto = "auto"
+    channels: tuple[Count, ...] | Auto = "auto"
     """Feature channels of each level, finest first."""
-    base_channels: int = Field(default=16, ge=2)
+    base_channels: int = Field(default=16, ge=2, le=4096)
     """Channels of the finest level when `channels` is auto; they double from level to level."""
-    max_channels: int = Field(default=256, ge=2)
-    blocks_per_level: int = Field(default=1, ge=1)
+    max_channels: int = Field(default=256, ge=2, le=4096)
+    blocks_per_level: Blocks = 1
     block: Literal["plain", "residual"] = "residual"
     norm: Literal["instance", "batch"] = "instance"
     gate: Literal["grid", "skip", "none"] = "grid"
@@ -166,11 +166,13 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> C
     if path is not None:
         source = str(path)
         try:
-            raw = yaml.safe_load(read_text(path))
+            raw = _load_yaml(read_text(path))
         except FileNotFoundError:
             raise ConfigError(f"{path}: no such configuration file; check --config") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read ({error}); save it as UTF-8") from error
+        except RecursionError:
+            raise ConfigError(f"{path}: nested too deeply; a configuration has sections") from None
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date like 2026-02-31
             problem = " ".join(str(error).split())
             raise ConfigError(f"{path}: not valid YAML: {problem}") from None
@@ -190,9 +192,36 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(f"--set {text}: must be key=value, as in training.learning_rate=1e-3")
     try:
-        return key.strip(), yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError):
+        return key.strip(), _load_yaml(value)
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"--set {text}: {value!r} is not valid YAML; quote it") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key stands twice: of two the last would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f"the key {key_node.value!r} stands twice; keep one of them",
+                    key_node.start_mark,
+                )
+            if isinstance(key_node, yaml.ScalarNode):
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _load_yaml(text: str) -> Any:
+    """What YAML holds.
+
+    Raises:
+        yaml.YAMLError, ValueError, RecursionError: it is none, or a key stands twice.
+    """
+    return yaml.load(text, Loader=_Loader)
 
 
 def dump_config(config: Config) -> str:

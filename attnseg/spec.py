@@ -3,23 +3,68 @@
 This is data, never code: frozen schemas that refuse unknown keys, read from JSON.
 """
 
+import math
+import re
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator  # noqa: TID253
+from pydantic import (  # noqa: TID253
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from attnseg.errors import AttnsegError
 
+# Limits that no real model meets: beyond them a file is damaged or means harm, and it is refused
+# before memory is asked for.
+_MOST_CHANNELS = 4096
+_MOST_LEVELS = 16
+_MOST_BLOCKS = 32
+_LARGEST_KERNEL = 31
+_LARGEST_STRIDE = 64
+_LARGEST_PATCH = 512**3
+_LONGEST_NAME = 200
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Of a value in a message.
+_SHOWN = 60
+
+
+def printable(name: str) -> str:
+    """A name as it may stand in tables, pages and file names.
+
+    Raises:
+        ValueError: it may not.
+    """
+    if len(name) > _LONGEST_NAME:
+        raise ValueError(f"a name of {len(name):,} characters; give it {_LONGEST_NAME} or fewer")
+    if found := _CONTROL.search(name):
+        raise ValueError(f"a name with the control character {found[0]!a}; leave that out")
+    return name
+
+
 Ints = tuple[int, ...]
-Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Blocks = Annotated[int, Field(ge=1, le=_MOST_BLOCKS)]
+Count = Annotated[int, Field(ge=1, le=_MOST_CHANNELS)]
+Name = Annotated[str, AfterValidator(printable)]
+LabelValue = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Millimetres = Annotated[float, Field(gt=0)]
 Spacing = tuple[Millimetres, Millimetres, Millimetres]
 _Schema = TypeVar("_Schema", bound=BaseModel)
 
 
 class Frozen(BaseModel):
-    """Base of all schemas: immutable, unknown keys refused, defaults checked as well."""
+    """Base of all schemas: immutable, unknown keys and numbers that are none (NaN, infinity)
+    refused, defaults checked as well."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
 
@@ -27,15 +72,15 @@ class Architecture(Frozen):
     """Arguments of `attnseg.models.AttentionUNet`, one entry per level from finest to coarsest."""
 
     spatial_dims: Literal[2, 3]
-    in_channels: int = Field(ge=1)
-    out_channels: int = Field(ge=1)
-    channels: Ints = Field(min_length=2)
+    in_channels: Count
+    out_channels: Count
+    channels: tuple[Count, ...] = Field(min_length=2, max_length=_MOST_LEVELS)
     """Feature channels of each level."""
     strides: tuple[Ints, ...]
     """Downsampling per axis between neighbouring levels: one entry fewer than `channels`."""
     kernel_sizes: tuple[Ints, ...]
     """Convolution kernel per axis of each level; odd numbers."""
-    blocks_per_level: int = Field(default=1, ge=1)
+    blocks_per_level: Blocks = 1
     block: Literal["plain", "residual"] = "residual"
     norm: Literal["instance", "batch"] = "instance"
     gate: Literal["grid", "skip", "none"] = "grid"
@@ -55,6 +100,10 @@ class Architecture(Frozen):
         for entry in (*self.strides, *self.kernel_sizes):
             if len(entry) != self.spatial_dims or min(entry) < 1:
                 raise ValueError(f"{entry} needs {self.spatial_dims} positive numbers, one an axis")
+        if max(map(max, self.kernel_sizes)) > _LARGEST_KERNEL:
+            raise ValueError(f"kernel_sizes {self.kernel_sizes} must be {_LARGEST_KERNEL} or less")
+        if max(map(max, self.strides)) > _LARGEST_STRIDE:
+            raise ValueError(f"strides {self.strides} must be {_LARGEST_STRIDE} or less")
         if any(size % 2 == 0 for kernel in self.kernel_sizes for size in kernel):
             raise ValueError(f"kernel_sizes {self.kernel_sizes} must be odd, to keep the grid")
         if min(self.channels) < 2:
@@ -110,17 +159,17 @@ class Preprocessing(Frozen):
 class Label(Frozen):
     """A class of the model: the value written into masks and its name."""
 
-    value: int
-    name: str
+    value: LabelValue
+    name: Name
 
 
 class Region(Frozen):
     """A structure that unites several labels and may overlap other regions, as "whole tumour"."""
 
-    name: str
-    members: Ints
+    name: Name
+    members: tuple[LabelValue, ...]
     """Label values that belong to it."""
-    value: int
+    value: LabelValue
     """Written into masks; where regions overlap the last of them wins."""
 
 
@@ -131,7 +180,7 @@ class AfterProcessing(Frozen):
     """Of the label in masks."""
     largest_component: bool = False
     """Keep the largest connected component only."""
-    min_volume_mm3: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    min_volume_mm3: float = Field(default=0.0, ge=0)
     """Drop connected components that are smaller; of pictures, a pixel counts as 1 mm³."""
     fill_holes: bool = False
     """Give the label the background that it encloses."""
@@ -143,7 +192,7 @@ class ModelSpec(Frozen):
     format: Literal[1] = 1
     architecture: Architecture
     preprocessing: Preprocessing
-    channel_names: tuple[str, ...]
+    channel_names: tuple[Name, ...]
     labels: tuple[Label, ...]
     """Classes of the training masks; the first is the background, value 0. Without regions, in the
     order of the network's output channels."""
@@ -177,6 +226,8 @@ class ModelSpec(Frozen):
                 raise ValueError(f"{key} has {found} entries where the architecture needs {needed}")
         if min(self.patch) < 1:
             raise ValueError(f"patch {self.patch} must be 1 or more along every axis")
+        if math.prod(self.patch) > _LARGEST_PATCH:
+            raise ValueError(f"patch {self.patch} must hold {_LARGEST_PATCH:,} voxels or fewer")
         if net.spatial_dims == 2 and 1 not in self.patch:
             raise ValueError(f"patch {self.patch} of a 2D network must be 1 along one axis")
         if not set(self.mirror_axes) <= {0, 1, 2}:
@@ -246,6 +297,15 @@ def _explain(problem: ValidationError, source: str) -> list[str]:
         if item["type"] == "extra_forbidden":
             message = "unknown key; remove it or correct its spelling"
         elif item["type"] != "missing" and not isinstance(item["input"], dict | BaseModel):
-            message = f"{message}, got {item['input']!r}"
+            message = f"{message}, got {_shortened(item['input'])}"
         lines.append(f"{source}: {path}: {message}" if path else f"{source}: {message}")
     return lines
+
+
+def _shortened(value: object) -> str:
+    """A value as a message shows it: a lie of a megabyte is still one line."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

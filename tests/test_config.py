@@ -58,7 +58,7 @@ def test_an_empty_file_or_section_means_the_defaults(tmp_path: Path, text: str) 
         ),
         (
             "training: {learning_rate: .nan}",
-            "training.learning_rate: Input should be greater than 0, got nan",
+            "training.learning_rate: Input should be a finite number, got nan",
         ),
         (
             "training: 5",
@@ -293,3 +293,22 @@ def test_the_default_file_holds_every_key_with_its_default() -> None:
     expected = yaml.safe_load(dump_config(Config()))
     del expected["data"]["root"]  # the command line's argument
     assert yaml.safe_load((CONFIGS / "default.yaml").read_text(encoding="utf-8")) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training:\n  seed: 1\n  seed: 2\n", "the key 'seed' stands twice; keep one of them"),
+        ("training: {learning_rate: .inf}\n", "learning_rate: Input should be a finite number"),
+        ("[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("training: {seed: " + "9" * 5000 + "}", "not valid YAML"),
+        ("model: {blocks_per_level: 1000000000}", "less than or equal to 32, got 1000000000"),
+        ("model: {channels: [8, 100000000]}", "less than or equal to 4096, got 100000000"),
+    ],
+)
+def test_what_no_experiment_says(tmp_path, text, message):
+    path = tmp_path / "lies.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: ")

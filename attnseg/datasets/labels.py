@@ -8,7 +8,7 @@ from typing import Any
 from attnseg.errors import DataError
 from attnseg.files import load_json
 from attnseg.names import composed
-from attnseg.spec import Region
+from attnseg.spec import Region, printable
 
 IGNORE = "ignore"
 PRESENT = "labels_present"
@@ -105,6 +105,10 @@ def _entries(path: Path, labels: Any) -> list[tuple[str, int | tuple[int, ...]]]
             ) from None
     name_of: dict[int | tuple[int, ...], str] = {}
     for name, value in entries:
+        try:
+            printable(name)
+        except ValueError as error:
+            raise DataError(f"{path}: label {name[:20]!a} is {error}") from None
         if value in name_of:
             raise DataError(
                 f"{path}: labels {name_of[value]!r} and {name!r} are both {value}; give each a "
@@ -117,13 +121,18 @@ def _entries(path: Path, labels: Any) -> list[tuple[str, int | tuple[int, ...]]]
 def _integer(entry: Any) -> int:
     if isinstance(entry, bool) or not isinstance(entry, int | str):
         raise ValueError(entry)
-    return int(entry)
+    value = int(entry)
+    if abs(value) >= 2**63:
+        raise ValueError(f"{value} needs more than 64 bits")
+    return value
 
 
 def _regions(
     path: Path, entries: Sequence[tuple[str, int | tuple[int, ...]]], order: Any
 ) -> tuple[Region, ...]:
-    whole = isinstance(order, list) and all(type(value) is int and value != 0 for value in order)
+    whole = isinstance(order, list) and all(
+        type(value) is int and 0 < abs(value) < 2**63 for value in order
+    )
     if not whole or len(order) != len(entries) or len(set(order)) != len(order):
         raise DataError(
             f"{path}: `labels` has {len(entries)} region(s), {', '.join(n for n, _ in entries)}, "

@@ -47,13 +47,11 @@ def load_model(path: Path) -> tuple[AttentionUNet, ModelSpec]:
     """Read a model file and build its network, in evaluation mode, on the CPU.
 
     Raises:
-        ModelFileError: as of `load_spec`, or weights that are not those of the architecture.
+        ModelFileError: as of `load_spec`; weights that are not those of the architecture, that are
+            not finite, or that are not those whose SHA-256 the file records.
     """
-    spec, tensors, _ = _read(path, with_tensors=True)
-    # Skipping the random initialisation that the weights overwrite saves its time.
-    with torch.device("meta"):
-        network = build_network(spec.architecture)
-    _check_weights(path, network, tensors)
+    spec, tensors, metadata = _read(path, with_tensors=True)
+    network = _checked_network(path, spec, tensors, metadata)
     network.load_state_dict(tensors, assign=True)
     return network.eval(), spec
 
@@ -77,16 +75,7 @@ def verify_model(path: Path) -> list[str]:
         ModelFileError: the first check that fails.
     """
     spec, tensors, metadata = _read(path, with_tensors=True)
-    with torch.device("meta"):
-        network = build_network(spec.architecture)
-    _check_weights(path, network, tensors)
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise ModelFileError(f"{path}: tensor {name} holds NaN or infinity; train again")
-    if metadata.get(_HASH_KEY) != _content_hash(tensors):
-        raise ModelFileError(
-            f"{path}: the weights do not match the SHA-256 in the file; copy it again"
-        )
+    _checked_network(path, spec, tensors, metadata)
     count = sum(tensor.numel() for tensor in tensors.values())
     return [
         "header and spec: valid, format 1",
@@ -132,9 +121,31 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[ModelSpec, dict[str, Tenso
         )
     try:
         raw = json.loads(metadata[_SPEC_KEY])
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, numbers of thousands of digits, endless nesting
         raise ModelFileError(f"{path}: its spec is not valid JSON; copy the file again") from None
     return validate(ModelSpec, raw, source=str(path), error=ModelFileError), tensors, metadata
+
+
+def _checked_network(
+    path: Path, spec: ModelSpec, tensors: dict[str, Tensor], metadata: dict[str, str]
+) -> AttentionUNet:
+    """The network of a spec, its weights not yet in it, once these are known to be what was saved.
+
+    Raises:
+        ModelFileError: they are not.
+    """
+    # Skipping the random initialisation that the weights overwrite saves its time.
+    with torch.device("meta"):
+        network = build_network(spec.architecture)
+    _check_weights(path, network, tensors)
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ModelFileError(f"{path}: tensor {name} holds NaN or infinity; train again")
+    if metadata.get(_HASH_KEY) != _content_hash(tensors):
+        raise ModelFileError(
+            f"{path}: the weights do not match the SHA-256 in the file; copy it again"
+        )
+    return network
 
 
 def _check_weights(path: Path, network: AttentionUNet, tensors: dict[str, Tensor]) -> None:

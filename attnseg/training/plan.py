@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -101,21 +102,24 @@ def make_plan(
     reason = mirroring_reason(names, mirroring, patch=patch, regions=dataset.regions)
     if reason is not None:
         reasons["mirroring"] = reason
-    spec = ModelSpec(
-        architecture=architecture,
-        preprocessing=preprocessing,
-        channel_names=dataset.channel_names,
-        labels=tuple(labels),
-        regions=dataset.regions,
-        patch=(patch[0], patch[1], patch[2]),
-        mirror_axes=prediction_mirror_axes(names, mirroring, patch=patch, regions=dataset.regions),
-        fingerprint=json.loads(json.dumps(asdict(figures))),
-        provenance={
+    said: dict[str, Any] = {
+        "architecture": architecture,
+        "preprocessing": preprocessing,
+        "channel_names": dataset.channel_names,
+        "labels": tuple(labels),
+        "regions": dataset.regions,
+        "patch": (patch[0], patch[1], patch[2]),
+        "mirror_axes": prediction_mirror_axes(
+            names, mirroring, patch=patch, regions=dataset.regions
+        ),
+        "fingerprint": json.loads(json.dumps(asdict(figures))),
+        "provenance": {
             "dataset": readable(dataset.root.resolve().name),
             "layout": dataset.layout,
             "seed": config.training.seed,
         },
-    )
+    }
+    spec = validate(ModelSpec, said, source=f"plan of {dataset.root}", error=ConfigError)
     voxels = figures.num_cases * prod(shape)
     return Plan(
         spec=spec,

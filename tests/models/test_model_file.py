@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from attnseg.errors import ModelFileError
@@ -193,3 +194,59 @@ def test_verify_finds_changed_and_broken_weights(path):
         verify_model(rewritten(path, tensor_change=nudge))
     with pytest.raises(ModelFileError, match="NaN"):
         verify_model(rewritten(path, tensor_change=poison))
+
+
+def _set(spec, value, *path):
+    for key in path[:-1]:
+        spec = spec[key]
+    spec[path[-1]] = value
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        (("architecture", "blocks_per_level"), 10**9, "less than or equal to 32, got 1000000000"),
+        (("architecture", "channels"), [10**6, 6], "less than or equal to 4096"),
+        (("architecture", "channels"), [4] * 1000, "at most 16 items"),
+        (("architecture", "kernel_sizes"), [[100_001] * 3, [3] * 3], "must be 31 or less"),
+        (("architecture", "strides"), [[10**6] * 3], "must be 64 or less"),
+        (("patch",), [10**6] * 3, "must hold 134,217,728 voxels or fewer"),
+        (("preprocessing", "spacing_mm"), [1, 1, float("inf")], "finite number"),
+        (("labels", 1, "value"), 2**70, "less than 9223372036854775808"),
+        (("labels", 1, "name"), "x" * 100_000, "a name of 100,000 characters; give it 200"),
+        (("labels", 1, "name"), "a\x1b[2Jb", "the control character '.x1b'"),
+        (("channel_names", 0), "a\nb", "the control character '.n'"),
+        (("labels", 1, "value"), "9" * 5000, "integer"),
+    ],
+)
+def test_a_lie_in_the_spec_is_one_line_before_memory_is_asked_for(path, where, value, message):
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load_model(rewritten(path, spec_change=lambda spec: _set(spec, value, *where)))
+    assert all(len(line) < 400 for line in str(caught.value).splitlines())
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": ' + "9" * 5000 + "}", "{", "[]", "3"])
+def test_a_spec_that_is_no_json_object(path, text):
+    tensors = load_file(path)
+    save_file(tensors, path, metadata={"attnseg": text, "sha256": ""})
+    with pytest.raises(ModelFileError, match=r"model\.safetensors: "):
+        load_spec(path)
+
+
+@pytest.mark.parametrize("damage", ["one bit", "NaN", "no hash"])
+def test_weights_that_are_not_those_that_were_saved_predict_nothing(path, damage):
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    name = max(tensors, key=lambda each: tensors[each].numel())
+    flat = tensors[name].reshape(-1)
+    if damage == "one bit":
+        flat.view(torch.int32)[3] ^= 1
+    elif damage == "NaN":
+        flat[3] = torch.nan
+    else:
+        del metadata["sha256"]
+    save_file(tensors, path, metadata=metadata)
+    message = "holds NaN" if damage == "NaN" else "do not match the SHA-256 in the file"
+    with pytest.raises(ModelFileError, match=message):
+        load_model(path)
