@@ -1,6 +1,5 @@
 """A data set into another layout, a scan into another format: the same voxels in the same place."""
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,11 +11,17 @@ from attnseg.datasets.arrange import Target, arrange, texts
 from attnseg.datasets.bids_names import kind_of_channel, unknown_suffixes
 from attnseg.datasets.case_checks import completed
 from attnseg.datasets.cases import Dataset
+from attnseg.datasets.copies import (
+    copy_file,
+    refuse_existing,
+    write_checked_image,
+    write_checked_labels,
+)
 from attnseg.datasets.found_labels import nnunet_notes, with_labels_found
 from attnseg.datasets.labels import WHITE, white_is_one
 from attnseg.datasets.measures import count_values
 from attnseg.errors import DataError, UsageError
-from attnseg.files import atomic_path, write_text
+from attnseg.files import write_text
 from attnseg.images import (
     MAX_SHEAR_DEGREES,
     WRITTEN_SUFFIXES,
@@ -26,18 +31,11 @@ from attnseg.images import (
     is_scan,
     location,
     read_case,
-    read_image,
     read_labels,
     scan_suffix,
-    smallest_integer_type,
-    write_image,
-    write_labels,
 )
-from attnseg.names import WINDOWS_REMEDY, on_disk, windows_note
+from attnseg.names import WINDOWS_REMEDY, windows_note
 from attnseg.preprocessing.straighten import straighten as straightened
-
-# float32 in a header moves a voxel half a metre off the origin by less than this.
-_ROUNDING_MM = 1e-3
 
 
 @dataclass
@@ -193,17 +191,6 @@ def convert_scans(
     return report
 
 
-def fitting_type(array: np.ndarray) -> np.dtype:
-    """The smallest of int16, uint16, int32 that holds all values exactly, or else float32."""
-    with np.errstate(invalid="ignore"):
-        low, high = float(array.min()), float(array.max())
-        whole = np.isfinite([low, high]).all() and bool((array == np.rint(array)).all())
-    for kind in (np.int16, np.uint16, np.int32) if whole else ():
-        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
-            return np.dtype(kind)
-    return np.dtype(np.float32)
-
-
 def _convert_case(
     dataset: Dataset, target: Target, folder: Path, *, straighten: bool
 ) -> tuple[set[int], list[str]]:
@@ -308,61 +295,6 @@ def _same_format(source: Source, target: Path) -> bool:
     )
 
 
-def copy_file(source: Source, target: Path) -> None:
-    """Copy the bytes of a file, under a temporary name first."""
-    with atomic_path(target) as temporary:
-        shutil.copyfile(location(source), temporary)
-
-
-def write_checked_image(path: Path, image: Image) -> None:
-    """Write a scan and look whether it comes back; whole numbers as integers, all else as float32.
-
-    Raises:
-        DataError: what the format cannot hold.
-    """
-    write_image(path, _with(image, image.array.astype(fitting_type(image.array), copy=False)))
-    back = read_image(path, num_channels=image.array.shape[0])
-    if not np.array_equal(back.array, image.array, equal_nan=True) or _moved(back, image):
-        path.unlink()
-        raise DataError(f"{path}: what was written is not what is read again; report this")
-
-
-def write_checked_labels(path: Path, labels: Image, names: Mapping[int, str]) -> None:
-    """Write a mask on its own grid and look whether it comes back.
-
-    Raises:
-        DataError: what the format cannot hold.
-    """
-    values = tuple(int(value) for value in np.unique(labels.array))
-    dtype = smallest_integer_type(values)
-    write_labels(path, labels.array[0], like=labels, dtype=dtype, names=names)
-    back = read_labels(path)
-    if not np.array_equal(back.array, labels.array) or _moved(back, labels):
-        path.unlink()
-        raise DataError(f"{path}: what was written is not what is read again; report this")
-
-
-def _moved(one: Image, other: Image) -> bool:
-    return not one.geometry.matches(other.geometry, tolerance_mm=_ROUNDING_MM)
-
-
 def _name_notes(targets: Iterable[str | Path]) -> list[str]:
     note = windows_note(targets)
     return [f"{note}; {WINDOWS_REMEDY}"] if note else []
-
-
-def refuse_existing(targets: Sequence[Path], sources: Sequence[Path], *, overwrite: bool) -> None:
-    """Stop before anything is written where a target is there, or is a source.
-
-    Raises:
-        UsageError: it is there and `overwrite` is not given; it is a source.
-    """
-    taken = {source.resolve() for source in sources}
-    if own := [path for path in targets if on_disk(path).resolve() in taken]:
-        raise UsageError(f"{own[0]}: would be written over its own source; give another target")
-    there = [path for path in targets if on_disk(path).exists()]
-    if there and not overwrite:
-        raise UsageError(
-            f"{there[0]}: is there already ({len(there)} of {len(targets)} files are); give "
-            "--overwrite to replace them, or another target"
-        )

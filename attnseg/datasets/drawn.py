@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.datasets.bids_names import label_table
-from attnseg.datasets.convert import refuse_existing, write_checked_labels
+from attnseg.datasets.copies import refuse_existing, write_checked_labels
 from attnseg.errors import DataError, UsageError
 from attnseg.files import write_text
 from attnseg.images import (

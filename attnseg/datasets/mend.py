@@ -13,7 +13,7 @@ import numpy as np
 
 from attnseg.datasets.case_checks import completed
 from attnseg.datasets.cases import Case, Dataset
-from attnseg.datasets.convert import copy_file, write_checked_image, write_checked_labels
+from attnseg.datasets.copies import copy_file, write_checked_image, write_checked_labels
 from attnseg.datasets.findings import Finding, Mend
 from attnseg.errors import DataError, UsageError
 from attnseg.files import write_text

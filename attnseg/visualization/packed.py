@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from attnseg.datasets.convert import fitting_type
+from attnseg.datasets.copies import fitting_type
 from attnseg.errors import DataError
 from attnseg.images import Geometry, Image, is_picture, smallest_integer_type, write_volumes
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from attnseg.datasets import Case, Dataset, convert_dataset, find_dataset
 from attnseg.datasets.arrange import WRITTEN_LAYOUTS, arrange
 from attnseg.datasets.bids_names import kind_of_channel
-from attnseg.datasets.convert import fitting_type
+from attnseg.datasets.copies import fitting_type
 from attnseg.errors import DataError
 from attnseg.images import Geometry, Image, read_case, read_labels, write_image, write_labels
 from attnseg.spec import Region
