@@ -30,6 +30,8 @@ _LOBE = re.compile(r"([lr])(ul|ml|ll)")  # of the lungs, as radiotherapy calls t
 # `lungleft`, `leftkidney`: at an end of a longer word; the second line's are other words.
 _JOINED = re.compile(r"(left|right)(.{3,})|(.{3,}?)(left|right)")
 _NOT_JOINED = re.compile(r"leftovers?|righteous|(birth|copy|down|forth|out|play)rights?")
+# "left over" is no place, and whoever is right-handed has two hands.
+_PHRASE = re.compile(r"left[\W_]*overs?|(left|right)[\W_]*handed", re.IGNORECASE)
 _WITHIN = re.compile(r"(.*)(left|right)(.*)")
 
 _ARTICLE = re.compile(r"(?<![^\W_])[ldLD]['\u2019](?=\w)")  # l'oreille, d'oreille
@@ -114,7 +116,7 @@ def words_of(name: str) -> tuple[str, ...]:
 
 def _split(name: str) -> Iterator[str]:
     """At separators, capitals and digits, in lower case."""
-    plain = unicodedata.normalize("NFKC", name)
+    plain = _PHRASE.sub("", unicodedata.normalize("NFKC", name))
     for chunk in re.split(r"[\W_]+", _ARTICLE.sub("", plain)):
         for word in filter(None, _CAMEL.split(chunk)):
             level = found[0] if (found := _LEVEL.match(word)) else ""

@@ -7,7 +7,8 @@ from attnseg.sides import find_sides, words_of
 
 NONE = [
     "salt", "malt", "result", "bolt", "cortex", "bright", "bright lesion", "brightness", "cleft",
-    "upright", "outright", "leftover", "copyright", "rhombus", "endroit", "adroit", "blinks",
+    "upright", "outright", "leftover", "left over", "left-overs",
+    "right-handed", "copyright", "rhombus", "endroit", "adroit", "blinks",
     "rechtsform", "label 1", "label", "larynx", "rectum", "retina", "vertebra L1", "L5", "vertebra",
     "liver", "lens", "tumour", "rein_g", "rein_d", "zone d", "re-growth", "lkidney", "Anterior",
     "background", "lungs L+R", "both kidneys (left and right)", "l'aorte", "L'aorte", "",
