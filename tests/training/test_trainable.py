@@ -110,7 +110,8 @@ def test_an_image_that_changed_is_refused_as_its_mask_is(config, run, toy):
         prepare_fold(config, run.folder, "none")
     voxels = np.asarray(nib.load(toy / "images" / "case0.nii.gz").dataobj)
     rewrite(toy / "images" / "case3.nii.gz", array=np.full_like(voxels, np.nan))
-    with pytest.raises(DataError, match="case3: channel 0 has 4320 voxel"):
+    told = r"case3: channel 0 \(image, case3\.nii\.gz\) has 4320 voxel"
+    with pytest.raises(DataError, match=told):
         prepare_fold(config, run.folder, "2")
 
 
