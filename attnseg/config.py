@@ -221,7 +221,7 @@ def _load_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError, ValueError, RecursionError: it is none, or a key stands twice.
     """
-    return yaml.load(text, Loader=_Loader)
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader: it makes plain data and nothing else
 
 
 def dump_config(config: Config) -> str:

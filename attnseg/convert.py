@@ -2,14 +2,13 @@
 label maps, masks onto the grids of their images.
 """
 
-import re
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attnseg.datasets import Report, convert_dataset, convert_scans, find_dataset, find_layout
 from attnseg.datasets.arrange import WRITTEN_LAYOUTS
 from attnseg.datasets.drawn import convert_drawn, convert_mask
+from attnseg.datasets.findings import alike
 from attnseg.datasets.tables import is_table
 from attnseg.errors import UsageError, refuse_options
 from attnseg.images import (
@@ -165,12 +164,8 @@ def notes_once(notes: Sequence[str]) -> list[str]:
     Args:
         notes: "NAME: what was settled", or without a name.
     """
-    alike: dict[str, list[str]] = defaultdict(list)
-    for note in notes:
-        name, colon, settled = note.partition(": ")
-        alike[re.sub(r"[\d.]+", "#", settled if colon else name)].append(note)
     found: list[str] = []
-    for kind in alike.values():
+    for kind in alike((note, note.partition(": ")[2] or note) for note in notes):
         few = len(kind) <= _FEW
         found += kind if few else [f"{len(kind)} cases, such as {kind[0]}"]
     return found

@@ -163,6 +163,11 @@ class Label(Frozen):
     name: Name
 
 
+def unnamed(value: int) -> str:
+    """What a label is called that nobody named."""
+    return f"label {value}"
+
+
 class Region(Frozen):
     """A structure that unites several labels and may overlap other regions, as "whole tumour"."""
 

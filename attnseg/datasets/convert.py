@@ -1,11 +1,9 @@
 """A data set into another layout, a scan into another format: the same voxels in the same place."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-
-import numpy as np
 
 from attnseg.datasets.arrange import Target, arrange, texts
 from attnseg.datasets.bids_names import kind_of_channel, unknown_suffixes
@@ -28,6 +26,7 @@ from attnseg.images import (
     Geometry,
     Image,
     Source,
+    has_suffix,
     is_scan,
     location,
     read_case,
@@ -210,7 +209,7 @@ def _convert_case(
                 copy_file(case.images[number], path)
             else:
                 channels = image.array if len(target.images) == 1 else image.array[number, None]
-                write_checked_image(path, _with(image, channels))
+                write_checked_image(path, replace(image, array=channels))
         made.append(folder / target.label)
         rewrite = labels.rounded and _writable(made[-1])  # other software would refuse it
         if labels is drawn and _same_format(case.label, made[-1]) and not rewrite:
@@ -255,7 +254,7 @@ def _spell_one(
 
 
 def _writable(path: Path) -> bool:
-    return path.name.endswith((*WRITTEN_SUFFIXES, ".png"))
+    return has_suffix(path.name, (*WRITTEN_SUFFIXES, ".png"))
 
 
 def _read(
@@ -283,10 +282,6 @@ def _on_scan(mask: Image, grid: Geometry, *, askew: bool) -> Image:
             f"{mask.path}: its grid is not that of its scan, which is askew; resample it"
         )
     return straightened(Image(mask.array, grid, None, mask.path), labels=True)
-
-
-def _with(image: Image, array: np.ndarray) -> Image:
-    return Image(array, image.geometry, image.header, image.path, image.notes)
 
 
 def _same_format(source: Source, target: Path) -> bool:

@@ -1,13 +1,15 @@
 """What is wrong with a data set, in words that name the case, the problem and the remedy."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from attnseg.errors import DataError
 
+_T = TypeVar("_T")
 Severity = Literal["fatal", "fixable", "warning", "harmless"]
 SEVERITIES: tuple[Severity, ...] = ("fatal", "fixable", "warning", "harmless")
 # What `attnseg check --fix` does, in the order in which it does it.
@@ -46,6 +48,18 @@ class Finding:
     def stops(self) -> bool:
         """Whether it stops training."""
         return self.severity in ("fatal", "fixable")
+
+
+def alike(texts: Iterable[tuple[_T, str]]) -> list[list[_T]]:
+    """Groups of things of which the same is said, numbers apart, in the order of the first of each.
+
+    Args:
+        texts: each thing, and what is said of it.
+    """
+    groups: dict[str, list[_T]] = {}
+    for thing, text in texts:
+        groups.setdefault(re.sub(r"[\d.]+", "#", text), []).append(thing)
+    return list(groups.values())
 
 
 def count_severities(findings: Iterable[Finding]) -> dict[Severity, int]:

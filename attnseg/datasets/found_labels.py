@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from attnseg.datasets.arrange import Target
 from attnseg.datasets.cases import Dataset
-from attnseg.datasets.labels import unnamed
-from attnseg.images import scan_suffix
+from attnseg.images import scan_suffix, shown
+from attnseg.spec import unnamed
 
-_SHOWN = 10
+_shown = partial(shown, most=10)
 _NOT_OF_NNUNET = (".jpg", ".jpeg")
 
 
@@ -33,7 +34,7 @@ def with_labels_found(
     further = sorted(cases.keys() - known)
     if not further:
         return dataset, []
-    listed = _listed(further)
+    listed = _shown(further)
     if dataset.regions:
         return dataset, [
             f"label value(s) {listed} occur in the masks but in no region; add them to a region "
@@ -42,12 +43,12 @@ def with_labels_found(
     # A list of what was drawn in a case names declared labels alone, once any are declared.
     drawn = {value for case in dataset.cases for value in case.labels_present or ()}
     names = _with_names(dataset.label_names, sorted({*further, *(drawn - known)}))
-    shown = _listed([names[value] for value in further])
-    notes = [f"label value(s) {listed} occur in the masks but were not declared; named {shown}"]
+    called = _shown([names[value] for value in further])
+    notes = [f"label value(s) {listed} occur in the masks but were not declared; named {called}"]
     alone = [value for value in further if len(cases[value]) == 1 and len(masks) > 1]
     if alone:
         notes.append(
-            f"label value(s) {_listed(alone)} occur in one mask only, such as that of "
+            f"label value(s) {_shown(alone)} occur in one mask only, such as that of "
             f"{cases[alone[0]][0]}; see whether they are meant"
         )
     return replace(dataset, label_names=names), notes
@@ -61,7 +62,7 @@ def nnunet_notes(dataset: Dataset, targets: Sequence[Target]) -> list[str]:
     if values != list(range(1, len(values) + 1)):
         notes.append(
             "nnU-Net takes labels 1, 2, 3, … without gaps, the one to ignore last, and these are "
-            f"{_listed(values)}; attnseg trains on them as they are, for nnU-Net renumber masks "
+            f"{_shown(values)}; attnseg trains on them as they are, for nnU-Net renumber masks "
             "and dataset.json"
         )
     files = [path for each in targets for path in (*each.images, each.label)]
@@ -83,7 +84,3 @@ def _with_names(names: Mapping[int, str], further: Iterable[int]) -> dict[int, s
             name += "_"
         every[value] = name
     return dict(sorted(every.items()))
-
-
-def _listed(each: Sequence[object]) -> str:
-    return ", ".join(map(str, each[:_SHOWN])) + (", …" if len(each) > _SHOWN else "")

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 
 from attnseg.datasets.cases import Dataset
-from attnseg.datasets.labels import unnamed
+from attnseg.spec import unnamed
 
 # Voxels of a mask that are looked at; enough to know a layer from a body.
 _SAMPLES = 10_000

@@ -118,6 +118,7 @@ def interpolation_findings(facts: Sequence[CaseFacts]) -> list[Finding]:
 
 
 def spelling_findings(facts: Sequence[CaseFacts]) -> list[Finding]:
+    """Masks of pictures in which 255 means 1."""
     white = [case.name for case in facts if case.white_as_one]
     if not white:
         return []
@@ -126,6 +127,7 @@ def spelling_findings(facts: Sequence[CaseFacts]) -> list[Finding]:
 
 
 def label_in_words(dataset: Dataset, value: int) -> str:
+    """A label by its value and, where it has one, its name, such as "1 (liver)"."""
     name = dataset.label_names.get(value)
     return f"{value} ({name})" if name else str(value)
 

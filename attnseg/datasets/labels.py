@@ -8,7 +8,7 @@ from typing import Any
 from attnseg.errors import DataError
 from attnseg.files import load_json
 from attnseg.names import composed
-from attnseg.spec import Region, printable
+from attnseg.spec import Region, printable, unnamed
 
 IGNORE = "ignore"
 PRESENT = "labels_present"
@@ -198,11 +198,6 @@ def _drawn(path: Path, case: str, entry: Any, names: Mapping[int, str]) -> tuple
             )
         values.add(value)
     return tuple(sorted(values))
-
-
-def unnamed(value: int) -> str:
-    """What a label is called that nobody named."""
-    return f"label {value}"
 
 
 def white_is_one(masks: Iterable[Collection[int]], declared: Collection[int] = ()) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 
 from attnseg.datasets.cases import Dataset
 from attnseg.datasets.facts import CaseFacts
-from attnseg.datasets.findings import Finding
+from attnseg.datasets.findings import Finding, alike
 from attnseg.sides import find_sides
 
 # With fewer cases nothing is unlike the rest.
@@ -74,10 +74,8 @@ def folded(findings: Sequence[Finding]) -> list[Finding]:
 
 def fold_alike(findings: Iterable[Finding]) -> list[Finding]:
     """The same thing in many cases, numbers apart, told once."""
-    alike: dict[str, list[Finding]] = defaultdict(list)
-    for finding in findings:
-        alike[re.sub(r"[\d.]+", "#", f"{finding.problem}; {finding.remedy}")].append(finding)
-    return [finding for kind in alike.values() for finding in folded(kind)]
+    kinds = alike((finding, f"{finding.problem}; {finding.remedy}") for finding in findings)
+    return [finding for kind in kinds for finding in folded(kind)]
 
 
 def _patients(dataset: Dataset, pattern: str | None) -> Iterator[Finding]:

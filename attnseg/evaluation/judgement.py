@@ -7,6 +7,7 @@ from typing import Any
 
 from attnseg.evaluation.attention import GateFigures, LabelFigures
 from attnseg.evaluation.faithfulness import Curve, Faithfulness
+from attnseg.spec import unnamed
 
 # A gate whose α differs by less than this from voxel to voxel is a number, not a map.
 CONSTANT_SD = 0.01
@@ -116,7 +117,7 @@ class GateJudgement:
 
     def _listed(self, found: Mapping[int, LabelFigures], values: Sequence[int]) -> str:
         """Names of labels and the figures of the first of them."""
-        names = [self.names.get(value, f"label {value}") for value in values[:_NAMED]]
+        names = [self.names.get(value, unnamed(value)) for value in values[:_NAMED]]
         more = f" and {len(values) - _NAMED} more" if len(values) > _NAMED else ""
         first = found[values[0]]
         whose = f"{names[0]}: " if len(values) > 1 else ""

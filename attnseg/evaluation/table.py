@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from attnseg.evaluation.results import CaseResult, Evaluation, Interval, LabelResult
+from attnseg.images import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -140,8 +141,7 @@ def _notes(evaluation: Evaluation) -> list[str]:
     if evaluation.placed:
         notes.append(
             f"{len(evaluation.placed)} case(s) with masks of other extents or orders of axes, put "
-            f"voxel on voxel with 0 around them: {', '.join(evaluation.placed[:5])}"
-            f"{', …' if len(evaluation.placed) > 5 else ''}"
+            f"voxel on voxel with 0 around them: {shown(evaluation.placed, most=5)}"
         )
     if evaluation.calibration is not None:
         found = evaluation.calibration

@@ -86,9 +86,9 @@ def absence(path: Path) -> str:
     return f"{path}: no such file or folder; check the path"
 
 
-def shown(names: Sequence[str]) -> str:
+def shown(names: Sequence[object], *, most: int = _SHOWN) -> str:
     """The first names, and whether there are more."""
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")
 
 
 def files_below(folder: Path) -> Iterator[Path]:

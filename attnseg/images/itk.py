@@ -98,7 +98,7 @@ def read_labels(path: Path) -> Image:
             segments of several layers that overlap.
     """
     path = Path(path)
-    stored, geometry = _outlined(path, 0 if path.name.lower().endswith(_NRRD) else 1)
+    stored, geometry = _outlined(path, 0 if has_suffix(path.name, _NRRD) else 1)
     if stored.channels > 1:
         layers, settled = whole_numbers(_channels_first(path, stored, 0), source=str(path))
         labels, notes = merged(path, layers, stored.segments)

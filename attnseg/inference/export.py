@@ -52,14 +52,14 @@ class Blocks:
     @property
     def plane(self) -> Plane:
         """What of the model's grid these blocks need along the second and the third axis."""
-        return extent_of([part.source for part in self.a]), extent_of(
-            [part.source for part in self.s]
-        )
+        a, s = (extent_of([part.source for part in axis]) for axis in (self.a, self.s))
+        return a, s
 
     @property
     def out(self) -> Plane:
         """What of the scan these blocks are, along the second and the third axis."""
-        return extent_of([part.out for part in self.a]), extent_of([part.out for part in self.s])
+        a, s = (extent_of([part.out for part in axis]) for axis in (self.a, self.s))
+        return a, s
 
     def tiles(self, along_a: int, along_s: int) -> list["Blocks"]:
         """Cut into `along_a` × `along_s` tiles of whole blocks, of nearly equal size."""

@@ -1,12 +1,12 @@
 """Which scans of a cohort are done already, and which are to be predicted, and why again."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from attnseg.errors import UsageError
-from attnseg.images import Geometry, is_picture, location
+from attnseg.images import is_picture, location
 from attnseg.inference.attention import attention_names
 from attnseg.inference.identity import identity_of
 from attnseg.inference.masks import MaskFormat
@@ -19,25 +19,21 @@ from attnseg.names import composed
 
 @dataclass(frozen=True)
 class Wanted:
-    """What will be written, and what must hold of a mask that is kept.
+    """What must hold of a mask that is kept.
 
     Args:
+        folder: where it lies.
         model: id of the model that made it.
         settings: what changes the labels.
         masks: how masks are written.
-        written: what will be written of a scan, relative to the output folder, its mask first.
         overwrite: keep none.
-        replace_others: replace what was made of other scans.
-        verify: look at every byte of every scan.
     """
 
+    folder: Path
     model: str
     settings: Mapping[str, Any]
     masks: MaskFormat
-    written: Callable[[Scan], Sequence[str]]
-    overwrite: bool = False
-    replace_others: bool = False
-    verify: bool = False
+    overwrite: bool
 
 
 @dataclass(frozen=True)
@@ -61,50 +57,6 @@ class Known:
     there: frozenset[str] = frozenset()
 
 
-def look_through(
-    scans: Sequence[Scan],
-    folder: Path,
-    wanted: Wanted,
-    *,
-    geometry_of: Callable[[Scan], Geometry],
-) -> Known:
-    """Which of the scans are done in an output folder.
-
-    Args:
-        scans: to be predicted.
-        folder: of masks and manifests; perhaps not there yet.
-        wanted: what counts as done.
-        geometry_of: a scan's grid, from its headers; asked for where no line says it.
-
-    Raises:
-        UsageError: names that are taken by other scans; two scans that would be written to one
-            file.
-    """
-    found = find_written(
-        scans, folder, wanted.written, geometry_of=geometry_of, masks=wanted.masks,
-        verify=wanted.verify,
-    )  # fmt: skip
-    if not wanted.replace_others:
-        refuse_taken(list(found.values()), folder, overwrite=wanted.overwrite)
-    done: list[Scan] = []
-    todo: list[Scan] = []
-    renewed: list[Line] = []
-    unrecorded = 0
-    for scan in scans:
-        its = found.get(scan.name)
-        notes = _why_again(its, folder, wanted) if its else ()
-        if its is None or notes is not None:
-            reason = scan.reason or (its.error if its else "")
-            todo.append(replace(scan, notes=(*scan.notes, *(notes or ())), reason=reason))
-            continue
-        done.append(scan)
-        renewed += _renewed(its)
-        unrecorded += bool(its.unknown)
-    outdated = {name: tuple(each.changed) for name, each in found.items() if each.changed}
-    there = frozenset(path for each in found.values() for path in each.paths)
-    return Known(tuple(done), tuple(todo), tuple(renewed), unrecorded, outdated, there)
-
-
 def known_scans(
     scans: Sequence[Scan],
     predictor: Predictor,
@@ -118,25 +70,50 @@ def known_scans(
 ) -> Known:
     """Which of the scans are done in `output` by this model in this way.
 
+    Args:
+        scans: to be predicted.
+        predictor: the loaded model.
+        output: folder of masks and manifests; perhaps not there yet.
+        model_id: what the manifest calls the model.
+        job: what is done with each scan.
+        overwrite: none counts as done.
+        replace_others: let what was made of other scans be replaced.
+        verify: look at every byte of every scan.
+
     Raises:
-        UsageError: a mask would overwrite a scan, or what was made of another scan.
+        UsageError: a mask would overwrite a scan, or what was made of another scan; two scans that
+            would be written to one file.
     """
     _check_targets(scans, output, job.masks)
-    wanted = Wanted(
-        model_id,
-        settings_of(predictor),
-        job.masks,
-        written=lambda scan: written_by_job(scan, predictor, job),
-        overwrite=overwrite,
-        replace_others=replace_others,
+    scans = [replace(scan, reason=scan.reason or job.masks.refusal(scan)) for scan in scans]
+    found = find_written(
+        scans,
+        output,
+        lambda scan: written_by_job(scan, predictor, job),
+        geometry_of=lambda scan: predictor.outline(*scan.paths).geometry,
+        masks=job.masks,
         verify=verify,
     )
-    return look_through(
-        [replace(scan, reason=scan.reason or job.masks.refusal(scan)) for scan in scans],
-        output,
-        wanted,
-        geometry_of=lambda scan: predictor.outline(*scan.paths).geometry,
-    )
+    if not replace_others:
+        refuse_taken(list(found.values()), output, overwrite=overwrite)
+    wanted = Wanted(output, model_id, settings_of(predictor), job.masks, overwrite)
+    done: list[Scan] = []
+    todo: list[Scan] = []
+    renewed: list[Line] = []
+    unrecorded = 0
+    for scan in scans:
+        its = found.get(scan.name)
+        notes = _why_again(its, written_by_job(scan, predictor, job), wanted) if its else ()
+        if its is None or notes is not None:
+            reason = scan.reason or (its.error if its else "")
+            todo.append(replace(scan, notes=(*scan.notes, *(notes or ())), reason=reason))
+            continue
+        done.append(scan)
+        renewed += _renewed(its)
+        unrecorded += bool(its.unknown)
+    outdated = {name: tuple(each.changed) for name, each in found.items() if each.changed}
+    there = frozenset(path for each in found.values() for path in each.paths)
+    return Known(tuple(done), tuple(todo), tuple(renewed), unrecorded, outdated, there)
 
 
 def written_by_job(scan: Scan, predictor: Predictor, job: Job) -> list[str]:
@@ -168,9 +145,9 @@ def probabilities_of(scan: Scan) -> str:
     return f"{scan.name}_probabilities.nii.gz"
 
 
-def _why_again(found: Found, folder: Path, wanted: Wanted) -> tuple[str, ...] | None:
+def _why_again(found: Found, files: Sequence[str], wanted: Wanted) -> tuple[str, ...] | None:
     """What is to be said of a scan that is predicted again; None where it is done."""
-    written = [composed(path) for path in wanted.written(found.scan)]
+    written = [composed(path) for path in files]
     if found.error:
         return ()
     if not wanted.overwrite and all(_made(path, found, wanted) for path in written):
@@ -178,7 +155,7 @@ def _why_again(found: Found, folder: Path, wanted: Wanted) -> tuple[str, ...] | 
             why
             for path in written
             if path in found.same
-            and (why := misfit(found, folder, path, found.same[path].geometry, wanted.masks))
+            and (why := misfit(found, wanted.folder, path, found.same[path].geometry, wanted.masks))
         ]
         return (
             (f"what lay in its place was not its mask ({wrong[0]}): made anew",) if wrong else None

@@ -27,8 +27,6 @@ from attnseg.names import alike, composed, on_disk, windows_refuses
 FORMATS = ("auto", *MASK_SUFFIXES)
 # DICOM objects that refer to the slices of their series.
 _OF_SERIES = ("dicom-seg", "rtstruct")
-
-
 # Letters of a label's name in that of a file: file systems take 255 bytes, suffix included.
 _LONGEST = 50
 

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import re
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,18 +10,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Unpack
 
-from attnseg.errors import UsageError, refuse_options
+from attnseg.errors import UsageError
 from attnseg.files import write_text
-from attnseg.images import is_picture
 from attnseg.inference.cohort import predict_cohort
 from attnseg.inference.display import Display, named
-from attnseg.inference.known import kept_unrecorded, known_scans, written_by_job
+from attnseg.inference.known import kept_unrecorded, known_scans
 from attnseg.inference.manifest import Manifest, Outcome
-from attnseg.inference.predictor import Predictor, Settings
-from attnseg.inference.sources import Scan, find_models, find_scans, refuse_twice
-from attnseg.inference.taken import refuse_collisions
+from attnseg.inference.predictor import Settings
+from attnseg.inference.request import read_request
+from attnseg.inference.sources import Scan, find_models
 from attnseg.inference.work import Job, Work, plan_cohort
-from attnseg.memory import keep_freed_memory
 from attnseg.models import model_id
 from attnseg.names import WINDOWS_REMEDY, windows_note
 from attnseg.signals import stop_on_signals
@@ -81,11 +78,13 @@ def predict(
             # Before the signals, of which Ray takes one for itself.
             ray = stack.enter_context(ray_engine(model, settings, workers=workers, say=display.say))
             settings = ray.settings_here
-        models, predictor, scans, part = _ready(
-            inputs, model, channels, series, shard, settings, job
-        )
+        asked = read_request(
+            inputs, model=model, channels=channels, series=series, shard=shard, job=job,
+            settings=settings,
+        )  # fmt: skip
+        predictor, scans, part = asked.predictor, asked.scans, asked.part
         display.say(
-            f"{named(models)} · {ray or predictor.device}"
+            f"{named(asked.models)} · {ray or predictor.device}"
             f"{' · mirrored' if predictor.mirror_axes else ''} · "
             f"{len(scans)} scan(s){f', part {shard}' if shard else ''} → {output}/"
         )
@@ -111,7 +110,7 @@ def predict(
             scans,
             predictor,
             output,
-            model_id=models_id(models),
+            model_id=models_id(asked.models),
             overwrite=overwrite,
             verify=verify,
             shard=part,
@@ -157,11 +156,15 @@ def dry_run(
         What is planned, scans that are done left out.
     """
     job = job or Job()
-    models, predictor, scans, _ = _ready(inputs, model, channels, series, shard, settings, job)
+    asked = read_request(
+        inputs, model=model, channels=channels, series=series, shard=shard, job=job,
+        settings=settings,
+    )  # fmt: skip
+    predictor, scans = asked.predictor, asked.scans
     display = Display()
     if output is not None:
         known = known_scans(
-            scans, predictor, output, model_id=models_id(models), job=job,
+            scans, predictor, output, model_id=models_id(asked.models), job=job,
             overwrite=overwrite, verify=verify,
         )  # fmt: skip
         scans = list(known.todo)
@@ -173,7 +176,8 @@ def dry_run(
     seconds = predictor.runner.measure()
     work = plan_cohort(scans, predictor, job)
     display.say(
-        f"{named(models)} · {predictor.device} · {predictor.runner.backend} · nothing is written"
+        f"{named(asked.models)} · {predictor.device} · {predictor.runner.backend} · "
+        "nothing is written"
     )
     display.dry_run(work, seconds_per_window=seconds)
     if output is not None:
@@ -207,21 +211,6 @@ def models_id(models: Sequence[Path]) -> str:
     return ids[0] if len(ids) == 1 else hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
-def take_shard(scans: Sequence[Scan], shard: str) -> tuple[list[Scan], str]:
-    """The scans of part "i/n", and what its manifest is called by; all of them for "".
-
-    Raises:
-        UsageError: not of the form i/n with 1 ≤ i ≤ n.
-    """
-    if not shard:
-        return list(scans), ""
-    match = re.fullmatch(r"(\d+)/(\d+)", shard)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"--shard {shard}: must be i/n with i from 1 to n, such as 2/8")
-    index, count = int(match[1]), int(match[2])
-    return list(scans[index - 1 :: count]), f"{index}of{count}"
-
-
 def _check_engine(engine: str, workers: int | None) -> None:
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: unknown; use {' or '.join(ENGINES)}")
@@ -231,85 +220,6 @@ def _check_engine(engine: str, workers: int | None) -> None:
         raise UsageError(f"--workers {workers}: for --engine ray; leave it out here")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: must be 1 or more")
-
-
-def _ready(
-    inputs: Sequence[str | Path],
-    model: Path | Sequence[Path] | None,
-    channels: Sequence[str],
-    series: str | None,
-    shard: str,
-    settings: Settings,
-    job: Job,
-) -> tuple[list[Path], Predictor, list[Scan], str]:
-    if settings.get("max_ram") is None:
-        keep_freed_memory()
-    if settings.get("backend") == "openvino":
-        refuse_options(
-            {"--compile": settings.get("compiled")},
-            "torch.compile builds PyTorch's network, and --backend openvino has its own; leave one "
-            "of them out",
-        )
-    models = find_models(model)
-    predictor = Predictor.load(models, **settings)
-    if predictor.device.type == "cpu":
-        refuse_options(
-            {"--max-vram": settings.get("max_vram") is not None},
-            "bounds the memory of a GPU, and this run is on the CPU; use --max-ram",
-        )
-    if job.attention and not predictor.gates.gates:
-        raise UsageError(
-            "--save-attention: this network has no gates, and so no α; train one with --gates grid "
-            "or skip"
-        )
-    names = predictor.spec.channel_names
-    if channels:
-        refuse_options(
-            {"--series": series},
-            "chooses among DICOM series, and --channels among files; leave it out",
-        )
-        scans = _by_pattern(inputs, channels, names)
-    else:
-        scans = find_scans(
-            inputs,
-            num_channels=len(names),
-            series=series,
-            channel_names=names,
-            say=Display().say,
-        )
-    # What suits some of the scans fails the others alone; what suits none is a slip.
-    refusals = [job.masks.refusal(scan) for scan in scans if not scan.reason]
-    if refusals and all(refusals):
-        raise UsageError(refusals[0])
-    if all(is_picture(scan.paths[0]) for scan in scans):
-        refuse_options(
-            {"--statistics": job.statistics},
-            "writes volumes in ml, and pictures have none; leave it out",
-        )
-    part, named_by = take_shard(scans, shard)
-    if named_by:  # the other parts write into the same folder, perhaps at this very time
-        refuse_collisions(scans, lambda scan: written_by_job(scan, predictor, job))
-    return models, predictor, part, named_by
-
-
-def _by_pattern(
-    folders: Sequence[str | Path], patterns: Sequence[str], channel_names: Sequence[str]
-) -> list[Scan]:
-    """Cases of folders, and the table of what was matched on the screen."""
-    from attnseg.inference.channels import channel_table, scans_by_pattern
-
-    if len(patterns) != len(channel_names):
-        raise UsageError(
-            f"{len(patterns)} pattern(s) of --channels where the model has {len(channel_names)} "
-            f"channel(s), {', '.join(channel_names)}; give one for each, in this order"
-        )
-    say = Display().say
-    scans = [
-        scan for folder in folders for scan in scans_by_pattern(Path(folder), patterns, say=say)
-    ]
-    refuse_twice(scans)
-    say(channel_table(scans, channel_names))
-    return scans
 
 
 def _statistics(lines: Iterable[dict]) -> str:

@@ -15,7 +15,10 @@ from pydantic import ConfigDict, TypeAdapter
 import attnseg
 from attnseg.datasets import Case, CaseFacts, Dataset
 from attnseg.datasets.labels import WHITE
+from attnseg.errors import DataError
 from attnseg.files import write_text
+from attnseg.images.formats import files_of
+from attnseg.training.cache import sources_of
 
 _VERSION = 1
 # Path, size in bytes and time of change in ns of each file of a case.
@@ -35,23 +38,26 @@ _FACTS = TypeAdapter(_Known)
 def stamps_of(case: Case) -> Stamps:
     """Of all its files; those that are not there have no size and no time.
 
-    A folder counts as the files in it. Beside a header that may keep its voxels in another file
-    (`.hdr`, `.nhdr`, `.mhd`) lies that file, with the same name but for its end.
+    A folder counts as the files in it, a header as the file of its voxels too.
     """
-    stamps: Stamps = []
-    for path in (*case.images, *([case.label] if case.label else [])):
-        files = [path]
-        if path.is_dir():
-            files += sorted(each for each in path.rglob("*") if each.is_file())
-        elif path.suffix.lower() in (".hdr", ".nhdr", ".mhd"):
-            files += sorted(each for each in path.parent.glob(f"{path.stem}.*") if each != path)
-        for file in files:
-            try:
-                found = file.stat()
-                stamps.append([str(file.absolute()), found.st_size, found.st_mtime_ns])
-            except OSError:
-                stamps.append([str(file.absolute()), None, None])
-    return stamps
+    return [_stamp(file) for path in sources_of(case) for file in _files(path)]
+
+
+def _files(path: Path) -> Sequence[Path]:
+    if path.is_dir():
+        return [path, *sorted(each for each in path.rglob("*") if each.is_file())]
+    try:
+        return files_of(path)
+    except (DataError, OSError):  # reading it says what is wrong
+        return [path]
+
+
+def _stamp(file: Path) -> list[Any]:
+    try:
+        found = file.stat()
+    except OSError:
+        return [str(file.absolute()), None, None]
+    return [str(file.absolute()), found.st_size, found.st_mtime_ns]
 
 
 def load_known(path: Path, dataset: Dataset, stamps: Mapping[str, Stamps]) -> dict[str, CaseFacts]:

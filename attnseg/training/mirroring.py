@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from attnseg.config import AugmentationConfig
 from attnseg.sides import find_sides
-from attnseg.spec import Region
+from attnseg.spec import Region, unnamed
 
 _SHOWN = 4  # names in a sentence
 
@@ -41,7 +41,7 @@ def exchange(names: Mapping[int, str], regions: Sequence[Region] = ()) -> Exchan
         if len(members := regions[number].members) == 1:
             alone.setdefault(members[0], regions[number].name)
     called = {
-        value: alone.get(value, name) if name == f"label {value}" else name
+        value: alone.get(value, name) if name == unnamed(value) else name
         for value, name in names.items()
     }
     of_labels = find_sides(called)

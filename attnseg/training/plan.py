@@ -15,7 +15,7 @@ from attnseg.errors import ConfigError, DataError, UsageError
 from attnseg.files import load_json, write_text
 from attnseg.names import readable
 from attnseg.preprocessing import refuse_too_large
-from attnseg.spec import Frozen, Ints, Label, ModelSpec, validate
+from attnseg.spec import Frozen, Ints, Label, ModelSpec, unnamed, validate
 from attnseg.training.decisions import (
     choose_batch,
     choose_network,
@@ -215,6 +215,6 @@ def _labels(dataset: Dataset, label_values: Collection[int]) -> list[Label]:
     names = dataset.label_names
     united = {value for region in dataset.regions for value in region.members}
     return [Label(value=0, name="background")] + [
-        Label(value=value, name=names.get(value, f"label {value}"))
+        Label(value=value, name=names.get(value, unnamed(value)))
         for value in sorted({*label_values, *united} - {0})
     ]

@@ -10,7 +10,8 @@ from attnseg.errors import UsageError
 from attnseg.inference.backends import resolve_device
 from attnseg.training.console import Display, plan_lines
 from attnseg.training.plan import Plan, check_batch, save_plan
-from attnseg.training.prepare import check, find, settle_plan, settle_splits
+from attnseg.training.prepare import check, settle_plan, settle_splits
+from attnseg.training.prepared import find
 from attnseg.training.probe import probe
 
 

@@ -24,13 +24,8 @@ from attnseg.training.engine import Engine
 from attnseg.training.loop import fit
 from attnseg.training.losses import make_loss
 from attnseg.training.pipeline import make_loader
-from attnseg.training.prepare import (
-    Prepared,
-    check_again,
-    folds_of,
-    load_prepared,
-    prepare,
-)
+from attnseg.training.prepare import check_again, prepare
+from attnseg.training.prepared import Prepared, folds_of, load_prepared
 from attnseg.training.run import Run
 from attnseg.training.schedule import Clock
 from attnseg.training.state import TrainingState, new_state

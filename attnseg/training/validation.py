@@ -20,7 +20,7 @@ from attnseg.inference.work import reason_of
 from attnseg.spec import ModelSpec
 from attnseg.training.console import Display, plan_lines
 from attnseg.training.plan import Plan
-from attnseg.training.prepare import Prepared
+from attnseg.training.prepared import Prepared
 from attnseg.training.run import Run
 from attnseg.training.state import TrainingState
 from attnseg.training.tensorboard import Board

@@ -10,6 +10,7 @@ from attnseg.datasets.facts import CaseFacts
 from attnseg.datasets.findings import Finding, count_severities
 from attnseg.datasets.report import Check
 from attnseg.files import write_text
+from attnseg.spec import unnamed
 from attnseg.visualization.histogram import histogram_svg
 from attnseg.visualization.page import colour_code, colour_key, html_page, legend, section
 from attnseg.visualization.palette import Colour, label_colours
@@ -161,4 +162,4 @@ def _ranges(facts: Sequence[CaseFacts]) -> str:
 
 
 def _name(value: int, names: Mapping[int, str]) -> str:
-    return f"{value} {names[value]}" if value in names else f"label {value}"
+    return f"{value} {names[value]}" if value in names else unnamed(value)

@@ -18,6 +18,7 @@ from attnseg.evaluation.compare_table import (
 )
 from attnseg.evaluation.comparison import Comparison, Paired
 from attnseg.files import write_text
+from attnseg.spec import unnamed
 from attnseg.visualization.differences import differences_svg
 from attnseg.visualization.page import colour_code, colour_key, counts, html_page, legend, section
 from attnseg.visualization.palette import Colour, label_colours
@@ -193,9 +194,7 @@ def _pictures(
     figures = "".join(_figure(comparison, name, pictures[name], colours) for name in drawn)
     html = ""
     if figures:
-        entries = [
-            (colour, names.get(value, f"label {value}")) for value, colour in colours.items()
-        ]
+        entries = [(colour, names.get(value, unnamed(value))) for value, colour in colours.items()]
         html = legend(entries, more="white line: reference") + _grid(figures)
     if above:
         html += f'<p class="muted data">Shown above: {escape(", ".join(above))}</p>'

@@ -26,6 +26,7 @@ from attnseg.errors import DataError
 from attnseg.files import atomic_path
 from attnseg.images import Image
 from attnseg.names import readable
+from attnseg.spec import unnamed
 from attnseg.visualization.layout import GAP, MARGIN, WIDTH, Panel, flow, place_panels, round_length
 from attnseg.visualization.palette import Colour, label_colours
 from attnseg.visualization.slices import Plane, crop, display_planes, labelled_region, window_of
@@ -257,7 +258,7 @@ def legend_entries(
 ) -> list[Entry]:
     """Legend entries, in as many lines as `free` pixels of width ask for."""
     items: list[tuple[Colour | None, str]] = [
-        (colour, names.get(value, f"label {value}")) for value, colour in colours.items()
+        (colour, names.get(value, unnamed(value))) for value, colour in colours.items()
     ]
     if len(items) > _MAX_ENTRIES:
         items[_MAX_ENTRIES:] = [(_BACKGROUND, f"and {len(items) - _MAX_ENTRIES} more")]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from attnseg.evaluation import bootstrap_interval
+from attnseg.spec import unnamed
 from attnseg.visualization.curves import Box, box_plots_svg
 from attnseg.visualization.page import colour_code, colour_key, legend
 from attnseg.visualization.palette import Colour
@@ -176,7 +177,7 @@ def shots_grid(
         return ""
     slices = [part for shot in shots for part in (shot.predicted, shot.reference) if part]
     used = sorted({value for part in slices for value in labels_in(part)} & colours.keys())
-    key = legend((colours[value], names.get(value, f"label {value}")) for value in used)
+    key = legend((colours[value], names.get(value, unnamed(value))) for value in used)
     pairs = any(shot.reference for shot in shots)
     kind, which = ("grid pairs", _DIFFER) if pairs else ("grid small", _MOST)
     told = f'<p class="muted">{which}</p>' if any(part.plane for part in slices) else ""

@@ -18,6 +18,7 @@ import numpy as np
 
 from attnseg.evaluation.metrics import Counts, label_values, overlap_counts
 from attnseg.images import Image
+from attnseg.spec import unnamed
 from attnseg.visualization.packed import (
     is_colour,
     note_of_thinning,
@@ -163,7 +164,7 @@ def _label_facts(
     return [
         {
             "value": value,
-            "name": names.get(value, f"label {value}"),
+            "name": names.get(value, unnamed(value)),
             "colour": colour_code(colours[value]),
             "sizes": [_size(n, millilitres) for n in counts[value][1 : 1 + len(masks)]],
             "dice": "–" if math.isnan(counts[value].dice) else f"{counts[value].dice:.3f}",

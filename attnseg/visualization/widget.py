@@ -11,6 +11,7 @@ import numpy as np
 from attnseg.errors import DataError, UsageError
 from attnseg.evaluation.metrics import label_values
 from attnseg.images import Image
+from attnseg.spec import unnamed
 from attnseg.visualization.packed import (
     is_colour,
     note_of_thinning,
@@ -96,7 +97,7 @@ def show_volume(
         values = sorted(label_values(mask.array[0]))
         names = names or {}
         colours = label_colours(values, names)
-        legend = [(colours[value], names.get(value, f"label {value}")) for value in values]
+        legend = [(colours[value], names.get(value, unnamed(value))) for value in values]
         volumes.append(
             Volume(
                 name="labels.nii.gz",

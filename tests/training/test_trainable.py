@@ -20,7 +20,8 @@ from attnseg.errors import ConfigError, DataError
 from attnseg.training import plan_dataset, train
 from attnseg.training.cache import cache_cases
 from attnseg.training.console import Display
-from attnseg.training.prepare import Prepared, check_again, prepare
+from attnseg.training.prepare import check_again, prepare
+from attnseg.training.prepared import Prepared
 from attnseg.training.run import Run
 
 QUICK = {"data__num_folds": 3, "training__validation_cases": 0}

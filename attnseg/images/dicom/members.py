@@ -25,6 +25,7 @@ from attnseg.images.contents import (
 )
 from attnseg.images.dicom.attributes import first_line, reading, refuse_bomb
 from attnseg.images.paths import DICOM_SUFFIXES, has_suffix, is_bare, is_dicom
+from attnseg.images.streams import DEFLATE_RATIO
 
 _TAGS = [
     "SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality",
@@ -33,9 +34,8 @@ _TAGS = [
 _STANDARD = "1.2.840.10008."
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _START_BYTES = 132
-# Of one file of an archive, and how far it may have been packed: what zlib can do at its best.
+# Bytes of one file of an archive.
 _MAX_MEMBER = 1 << 31
-_MAX_RATIO = 1032
 
 CUT_SHORT = Fault("cut short", "copy {it} again from its source")
 NOT_DICOM = Fault("not DICOM, or cut short", "copy {it} again from its source")
@@ -230,7 +230,7 @@ def _in_archive(place: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         fault = EMPTY
     elif stat.S_ISLNK(info.external_attr >> 16):
         fault = _PACKED_LINK
-    elif info.file_size > max(1 << 20, min(_MAX_MEMBER, _MAX_RATIO * info.compress_size)):
+    elif info.file_size > max(1 << 20, min(_MAX_MEMBER, DEFLATE_RATIO * info.compress_size)):
         raise DataError(
             f"{place}: {info.filename} is to unpack to {info.file_size} bytes from "
             f"{info.compress_size}; no scan packs so well: check the archive"

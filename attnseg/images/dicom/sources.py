@@ -12,6 +12,7 @@ from attnseg.images.dicom.attributes import open_series, reading
 from attnseg.images.dicom.planes import Misplaced, Placement, Plane, frame_planes, placement
 from attnseg.images.image import Image
 from attnseg.images.paths import Series, location
+from attnseg.spec import unnamed
 
 # Attributes of patient and study that a series may lack and masks must have, if empty.
 TYPE_2 = (
@@ -110,4 +111,4 @@ def complete(place: Path, dataset: Dataset) -> Dataset:
 def segment_names(values: np.ndarray, names: Mapping[int, str]) -> dict[int, str]:
     """Name of each label that is told of: the named ones, and those found in the mask; not 0."""
     wanted = sorted((set(names) | set(values.tolist())) - {0})
-    return {value: names.get(value, f"label {value}") for value in wanted}
+    return {value: names.get(value, unnamed(value)) for value in wanted}
