@@ -18,7 +18,7 @@ from attnseg.errors import RunError
 from attnseg.lock_file import CLAIMS, FIRST_CLAIM, LOCK_FILE, Holder, LockFile
 from attnseg.names import alike
 
-__all__ = ["LOCK_FILE", "FolderLock", "Holder"]
+__all__ = ["LOCK_FILE", "FolderLock", "Holder", "alone_in"]
 
 _LOOK_SECONDS = 0.2
 
@@ -124,6 +124,29 @@ class FolderLock:
             yield
         finally:
             self.release(name)
+
+
+@contextmanager
+def alone_in(
+    folder: Path,
+    *names: str,
+    command: str,
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator[FolderLock]:
+    """Hold names in a folder during the block: those of files, or one for all that a command does.
+
+    Args: as of `FolderLock`.
+
+    Raises:
+        RunError: another process has one of them.
+    """
+    with FolderLock(folder, command=command, say=say) as lock:
+        lock.hold(
+            *names,
+            what=f"{folder}: is being written to",
+            remedy="wait for it or end it, or give another folder",
+        )
+        yield lock
 
 
 class _Register:

@@ -8,53 +8,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from claiming import CLAIMING, claimed, end, process, told
 
 from attnseg import lock_file
 from attnseg.errors import RunError
 from attnseg.locks import LOCK_FILE, FolderLock, Holder
-
-CLAIMING = """
-import os, sys, time
-from pathlib import Path
-from attnseg.locks import FolderLock
-with FolderLock(Path(sys.argv[1]), command="attnseg test") as lock:
-    print(lock.claim(*sys.argv[2:]) or "ours", flush=True)
-    sys.stdin.readline()
-    print("end", flush=True)
-"""
-
-
-@contextmanager
-def process(folder: Path, *names: str, code: str = CLAIMING) -> Iterator[subprocess.Popen]:
-    """Another process that has claimed names, or has tried to."""
-    command = [sys.executable, "-c", code, str(folder), *names]
-    started = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    )
-    try:
-        yield started
-    finally:
-        started.kill()
-        started.communicate(timeout=20)
-
-
-def told(started: subprocess.Popen) -> str:
-    assert started.stdout is not None
-    return started.stdout.readline().strip()
-
-
-def end(started: subprocess.Popen) -> None:
-    assert started.stdin is not None
-    started.stdin.write("\n")
-    started.stdin.flush()
-    assert told(started) == "end"
-    started.wait(timeout=20)
 
 
 def lock_of(folder: Path) -> FolderLock:
@@ -62,8 +24,7 @@ def lock_of(folder: Path) -> FolderLock:
 
 
 def test_a_claim_excludes_another_process_until_it_is_released(tmp_path: Path) -> None:
-    with process(tmp_path, "a", "b") as other, lock_of(tmp_path) as lock:
-        assert told(other) == "ours"
+    with claimed(tmp_path, "a", "b") as other, lock_of(tmp_path) as lock:
         holder = lock.claim("a")
         assert holder is not None
         assert (holder.process, holder.command) == (other.pid, "attnseg test")
@@ -76,8 +37,7 @@ def test_a_claim_excludes_another_process_until_it_is_released(tmp_path: Path) -
 
 
 def test_the_one_that_ends_first_leaves_the_file_to_the_other(tmp_path: Path) -> None:
-    with process(tmp_path, "a") as other:
-        assert told(other) == "ours"
+    with claimed(tmp_path, "a") as other:
         with lock_of(tmp_path) as lock:
             assert lock.claim("b") is None
         assert (tmp_path / LOCK_FILE).exists()
@@ -89,8 +49,7 @@ def test_the_one_that_ends_first_leaves_the_file_to_the_other(tmp_path: Path) ->
 
 
 def test_a_kill_leaves_nothing_claimed(tmp_path: Path) -> None:
-    with process(tmp_path, "a") as other:
-        assert told(other) == "ours"
+    with claimed(tmp_path, "a") as other:
         other.send_signal(signal.SIGKILL)
         other.wait(timeout=20)
     assert (tmp_path / LOCK_FILE).exists()
@@ -228,8 +187,7 @@ def test_a_damaged_file_is_in_nobodys_way(tmp_path: Path, content: bytes) -> Non
 
 
 def test_who_has_it_may_be_unknown_but_has_it(tmp_path: Path) -> None:
-    with process(tmp_path, "a") as other, lock_of(tmp_path) as lock:
-        assert told(other) == "ours"
+    with claimed(tmp_path, "a"), lock_of(tmp_path) as lock:
         (tmp_path / LOCK_FILE).write_bytes(b"")
         assert lock.claim("a") == Holder()
 
@@ -323,8 +281,7 @@ def test_a_stopped_process_at_the_gate_is_not_waited_for_for_ever(
 
 
 def test_hold_names_who_has_it_in_one_line(tmp_path: Path) -> None:
-    with process(tmp_path, "a") as other, lock_of(tmp_path) as lock:
-        assert told(other) == "ours"
+    with claimed(tmp_path, "a") as other, lock_of(tmp_path) as lock:
         with pytest.raises(RunError) as caught:
             lock.hold("a", what="fold0 is being trained", remedy="wait for it")
         text = str(caught.value)
@@ -335,8 +292,7 @@ def test_hold_names_who_has_it_in_one_line(tmp_path: Path) -> None:
 
 def test_a_turn_comes_after_the_other_and_ends(tmp_path: Path) -> None:
     waited: list[Holder] = []
-    with process(tmp_path, "a") as other, lock_of(tmp_path) as lock:
-        assert told(other) == "ours"
+    with claimed(tmp_path, "a") as other, lock_of(tmp_path) as lock:
         with (
             pytest.raises(RunError, match=f"still in use by process {other.pid} .* try again"),
             lock.turn("a", seconds=0, on_wait=waited.append),
