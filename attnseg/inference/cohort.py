@@ -111,6 +111,9 @@ def predict_cohort(
     def written(work: Work) -> list[str]:
         return [work.scan.name] if work.scan.reason else written_by_job(work.scan, predictor, job)
 
+    def refuse(work: Work) -> None:
+        job.before_writing(work.scan, written(work))
+
     def skip(work: Work) -> None:
         end(
             Outcome(
@@ -124,6 +127,7 @@ def predict_cohort(
         model_id=model_id,
         settings=settings,
         written=written,
+        refuse=refuse,
         is_done=lambda work, lines: is_done(
             work.scan, predictor, output, model_id=model_id, job=job, lines=lines
         ),

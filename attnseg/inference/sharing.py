@@ -8,11 +8,12 @@ ends (`attnseg.locks`): what a run that was killed had begun is free again.
 import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from attnseg.errors import RunError
+from attnseg.errors import AttnsegError, RunError
 from attnseg.inference.manifest import NewLines
 from attnseg.inference.work import Work
 from attnseg.locks import FolderLock, Holder
@@ -28,6 +29,7 @@ class Share:
         model_id: what the manifest calls the model.
         settings: what else changes the labels.
         written: names of the files that will be written of a scan, relative to the folder.
+        refuse: called with a scan that was claimed; an AttnsegError that it raises fails the scan.
         is_done: whether a scan that was claimed has been done meanwhile, by new lines of it.
         news: lines that were written since it was looked which scans are done.
         say: called with a sentence where the file system has no locks.
@@ -40,6 +42,7 @@ class Share:
         model_id: str,
         settings: dict[str, Any],
         written: Callable[[Work], list[str]],
+        refuse: Callable[[Work], None],
         is_done: Callable[[Work, dict[str, dict[str, Any]]], bool],
         news: NewLines,
         say: Callable[[str], None],
@@ -48,7 +51,7 @@ class Share:
         task = hashlib.blake2b(told, digest_size=8).hexdigest()
         self._lock = FolderLock(folder, command=_COMMAND, task=task, say=say)
         self._folder, self._task = folder, task
-        self._written, self._is_done, self._news = written, is_done, news
+        self._written, self._refuse, self._is_done, self._news = written, refuse, is_done, news
         self._claimed: dict[str, list[str]] = {}
         self.passed: list[tuple[Work, Holder]] = []
         """What other runs had when it was this run's turn to take it."""
@@ -93,8 +96,12 @@ class Share:
             if lines and self._is_done(each, lines):
                 self.release(each.scan.name)
                 on_done(each)
-            else:
-                yield each
+                continue
+            try:
+                self._refuse(each)  # from here on nobody else writes what is claimed
+            except AttnsegError as error:
+                each = replace(each, plan=None, outline=None, reason=str(error))
+            yield each
 
     def take_passed(self) -> list[Work]:
         """What others had, to be tried once more."""

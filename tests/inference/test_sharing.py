@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from claiming import claimed, end
 
 from attnseg.errors import RunError
 from attnseg.inference import Job, Predictor, find_scans, predict_cohort
+from attnseg.inference.local_engine import predict_here
 from attnseg.inference.manifest import MANIFEST, NewLines, Outcome, append_outcome
 from attnseg.inference.masks import MaskFormat
 from attnseg.locks import LOCK_FILE
@@ -31,8 +33,10 @@ def cohort(make_model, make_scan, tmp_path):
         ]
     }  # fmt: skip
 
-    def run(*, model="one", names=NAMES, output="out", **how):
-        found = find_scans([path for path in scans if path.name[0] in names], num_channels=1)
+    def run(*, model="one", names=NAMES, output="out", found=None, **how):
+        found = found or find_scans(
+            [path for path in scans if path.name[0] in names], num_channels=1
+        )
         outcomes = predict_cohort(
             found, predictors[model], tmp_path / output, model_id=f"id of {model}", **how
         )
@@ -126,6 +130,27 @@ def test_a_mask_in_another_format_is_no_mask_in_this_one(cohort, tmp_path):
             cohort(names="ef", job=Job(masks=MaskFormat("nrrd")))
 
     assert states(cohort(on_outcome=on_outcome)) == dict.fromkeys(NAMES, "done")
+
+
+def test_a_name_that_another_scan_has_taken_meanwhile_is_refused(cohort, make_scan, tmp_path):
+    """Whoever predicts: the workers of Ray do not look for themselves."""
+    stranger = find_scans([make_scan("e", folder="elsewhere", seed=99)], num_channels=1)
+
+    def blind(scans, work, predictor, output, base, job):
+        unlooked = replace(job, before_writing=Job().before_writing)
+        return predict_here(scans, work, predictor, output, base, unlooked)
+
+    def on_outcome(outcome):
+        if outcome.name == "a":
+            cohort(found=stranger)
+
+    found = cohort(on_outcome=on_outcome, engine=blind)
+    assert states(found) == dict.fromkeys("abcdf", "done") | {"e": "failed"}
+    assert "another run has made it of " in found["e"].reason
+    assert [line["state"] for line in lines(tmp_path / "out") if line["name"] == "e"] == [
+        "done",
+        "failed",
+    ]
 
 
 @pytest.mark.parametrize("model", ["other", "overlap"])
