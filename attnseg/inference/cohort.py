@@ -112,7 +112,9 @@ def predict_cohort(
         return [work.scan.name] if work.scan.reason else written_by_job(work.scan, predictor, job)
 
     def refuse(work: Work) -> None:
-        job.before_writing(work.scan, written(work))
+        if not replace_others:  # also what came while it was looked which scans are done
+            before = known.there - news.written
+            refuse_written_since(work.scan, written(work), folder=output, there=before)
 
     def skip(work: Work) -> None:
         end(

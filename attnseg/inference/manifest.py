@@ -196,6 +196,8 @@ class NewLines:
         # A line that a kill or a full disk cut short is not counted: it may yet be mended.
         self._read = {path: _whole(path.read_bytes()) for path in _manifests(folder)}
         self._owners: dict[str, dict[str, dict[str, Any]]] = {}
+        self.written: set[str] = set()
+        """What new lines say was written, in NFC, as far as they have been read."""
 
     def of(self, name: str) -> dict[str, dict[str, Any]]:
         """File → the latest new line that says it was written of the scan of that name."""
@@ -216,6 +218,7 @@ class NewLines:
             if line.get("state") == "done":
                 mine = self._owners.setdefault(alike(line["name"]), {})
                 mine |= {composed(written): line for written in written_by(line)}
+                self.written |= mine.keys()
 
 
 def _whole(content: bytes) -> int:
