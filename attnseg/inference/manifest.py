@@ -2,6 +2,7 @@
 
 import json
 import platform
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from attnseg.names import alike, composed
 MANIFEST = "manifest.jsonl"
 # Of the maps that `attnseg attention` writes: they may lie beside masks.
 ATTENTION = "attention.jsonl"
+# So often it is looked whether another run has begun a manifest of its own.
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -195,19 +198,25 @@ class NewLines:
         self._folder = folder
         # A line that a kill or a full disk cut short is not counted: it may yet be mended.
         self._read = {path: _whole(path.read_bytes()) for path in _manifests(folder)}
+        self._read.setdefault(folder / MANIFEST, 0)
+        self._looked = time.monotonic()
         self._owners: dict[str, dict[str, dict[str, Any]]] = {}
         self.written: set[str] = set()
         """What new lines say was written, in NFC, as far as they have been read."""
 
     def of(self, name: str) -> dict[str, dict[str, Any]]:
         """File → the latest new line that says it was written of the scan of that name."""
-        for path in _manifests(self._folder):
+        # To list a folder of 10,000 masks takes some milliseconds, for each of as many scans.
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._read |= dict.fromkeys(set(_manifests(self._folder)) - self._read.keys(), 0)
+            self._looked = time.monotonic()
+        for path in self._read:
             self._take(path)
         return self._owners.get(alike(name), {})
 
     def _take(self, path: Path) -> None:
-        begin = self._read.get(path, 0)
-        if path.stat().st_size <= begin:
+        begin = self._read[path]
+        if not path.exists() or path.stat().st_size <= begin:
             return
         with path.open("rb") as stream:
             stream.seek(begin)

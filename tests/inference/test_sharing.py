@@ -1,5 +1,6 @@
 """Two predictions into one folder at the same time: each scan is done once, and has one line."""
 
+import errno
 import json
 import random
 import subprocess
@@ -13,13 +14,19 @@ import pytest
 from claiming import claimed, end
 
 from attnseg.errors import RunError
-from attnseg.inference import Job, Predictor, find_scans, predict_cohort
+from attnseg.inference import Job, Predictor, find_scans, manifest, predict_cohort
 from attnseg.inference.local_engine import predict_here
 from attnseg.inference.manifest import MANIFEST, NewLines, Outcome, append_outcome
 from attnseg.inference.masks import MaskFormat
 from attnseg.locks import LOCK_FILE
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
+
+
+@pytest.fixture(autouse=True)
+def look_at_once(monkeypatch):
+    """For manifests that others begin: these cohorts are over within a second."""
+    monkeypatch.setattr(manifest, "_LOOK_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -169,6 +176,19 @@ def test_another_model_at_the_same_time_is_refused(cohort, tmp_path, model):
     assert states(cohort(model=model)) == dict.fromkeys(NAMES, "done"), "afterwards it may"
 
 
+def test_a_folder_that_cannot_be_locked_is_predicted_into_and_told(cohort, tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    said = []
+    assert states(cohort(say=said.append)) == dict.fromkeys(NAMES, "done")
+    assert said == [
+        f"note: {tmp_path / 'out'}: cannot be locked (No locks available); see to it that no other "
+        "attnseg writes there meanwhile"
+    ]
+
+
 def test_claims_end_with_the_lines_and_with_errors(cohort, tmp_path):
     def stop(scan):
         raise KeyboardInterrupt
@@ -249,6 +269,7 @@ def test_one_of_two_is_killed_and_the_other_does_the_rest(many, tmp_path, full):
         _, said = other.communicate(timeout=300)
         assert other.returncode == 0, said
         assert masks(out) == alone
+        assert not list(out.glob(".partial*")), "what was half written is gone"
         counts = Counter(done(out))
         assert set(counts) == {name.removesuffix(".nii.gz") for name in alone}
         # A mask that was there when its process was killed before it wrote the line is made again.
