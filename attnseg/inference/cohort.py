@@ -51,6 +51,9 @@ def predict_cohort(
 ) -> list[Outcome]:
     """Predict scans into `output`, one mask each, and keep the manifest.
 
+    Runs that predict into one folder at the same time share their scans (`inference.sharing`): what
+    another run has done meanwhile is skipped, what it has still in the end is "elsewhere".
+
     A scan is skipped, unless `overwrite`, where the manifest calls it done by the same model with
     the same settings, it is the scan that its line is of, and its mask lies there on its grid, in
     the format asked for; so do the probabilities and α that are asked for.
@@ -73,6 +76,7 @@ def predict_cohort(
 
     Raises:
         UsageError: a mask would overwrite a scan, or what was made of another scan.
+        RunError: another process predicts into the folder with another model or other settings.
     """
     job = job or Job()
     news = NewLines(output)

@@ -20,6 +20,7 @@ from attnseg.inference.predictor import Settings
 from attnseg.inference.request import read_request
 from attnseg.inference.sources import Scan, find_models
 from attnseg.inference.work import Job, Work, change_backend, plan_again, plan_cohort
+from attnseg.locks import FolderLock
 from attnseg.models import model_id
 from attnseg.names import WINDOWS_REMEDY, windows_note
 from attnseg.signals import stop_on_signals
@@ -63,6 +64,7 @@ def predict(
 
     Raises:
         UsageError: names that are taken in `output` by other scans; nothing is written then.
+        RunError: another process predicts there with another model or other settings.
         AttnsegError: nothing to predict, or no usable model; a single bad scan does not raise.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; files are left whole.
     """
@@ -135,8 +137,13 @@ def predict(
             write_text(output / path, text)
     manifest = Manifest(output, shard=part)
     if job.statistics or (output / STATISTICS).exists():
-        # An older table would hold volumes of masks that have been made anew since.
-        write_text(output / STATISTICS, _statistics(manifest.last_lines().values()))
+        # An older table would hold volumes of masks that have been made anew since. Of two runs
+        # that end at once the later one writes what both have done.
+        with (
+            FolderLock(output, command="attnseg predict") as lock,
+            lock.turn(STATISTICS, seconds=60, on_wait=lambda holder: None),
+        ):
+            write_text(output / STATISTICS, _statistics(manifest.last_lines().values()))
     display.summary(outcomes, manifest.path)
     return outcomes
 
