@@ -20,6 +20,7 @@ from attnseg.files import write_text
 from attnseg.images import WRITTEN_SUFFIXES, Geometry, Image, has_suffix, read_case, read_labels
 from attnseg.preprocessing.orientation import AxisOrder
 from attnseg.preprocessing.straighten import onto_grid, straighten
+from attnseg.whereabouts import all_told
 
 LEFT_OUT = "left_out"
 
@@ -120,6 +121,7 @@ def mend_dataset(
         "fixes": [asdict(fix) for fix in mended.fixes],
         "not_mended": [{"case": name, "why": why} for name, why in mended.failed.items()],
     }
+    content = all_told(content, folder, [dataset.root])
     write_text(folder / "fixes.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return mended
 
