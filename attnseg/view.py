@@ -72,7 +72,7 @@ def view(
         compare=_read_mask(compare, found, image),
     )
     path = output or Path(f"{image.name}_view.html")
-    write_text(path, page)
+    write_text(path, page)  # it names the scan and its labels, and no path
     return path
 
 

@@ -78,7 +78,11 @@ def train(
         "training.deterministic": deterministic or None,
         "training.workers": workers,
     }
-    settings = resumed_config(output, epochs=epochs, max_minutes=max_minutes) if resume else None
+    settings = (
+        resumed_config(output, epochs=epochs, max_minutes=max_minutes, root=data)
+        if resume
+        else None
+    )
     if settings is not None:
         refuse_other_settings(
             settings,

@@ -21,6 +21,7 @@ from attnseg.images import WRITTEN_SUFFIXES, Geometry, Image, has_suffix, read_c
 from attnseg.locks import LOCK_FILE, alone_in
 from attnseg.preprocessing.orientation import AxisOrder
 from attnseg.preprocessing.straighten import onto_grid, straighten
+from attnseg.whereabouts import all_told
 
 LEFT_OUT = "left_out"
 
@@ -134,6 +135,7 @@ def _mend(
         "fixes": [asdict(fix) for fix in mended.fixes],
         "not_mended": [{"case": name, "why": why} for name, why in mended.failed.items()],
     }
+    content = all_told(content, folder, [dataset.root])
     write_text(folder / "fixes.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return mended
 

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -10,6 +10,7 @@ from typing import Any
 
 from attnseg.inference.identity import ScanIdentity, identity_of
 from attnseg.names import composed
+from attnseg.whereabouts import all_told, recalled, recorded
 
 MANIFEST = "manifest.jsonl"
 # Of the maps that `attnseg attention` writes: they may lie beside masks.
@@ -76,8 +77,10 @@ def append_outcome(path: Path, outcome: Outcome) -> None:
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Append one line, with the time at which it was written."""
+    """Append one line, with the time at which it was written; its paths relative to its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    line = _with_paths(all_told({**line, "scan": None}, path.parent) | {"scan": line.get("scan")},
+                       lambda text: recorded(text, path.parent))  # fmt: skip
     line = {**line, "time": datetime.now(UTC).isoformat(timespec="microseconds")}
     with path.open("a+b") as stream:
         # A kill may have cut the last line short; the next one must not hang on it.
@@ -194,4 +197,15 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         except ValueError:
             continue  # cut short by a kill, or damaged; its scan is simply done again
         if isinstance(line, dict) and isinstance(line.get("name"), str):
+            line = _with_paths(line, lambda text: str(recalled(text, path.parent)))
             yield line | {"name": composed(line["name"])}
+
+
+def _with_paths(line: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """The line with the paths of its scan changed; as it is where it names none."""
+    scan = line.get("scan")
+    try:
+        sources = [{**each, "path": change(each["path"])} for each in scan["sources"]]  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        return dict(line)
+    return {**line, "scan": {**scan, "sources": sources}}  # type: ignore[dict-item]
