@@ -22,6 +22,7 @@ from attnseg.inference.manifest import ATTENTION, append_outcome
 from attnseg.inference.predict import models_id
 from attnseg.inference.predictor import Settings
 from attnseg.inference.taken import find_written, refuse_taken
+from attnseg.locks import alone_in
 from attnseg.preprocessing import preprocess
 from attnseg.spec import ModelSpec
 from attnseg.visualization import figure_to_array, overlay_figure
@@ -64,6 +65,7 @@ def attend(
 
     Raises:
         UsageError: maps of another scan of the same name lie in `output`; nothing is written then.
+        RunError: another process writes maps to `output`.
         AttnsegError: no scan or model; a network without gates; every scan failed; a seed, and
             nothing random to be done.
     """
@@ -101,40 +103,45 @@ def attend(
     judged: list[Judgement] = []
     pictures: dict[str, dict[str, bytes]] = {}
     failed: dict[str, str] = {}
-    for number, scan in enumerate(scans):
-        try:
-            if scan.reason:
-                raise DataError(scan.reason)
-            with progress_bar(scan.name, passes, shown=number < replaced_scans) as on_pass:
-                found, drawn, identity = _one(
-                    scan,
-                    predictor,
-                    output,
-                    reference=reference,
-                    replace_gates=number < replaced_scans,
-                    seed=seed,
-                    on_pass=on_pass,
-                )
-        except (AttnsegError, OSError) as error:
-            failed[scan.name] = " ".join(str(error).split())
-            console.print(f"✗ {scan.name}: {failed[scan.name]}", markup=False)
-            continue
-        outcome = Outcome(
-            scan.name, "done", scan=identity, attention=tuple(written(scan)), model=made_by
-        )
-        append_outcome(output / ATTENTION, outcome)
-        judged.append(found)
-        if len(pictures) < _PICTURES:
-            pictures[found.name] = drawn
-        console.print(f"✓ {scan.name}", markup=False)
-        for gate in found.gates:
-            console.print(f"  {gate.verdict}", markup=False)
-    if not judged:
-        raise DataError(next(iter(failed.values())))
-    save_judgements(judged, output / JSON, output / CSV)
-    page = attention_page(judged, pictures, model=", ".join(map(str, models)))
-    save_page(output / PAGE, page, models)
-    console.print(f"maps, {JSON}, {CSV} and {PAGE} → {output}/", markup=False)
+    with alone_in(output, "attention", command="attnseg attention", say=say) as lock:
+        for number, scan in enumerate(scans):
+            try:
+                if scan.reason:
+                    raise DataError(scan.reason)
+                if holder := lock.claim(*written(scan)):  # `predict --save-attention`
+                    raise DataError(f"its maps are being written by {holder}; try again afterwards")
+                with progress_bar(scan.name, passes, shown=number < replaced_scans) as on_pass:
+                    found, drawn, identity = _one(
+                        scan,
+                        predictor,
+                        output,
+                        reference=reference,
+                        replace_gates=number < replaced_scans,
+                        seed=seed,
+                        on_pass=on_pass,
+                    )
+            except (AttnsegError, OSError) as error:
+                lock.release(*written(scan))
+                failed[scan.name] = " ".join(str(error).split())
+                console.print(f"✗ {scan.name}: {failed[scan.name]}", markup=False)
+                continue
+            outcome = Outcome(
+                scan.name, "done", scan=identity, attention=tuple(written(scan)), model=made_by
+            )
+            append_outcome(output / ATTENTION, outcome)
+            lock.release(*written(scan))
+            judged.append(found)
+            if len(pictures) < _PICTURES:
+                pictures[found.name] = drawn
+            console.print(f"✓ {scan.name}", markup=False)
+            for gate in found.gates:
+                console.print(f"  {gate.verdict}", markup=False)
+        if not judged:
+            raise DataError(next(iter(failed.values())))
+        save_judgements(judged, output / JSON, output / CSV)
+        page = attention_page(judged, pictures, model=", ".join(map(str, models)))
+        save_page(output / PAGE, page, models)
+        console.print(f"maps, {JSON}, {CSV} and {PAGE} → {output}/", markup=False)
     return judged, failed
 
 

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -9,12 +10,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attnseg.inference.identity import ScanIdentity, identity_of
-from attnseg.names import composed
+from attnseg.names import alike, composed
 from attnseg.whereabouts import all_told, recalled, recorded
 
 MANIFEST = "manifest.jsonl"
 # Of the maps that `attnseg attention` writes: they may lie beside masks.
 ATTENTION = "attention.jsonl"
+# So often it is looked whether another run has begun a manifest of its own.
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Outcome:
 
     name: str
     state: str
-    """"done", "failed" or "skipped" (done before by the same model in the same way)."""
+    """"done", "failed", "skipped" (done before by the same model in the same way) or "elsewhere"
+    (another run is predicting it); only the first two are written."""
     time: str = ""
     """When the line was written, in ISO 8601, UTC."""
     scan: ScanIdentity | None = None
@@ -186,12 +190,68 @@ def _all_lines(folder: Path, *patterns: str) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: str(line.get("time") or ""))
 
 
+class NewLines:
+    """What is written to the manifests of a folder from now on, by whatever process.
+
+    Args:
+        folder: of masks; perhaps not there yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # A line that a kill or a full disk cut short is not counted: it may yet be mended.
+        self._read = {path: _whole(path.read_bytes()) for path in _manifests(folder)}
+        self._read.setdefault(folder / MANIFEST, 0)
+        self._looked = time.monotonic()
+        self._owners: dict[str, dict[str, dict[str, Any]]] = {}
+        self.written: set[str] = set()
+        """What new lines say was written, in NFC, as far as they have been read."""
+
+    def of(self, name: str) -> dict[str, dict[str, Any]]:
+        """File → the latest new line that says it was written of the scan of that name."""
+        # To list a folder of 10,000 masks takes some milliseconds, for each of as many scans.
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._read |= dict.fromkeys(set(_manifests(self._folder)) - self._read.keys(), 0)
+            self._looked = time.monotonic()
+        for path in self._read:
+            self._take(path)
+        return self._owners.get(alike(name), {})
+
+    def _take(self, path: Path) -> None:
+        begin = self._read[path]
+        if not path.exists() or path.stat().st_size <= begin:
+            return
+        with path.open("rb") as stream:
+            stream.seek(begin)
+            content = stream.read()
+        whole = _whole(content)
+        self._read[path] = begin + whole
+        for line in _parsed(content[:whole]):
+            if line.get("state") == "done":
+                mine = self._owners.setdefault(alike(line["name"]), {})
+                mine |= {composed(written): line for written in written_by(line)}
+                self.written |= mine.keys()
+
+
+def _whole(content: bytes) -> int:
+    """Bytes of whole lines."""
+    return content.rfind(b"\n") + 1
+
+
+def _manifests(folder: Path) -> list[Path]:
+    return [path for pattern in ("manifest*.jsonl", ATTENTION) for path in folder.glob(pattern)]
+
+
 def _age(path: Path) -> float:
     return path.stat().st_mtime
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for text in path.read_bytes().split(b"\n"):
+    yield from _parsed(path.read_bytes())
+
+
+def _parsed(content: bytes) -> Iterator[dict[str, Any]]:
+    for text in content.split(b"\n"):
         try:
             line = json.loads(text)
         except ValueError:

@@ -103,7 +103,7 @@ def validate_fold(
     """
     scans = [_scan(case) for case in cases]
     outcomes = predict_cohort(scans, predictor, folder, model_id=model_id, replace_others=True)
-    failed = {each.name: each.reason for each in outcomes if each.state == "failed"}
+    failed = {each.name: each.reason for each in outcomes if each.state not in ("done", "skipped")}
     masks = {each.name: folder / each.mask for each in outcomes if each.name not in failed}
     return _compare(cases, masks, predictor.spec, dataset, failed)
 
