@@ -22,6 +22,7 @@ from page import Row, read_rows
 from written import found_in, layers
 
 from attnseg.cli.app import main
+from attnseg.locks import LOCK_FILE, FolderLock
 
 HOST = "quarrystone-workstation"
 MARKS = {
@@ -129,6 +130,16 @@ def test_every_file_of_every_command_has_its_row(machine: Path, attnseg: Callabl
         )
     ]
     assert idle == ["train: fold*/attention.json"]  # which only `attnseg demo` writes
+
+
+def test_the_lock_of_a_folder_names_the_host_while_it_is_held(machine: Path) -> None:
+    path = machine / "out" / LOCK_FILE
+    with FolderLock(path.parent, command="attnseg train") as lock:
+        assert lock.claim("fold0") is None
+        row = row_of(read_rows(), "train", path.relative_to(machine))
+        assert row is not None
+        assert found_in(path, MARKS) == row.allowed == {"host"}
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("name", ["Quernstone-00.nii.gz", "Quernstone-02.jpg"])

@@ -24,7 +24,6 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     board.panel("validation", picture, step=6)
     board.settings({"optimizer": "adamw", "seed": 3, "deterministic": True}, {"final/dice": 0.75})
     board.text("summary", "fold 0\nDice 0.75")
-    board.close()
     found = read_back(tmp_path / "tensorboard")
     assert [(each.step, each.value) for each in found.Scalars("loss")] == [(3, 0.5), (6, 0.125)]
     assert [each.value for each in found.Scalars("final/dice")] == [0.75]
@@ -41,10 +40,8 @@ def test_a_resumed_run_hides_what_was_written_beyond_it(tmp_path: Path) -> None:
     first = Board(tmp_path)
     for step in (1, 2, 3, 4):
         first.scalars({"loss": float(step)}, step=step)
-    first.close()
     second = Board(tmp_path, first_step=3)
     second.scalars({"loss": 30.0}, step=3)
-    second.close()
     assert len(list(tmp_path.iterdir())) == 2, "also within one second"
     steps = [(each.step, each.value) for each in read_back(tmp_path).Scalars("loss")]
     assert steps == [(1, 1.0), (2, 2.0), (3, 30.0)]
@@ -54,7 +51,6 @@ def test_no_file_is_named_after_the_host(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "quarrystone")
     board = Board(tmp_path)
     board.settings({"seed": 1}, {"final/dice": 0.5})
-    board.close()
     (path,) = tmp_path.iterdir()
     assert re.fullmatch(r"events\.out\.tfevents\.\d{10}\.0", path.name)
     assert b"quarrystone" not in path.read_bytes()
