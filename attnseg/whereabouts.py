@@ -16,6 +16,8 @@ from typing import Any
 # an address, a fraction, an element of HTML, numbers in base64.
 _BEFORE = r"(?<![\w/.+=])"
 _POSIX = re.compile(r"(?<![\w:/.~+=,<-])/(?:[^\s/:;,'\"<>()&]+/)+(?=[^\s/])")
+# At the head of a message, before the colon, blanks are part of the path too.
+_LEADING = re.compile(r"^(?:/|[A-Za-z]:[\\/])[^:\n<>]*[\\/](?=[^\\/:\n]+:)", re.MULTILINE)
 _WINDOWS = re.compile(r"(?<![\w/])[A-Za-z]:[\\/](?:[^\s\\/:;,'\"<>()&]+[\\/])+(?=[^\s\\/])")
 
 
@@ -71,8 +73,8 @@ def told(text: str, folder: Path, places: Iterable[Path] = ()) -> str:
     Args:
         text: plain, or HTML.
         folder: where the file lies.
-        places: files and folders that the text may name, whatever signs their names hold; of other
-            absolute paths, those without blanks, the last name is kept.
+        places: files and folders that the text may name, whatever signs their names hold. Of other
+            absolute paths, those without blanks or at the head of a message, the name is kept.
     """
     known: dict[str, str] = {}
     top = folder.resolve()
@@ -86,7 +88,9 @@ def told(text: str, folder: Path, places: Iterable[Path] = ()) -> str:
     text = re.sub(rf"{_BEFORE}(?:{forms})(?![\w-])", lambda found: known[found[0]], text)
     # What lies in the current folder as people name it there.
     text = re.sub(rf"{_BEFORE}{re.escape(str(Path.cwd()))}[\\/]", "", text)
-    return _WINDOWS.sub("", _POSIX.sub("", text))
+    for pattern in (_LEADING, _POSIX, _WINDOWS):
+        text = pattern.sub("", text)
+    return text
 
 
 def all_told(value: Any, folder: Path, places: Iterable[Path] = ()) -> Any:

@@ -60,6 +60,7 @@ def test_what_a_page_names(tmp_path: Path, path: str, named: str) -> None:
     [
         ("/srv/hospital/a.nii.gz: cut short", "a.nii.gz: cut short"),
         ("made of '/srv/x/a.nii', and (/srv/y/b.nii)", "made of 'a.nii', and (b.nii)"),
+        ("/srv/Jane Doe/x y/a b.nii: cut short", "a b.nii: cut short"),
         (r"C:\Users\me\a.nii: cut short", "a.nii: cut short"),
         ("<td>/srv/x/a.nii</td><br/><p>1/2 mm/px</p>", "<td>a.nii</td><br/><p>1/2 mm/px</p>"),
         ("see https://example.org/a/b/c", "see https://example.org/a/b/c"),

@@ -226,7 +226,7 @@ class NewLines:
             content = stream.read()
         whole = _whole(content)
         self._read[path] = begin + whole
-        for line in _parsed(content[:whole]):
+        for line in _parsed(content[:whole], path.parent):
             if line.get("state") == "done":
                 mine = self._owners.setdefault(alike(line["name"]), {})
                 mine |= {composed(written): line for written in written_by(line)}
@@ -247,17 +247,17 @@ def _age(path: Path) -> float:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    yield from _parsed(path.read_bytes())
+    yield from _parsed(path.read_bytes(), path.parent)
 
 
-def _parsed(content: bytes) -> Iterator[dict[str, Any]]:
+def _parsed(content: bytes, folder: Path) -> Iterator[dict[str, Any]]:
     for text in content.split(b"\n"):
         try:
             line = json.loads(text)
         except ValueError:
             continue  # cut short by a kill, or damaged; its scan is simply done again
         if isinstance(line, dict) and isinstance(line.get("name"), str):
-            line = _with_paths(line, lambda text: str(recalled(text, path.parent)))
+            line = _with_paths(line, lambda text: str(recalled(text, folder)))
             yield line | {"name": composed(line["name"])}
 
 

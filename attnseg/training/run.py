@@ -12,7 +12,7 @@ from attnseg.errors import RunError
 from attnseg.files import write_text
 from attnseg.inference import MODEL_NAME
 from attnseg.locks import FolderLock
-from attnseg.whereabouts import from_here, recalled, recorded
+from attnseg.whereabouts import all_told, from_here, recalled, recorded
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class Run:
         return [name for name in self.all_folds if name != self.fold_folder.name]
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        """Add one line to `metrics.jsonl`."""
+        """Add one line to `metrics.jsonl`, paths in its messages shortened."""
+        line = all_told(line, self.fold_folder)
         self.fold_folder.mkdir(parents=True, exist_ok=True)
         with self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")

@@ -6,7 +6,6 @@ TensorBoard's own classes write the records, into a file named after the time.
 
 import time
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -29,8 +28,7 @@ class Board:
     """
 
     def __init__(self, folder: Path, *, first_step: int = 0) -> None:
-        self._file = _new_file(folder)
-        self._records = RecordWriter(self._file)
+        self._path = _new_file(folder)
         self._write(Event(file_version=_FORMAT))
         if first_step:
             self._write(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
@@ -55,22 +53,22 @@ class Board:
         indented = "\n".join("    " + line for line in readable(lines).splitlines())
         self._write(Event(summary=text(name, indented)))
 
-    def close(self) -> None:
-        """Write what is pending."""
-        self._file.close()
-
     def _write(self, event: Event) -> None:
+        """A few events an epoch: no file is held open, whatever ends the run."""
         event.wall_time = time.time()
-        self._records.write(event.SerializeToString())
-        self._records.flush()
+        with self._path.open("ab") as stream:
+            RecordWriter(stream).write(event.SerializeToString())
 
 
-def _new_file(folder: Path) -> BinaryIO:
-    """A file that was not there: a run may be continued within the second in which it stopped."""
+def _new_file(folder: Path) -> Path:
+    """One that was not there: a run may be continued within the second in which it stopped."""
     folder.mkdir(parents=True, exist_ok=True)
     stem, number = f"{_NAME}.{int(time.time()):010d}", 0
     while True:
+        path = folder / f"{stem}.{number}"
         try:
-            return (folder / f"{stem}.{number}").open("xb")
+            path.touch(exist_ok=False)
         except FileExistsError:
             number += 1
+        else:
+            return path

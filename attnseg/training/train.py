@@ -173,8 +173,6 @@ def _train_fold(
             on_step=on_step,
         )
     if not finished:
-        if board:
-            board.close()
         display.say(f"stopped after step {state.step}; --resume -o {run.folder} continues it")
         raise KeyboardInterrupt
     evaluation = None
@@ -186,7 +184,6 @@ def _train_fold(
             best, _ = load_model(run.best)
             state.average.load_state_dict(best.state_dict())
         evaluation = _finish(state, spec, config, run, prepared, display, board, engine)
-        board.close()
     engine.wait()
     return evaluation
 

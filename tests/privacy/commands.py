@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Every command that writes, on the invented scans: which files each wrote, and what it said."""
 
 from collections.abc import Callable, Sequence
@@ -15,15 +16,10 @@ _SMALL_3D = f"{_SMALL} --set=model.patch=[16,16,8]"
 # An exit code, where it is not 0; then a command line, @ standing for the folder of everything.
 # Absolute paths are the hardest case: a job script gives them.
 PREDICTING = """
-predict @dicom/Quernstone-series -m @model.safetensors -o @out/seg --format dicom-seg
-predict @dicom/Quernstone-series -m @model.safetensors -o @out/rt --format rtstruct
-3 predict @Brimfrost/images @broken @two -m @model.safetensors -o @out/masks --statistics --save-probabilities --save-attention
-predict @Brimfrost/images @broken @two -m @model.safetensors -o @out/masks --dry-run
-evaluate @out/masks @Brimfrost/labels --json @out/scores.json --csv @out/scores.csv
+predict @dicom/Quernstone-series -m @model.safetensors -o @out/seg --format dicom-seg --backend torch
+3 predict @Brimfrost/images @broken @two -m @model.safetensors -o @out/masks --statistics --backend torch
 report @out/masks --images @Brimfrost/images
-view @dicom/Quernstone-series -o @out/view.html --no-open
 1 check @broken @two --json @out/scans.json --html @out/scans.html
-convert @dicom/Quernstone-series @out/scan.nii.gz
 """
 
 EVERYTHING = f"""
@@ -47,6 +43,7 @@ predict @bids/sub-*/anat/*_T1w.nii.gz -m @out/run/fold0/model.safetensors -o @ou
 predict @dicom/Quernstone-series -m @out/run/fold0/model.safetensors -o @out/seg --format dicom-seg --backend torch
 predict @dicom/Quernstone-series -m @out/run/fold0/model.safetensors -o @out/rt --format rtstruct --backend torch
 predict @pictures/images -m @out/run2d/fold0/model.safetensors -o @out/pictures --save-attention --backend torch
+report @out/run2d --curves @out/curves.png
 report @out/pictures --images @pictures/images
 evaluate @out/masks @Brimfrost/labels --json @out/scores.json --csv @out/scores.csv
 compare @out/masks @out/other --ref @Brimfrost/labels --images @Brimfrost/images --json @out/compare.json --csv @out/compare.csv --html @out/compare.html

@@ -8,11 +8,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import PIL.Image
+import torch
 from PIL.PngImagePlugin import PngInfo
-from pydicom import Dataset
-from source_series import write_series
+from pydicom import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from attnseg.images import Geometry
+from attnseg.models import AttentionUNet, save_model
+from attnseg.spec import ModelSpec
 
 # What scans and tables hold of the invented patient, beside the names of files.
 PATIENT = {
@@ -68,9 +71,8 @@ def write_nifti(path: Path, array: np.ndarray) -> None:
     image.header.extensions.append(
         nib.nifti1.Nifti1Extension(4, f"<AFNI><NAME>{TEXT}</NAME></AFNI>".encode())
     )
-    patient = Dataset()
-    patient.PatientName, patient.PatientID = "Zzyzx^Quillon", "7731904"
-    image.header.extensions.append(nib.nifti1.Nifti1DicomExtension(2, patient))
+    # Two: a data set of DICOM, which is not parsed here.
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(2, TEXT.encode()))
     nib.save(image, path)
 
 
@@ -138,7 +140,22 @@ def write_dicom(folder: Path, array: np.ndarray, *, number: int = 0) -> None:
         block = image.private_block(0x0029, "Gorsedd", create=True)
         block.add_new(0x10, "LO", "Gorsedd Zzyzx^Quillon")
 
-    write_series(folder, Geometry(array.shape, GRID.affine), values=array, change=fill)
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(array.shape[2]):
+        image = Dataset()
+        image.file_meta = FileMetaDataset()
+        image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        image.SOPClassUID, image.Modality = CTImageStorage, "CT"
+        image.SeriesNumber, image.InstanceNumber = 3 + number, index + 1
+        image.Columns, image.Rows = array.shape[:2]
+        image.ImagePositionPatient, image.SliceThickness = [0, 0, 1.5 * index], 1.5
+        image.ImageOrientationPatient, image.PixelSpacing = [1, 0, 0, 0, 1, 0], [1, 1]
+        image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+        image.BitsAllocated = image.BitsStored = 16
+        image.HighBit, image.PixelRepresentation = 15, 1
+        image.PixelData = array[..., index].T.astype("<i2").tobytes()
+        fill(image, index)
+        image.save_as(folder / f"{index}.dcm", enforce_file_format=True)
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:
@@ -222,6 +239,22 @@ def _write_bids(root: Path) -> None:
     (root / "derivatives" / "manual" / "dataset_description.json").write_text(
         json.dumps({"Name": "masks", "BIDSVersion": "1.8.0", "DatasetType": "derivative"})
     )
+
+
+def write_model(path: Path) -> None:
+    """A network of random weights for one channel and one label."""
+    torch.manual_seed(0)
+    network = AttentionUNet(3, 1, 2, channels=(4, 6), strides=(2,), gate_finest=True)
+    spec = ModelSpec.model_validate(
+        {
+            "architecture": network.architecture,
+            "preprocessing": {"spacing_mm": (1, 1, 1.5), "normalization": [{"scheme": "zscore"}]},
+            "channel_names": ["image"],
+            "labels": [{"value": 0, "name": "background"}, {"value": 1, "name": "organ"}],
+            "patch": (16, 16, 8),
+        }
+    )
+    save_model(path, network, spec)
 
 
 def all_marks() -> Iterator[tuple[str, str]]:

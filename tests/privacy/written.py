@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_BASE64 = re.compile(rb"[A-Za-z0-9+/]{64,}={0,2}")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]{32,}={0,2}")
 
 
 def layers(content: bytes, depth: int = 4) -> Iterator[bytes]:
