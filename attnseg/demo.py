@@ -37,6 +37,8 @@ def run_demo(output: Path, *, minutes: float = 3.0, overwrite: bool = False) -> 
     from rich.console import Console
 
     console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
+    settings = {"training.max_minutes": minutes}
+    load_config(None, settings)  # a length that cannot be is told before anything is written
     if output.exists() and any(output.iterdir()) and not overwrite:
         raise RunError(f"{output}: this folder is not empty; give another -o or --overwrite")
     begin = time.perf_counter()
@@ -46,7 +48,7 @@ def run_demo(output: Path, *, minutes: float = 3.0, overwrite: bool = False) -> 
     )
     make_phantoms(data, num_train=_TRAIN_CASES, num_test=_TEST_CASES)
     console.print(f"2/6 training for {minutes:g} min → {run_folder}/")
-    config = load_config(None, {"data.root": str(data), "training.max_minutes": minutes})
+    config = load_config(None, {"data.root": str(data), **settings})
     train(config, run_folder, fold="0", overwrite=overwrite)
     model = Run(run_folder, "0").model
     console.print(f"3/6 predicting the {_TEST_CASES} phantoms kept apart → {masks}/")
