@@ -32,12 +32,17 @@ def why_no_file(path: Path) -> str:
         return "is a folder, and a file is to be written; give the name of a file"
     if (path.exists() and not path.is_file()) or _of_the_system(path):
         return "is a pipe or a device, which no file can replace; give the name of a file"
-    return why_no_folder(path.parent)
+    return _in_the_way(path, path.parent)
 
 
 def why_no_folder(path: Path) -> str:
     """Why no folder can be here; "" where one is, or can be made, as far as can be told."""
-    there = (each for each in (path, *path.parents) if each.exists() or each.is_symlink())
+    return _in_the_way(path, path)
+
+
+def _in_the_way(path: Path, folder: Path) -> str:
+    """What lies where `folder`, which is `path` or above it, is to be; "" for nothing."""
+    there = (each for each in (folder, *folder.parents) if each.exists() or each.is_symlink())
     place = next(there, None)
     if place is None or place.is_dir():
         return ""

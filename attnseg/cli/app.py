@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from attnseg.cli.arguments import refuse_unusable
+from attnseg.cli.arguments import plain, refuse_unusable
 from attnseg.cli.attention import attention
 from attnseg.cli.check import check
 from attnseg.cli.compare import compare
@@ -81,7 +81,7 @@ def main() -> None:
     except (AttnsegError, OSError) as error:
         if debug:
             raise
-        typer.echo(f"attnseg: {error}", err=True)
+        typer.echo(f"attnseg: {plain(str(error))}", err=True)
         sys.exit(error.exit_code if isinstance(error, AttnsegError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

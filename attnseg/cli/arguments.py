@@ -7,6 +7,7 @@ a file, is refused in one line, for every command and option at once.
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -20,6 +21,7 @@ from attnseg.files import why_no_file, why_no_folder
 # Of a message: longer values are cut.
 _SHOWN = 60
 # Bytes that file systems take for a name, and Linux for a path.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096
 
 
@@ -53,6 +55,11 @@ def folder_to_write(parameter: typer.CallbackParam, value: Path | None) -> Path 
     return _writable(parameter, value, why_no_folder(value) if value is not None else "")
 
 
+def plain(message: str) -> str:
+    """A message whose names of files hold no signs that a terminal obeys: these are escaped."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], message)
+
+
 def _writable(parameter: typer.CallbackParam, value: Path | None, why: str) -> Path | None:
     if why:
         raise UsageError(f"{_name_of(parameter)} {_cut(str(value))}: {why}")
@@ -78,7 +85,7 @@ def _values(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _why_unusable(value: str) -> str:
     if not value.strip():
         return "is empty, as a variable leaves it that is not set; give a value, or leave it out"
-    if any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in value):
+    if _CONTROL.search(value):
         return "holds a control character, such as the end of a line; rename it, or type it anew"
     names = value.replace(os.sep, "/").split("/")
     if len(os.fsencode(value)) >= _LONGEST_PATH or max(map(_bytes, names)) > _LONGEST_NAME:
