@@ -13,6 +13,7 @@ from attnseg.images import read_image, read_labels
 from attnseg.inference import predict
 from attnseg.inference.attention import attention_names
 from attnseg.inference.manifest import names_in_manifest
+from attnseg.locks import LOCK_FILE, alone_in
 from attnseg.report import report
 from attnseg.training import Run, train
 from attnseg.visualization import overlay_figure, save_figure
@@ -32,15 +33,20 @@ def run_demo(output: Path, *, minutes: float = 3.0, overwrite: bool = False) -> 
         Scores of the held-out phantoms.
 
     Raises:
-        RunError: the folder is there already.
+        RunError: the folder is there already, or another process makes a demo in it.
     """
+    # A length that cannot be is told before anything is written.
+    load_config(None, {"training.max_minutes": minutes})
+    with alone_in(output, "demo", command="attnseg demo"):
+        if not overwrite and any(each.name != LOCK_FILE for each in output.glob("*")):
+            raise RunError(f"{output}: this folder is not empty; give another -o or --overwrite")
+        return _run_demo(output, minutes=minutes, overwrite=overwrite)
+
+
+def _run_demo(output: Path, *, minutes: float, overwrite: bool) -> Evaluation:
     from rich.console import Console
 
     console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
-    settings = {"training.max_minutes": minutes}
-    load_config(None, settings)  # a length that cannot be is told before anything is written
-    if output.exists() and any(output.iterdir()) and not overwrite:
-        raise RunError(f"{output}: this folder is not empty; give another -o or --overwrite")
     begin = time.perf_counter()
     data, run_folder, masks = output / "phantoms", output / "run", output / "predictions"
     console.print(
@@ -48,7 +54,7 @@ def run_demo(output: Path, *, minutes: float = 3.0, overwrite: bool = False) -> 
     )
     make_phantoms(data, num_train=_TRAIN_CASES, num_test=_TEST_CASES)
     console.print(f"2/6 training for {minutes:g} min → {run_folder}/")
-    config = load_config(None, {"data.root": str(data), **settings})
+    config = load_config(None, {"data.root": str(data), "training.max_minutes": minutes})
     train(config, run_folder, fold="0", overwrite=overwrite)
     model = Run(run_folder, "0").model
     console.print(f"3/6 predicting the {_TEST_CASES} phantoms kept apart → {masks}/")

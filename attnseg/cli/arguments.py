@@ -20,8 +20,8 @@ from attnseg.files import why_no_file, why_no_folder
 
 # Of a message: longer values are cut.
 _SHOWN = 60
-# Bytes that file systems take for a name, and Linux for a path.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Bytes that file systems take for a name, and Linux for a path.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096
 
 

@@ -76,25 +76,33 @@ class GateReader:
         self._overlap, self._max_ram = overlap, max_ram
         self._window_bytes: int | None = None
 
-    def plan(self, outline: Outline, *, source: str) -> ScanPlan:
-        """Into how many tiles a scan is cut for its α, which takes other memory than its labels.
+    def start(self) -> int:
+        """Where memory is bounded, see what a window takes.
 
-        What the process holds at this moment counts as staying there.
+        Returns:
+            Bytes that the process holds now; 0 where memory is not bounded.
+        """
+        if self._max_ram is None:
+            return 0
+        if self._window_bytes is None:
+            channels = self._spec.architecture.in_channels
+            window = torch.zeros(1, channels, *self._spec.patch)
+            self._window_bytes = peak_during(lambda: self.network()(window))
+        return resident_bytes()
+
+    def plan(self, outline: Outline, *, source: str, base_bytes: int | None = None) -> ScanPlan:
+        """Into how many tiles a scan is cut for its α, which takes other memory than its labels.
 
         Args:
             outline: what its header says.
             source: the scan, named in errors.
+            base_bytes: what the process takes without the scan, as `start` gave it; None: what it
+                holds at this moment.
 
         Raises:
             DataError: it does not fit.
         """
-        base = 0
-        if self._max_ram is not None:
-            if self._window_bytes is None:
-                channels = self._spec.architecture.in_channels
-                window = torch.zeros(1, channels, *self._spec.patch)
-                self._window_bytes = peak_during(lambda: self.network()(window))
-            base = resident_bytes()
+        base = self.start() if base_bytes is None else base_bytes
         return plan_scan(
             outline,
             self._spec,

@@ -101,15 +101,21 @@ class Bars:
 
     def __init__(self, progress: Progress, scans: int) -> None:
         self._progress = progress
-        self._all = progress.add_task(f"{scans} scans, windows", total=None)
+        self._known = progress.add_task("looking for what is done", total=scans)
+        self._all = progress.add_task("scans", total=scans, visible=False)
         self._one = progress.add_task("", total=None, visible=False)
         self._windows: dict[str, int] = {}
         self._current = ""
 
-    def plan(self, work: Sequence[Work]) -> None:
-        """What is to come."""
-        self._windows = {each.scan.name: each.windows for each in work if each.plan}
-        self._progress.update(self._all, total=sum(self._windows.values()))
+    def known(self, scan: Scan) -> None:
+        """It was looked whether this scan is done."""
+        self._progress.advance(self._known)
+
+    def plan(self, work: Work) -> None:
+        """What is to come next."""
+        self._windows[work.scan.name] = work.windows
+        self._progress.update(self._known, visible=False)
+        self._progress.update(self._all, visible=True)
 
     def window(self, scan: Scan) -> None:
         """One more window of a scan."""
@@ -119,10 +125,10 @@ class Bars:
                 self._one, description=scan.name, total=self._windows[scan.name], visible=True
             )
         self._progress.advance(self._one)
-        self._progress.advance(self._all)
 
     def outcome(self, outcome: Outcome) -> None:
         """A scan that has ended."""
+        self._progress.advance(self._all)
         self._progress.console.print(_line(outcome), markup=False)
 
 

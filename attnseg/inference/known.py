@@ -1,6 +1,6 @@
 """Which scans of a cohort are done already, and which are to be predicted, and why again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ def known_scans(
     overwrite: bool = False,
     replace_others: bool = False,
     verify: bool = False,
+    on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> Known:
     """Which of the scans are done in `output` by this model in this way.
 
@@ -79,6 +80,7 @@ def known_scans(
         overwrite: none counts as done.
         replace_others: let what was made of other scans be replaced.
         verify: look at every byte of every scan.
+        on_scan: called with every scan that was compared with what lies there.
 
     Raises:
         UsageError: a mask would overwrite a scan, or what was made of another scan; two scans that
@@ -93,6 +95,7 @@ def known_scans(
         geometry_of=lambda scan: predictor.outline(*scan.paths).geometry,
         masks=job.masks,
         verify=verify,
+        on_scan=on_scan,
     )
     if not replace_others:
         refuse_taken(list(found.values()), output, overwrite=overwrite)

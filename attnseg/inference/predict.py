@@ -19,7 +19,7 @@ from attnseg.inference.manifest import Manifest, Outcome
 from attnseg.inference.predictor import Settings
 from attnseg.inference.request import read_request
 from attnseg.inference.sources import Scan, find_models
-from attnseg.inference.work import Job, Work, plan_cohort
+from attnseg.inference.work import Job, Work, change_backend, plan_again, plan_cohort
 from attnseg.models import model_id
 from attnseg.names import WINDOWS_REMEDY, windows_note
 from attnseg.signals import stop_on_signals
@@ -101,10 +101,15 @@ def predict(
             on_wait()
             bars.window(scan)
 
-        def on_plan(work: Sequence[Work]) -> None:
+        if verify:
+            display.say("looking at every byte of the scans that are done (--verify)")
+        backends: set[str] = set()
+
+        def on_plan(work: Work) -> None:
             bars.plan(work)
-            if work:
-                display.say(f"back end: {predictor.runner.backend}")
+            if work.backend not in backends:
+                backends.add(work.backend)
+                display.say(f"back end: {work.backend}")
 
         outcomes = predict_cohort(
             scans,
@@ -116,6 +121,7 @@ def predict(
             shard=part,
             job=replace(job, on_window=on_window, on_wait=on_wait),
             engine=ray,
+            on_known=bars.known,
             on_plan=on_plan,
             on_outcome=bars.outcome,
             say=display.say,
@@ -172,9 +178,11 @@ def dry_run(
             display.say(f"– {scan.name}: done before")
         if known.unrecorded:
             display.say(kept_unrecorded(known.unrecorded))
-    plan_cohort(scans, predictor, job)  # settles the back end
+    work = list(plan_cohort(scans, predictor, job))
+    if any(each.lacks_room for each in work) and predictor.runner.may_change:
+        change_backend(predictor)
     seconds = predictor.runner.measure()
-    work = plan_cohort(scans, predictor, job)
+    work = [plan_again(each, predictor, job) for each in work]
     display.say(
         f"{named(asked.models)} · {predictor.device} · {predictor.runner.backend} · "
         "nothing is written"

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from attnseg.inference.backends import choose_backend
 from attnseg.inference.manifest import Outcome
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan
-from attnseg.inference.work import Job, Work
+from attnseg.inference.work import Job, Work, change_backend, plan_again
 from attnseg.inference.workers import Node, Place, Worker, deal, uses_gpus
 
 # A scan that took down its worker so often is not tried again.
@@ -141,17 +141,43 @@ class RayEngine:
         return here
 
     def __call__(
-        self, work: Sequence[Work], predictor: Predictor, output: Path, base: Outcome, job: Job
+        self,
+        scans: Sequence[Scan],
+        work: Iterator[Work],
+        predictor: Predictor,
+        output: Path,
+        base: Outcome,
+        job: Job,
     ) -> Iterator[Outcome]:
         """What becomes of each scan, as it ends.
 
         Raises:
             RunError: no worker is left, and scans are.
         """
-        for each in work:
-            if each.plan is None:
-                yield replace(base, name=each.scan.name, reason=each.reason)
-        todo = deque(each for each in work if each.plan)
+        todo: deque[Work] = deque()
+        coming = True
+
+        def plan_more() -> Iterator[Outcome]:
+            """Until every worker has one scan to come; gives those that none can predict."""
+            nonlocal coming
+            while coming and len(todo) < len(self._places):
+                each = next(work, None)
+                if each is None:
+                    coming = False
+                    return
+                if each.lacks_room and predictor.runner.may_change:
+                    change_backend(predictor)
+                    each = plan_again(each, predictor, job)
+                if each.plan is None:
+                    yield replace(
+                        base, name=each.scan.name, reason=each.reason, backend=each.backend
+                    )
+                else:
+                    todo.append(each)
+
+        yield from plan_more()
+        if not todo:
+            return
         output = output.absolute()
         here = Job()
         away = replace(
@@ -161,14 +187,16 @@ class RayEngine:
             on_wait=here.on_wait,
         )
         losses: Counter[Scan] = Counter()
-        crew = _Crew(self._places[: len(todo)], self._loading(predictor, output, todo), self._say)
+        loading = self._loading(predictor, output, scans)
+        crew = _Crew(self._places[: len(todo)], loading, self._say)
+        ended = 0
         try:
             while todo or crew.at_work:
                 job.on_wait()
                 if crew.gone:
                     raise RunError(
-                        f"no Ray worker is left for {len(todo)} scan(s) ({crew.trouble}); mend "
-                        "that and give the same command again: it does what is missing"
+                        f"no Ray worker is left for {len(scans) - ended} scan(s) ({crew.trouble}); "
+                        "mend that and give the same command again: it does what is missing"
                     )
                 crew.hand_out(todo, output, base, away)
                 for each, outcome in crew.ended():
@@ -178,17 +206,23 @@ class RayEngine:
                             todo.append(each)
                             continue
                         reason = _taken_down(crew.trouble)
-                        outcome = replace(base, name=each.scan.name, reason=reason)
+                        outcome = replace(
+                            base, name=each.scan.name, reason=reason, backend=each.backend
+                        )
+                    ended += 1
                     yield outcome
                     for _ in range(outcome.windows):
                         job.on_window(each.scan)
+                for outcome in plan_more():
+                    ended += 1
+                    yield outcome
         finally:
             crew.dismiss()
 
-    def _loading(self, predictor: Predictor, output: Path, todo: Iterable[Work]) -> dict[str, Any]:
+    def _loading(self, predictor: Predictor, output: Path, scans: Sequence[Scan]) -> dict[str, Any]:
         """Arguments of `Worker.load`; the back end is the one settled for all scans together."""
         device = "cuda" if self._on_gpu else "cpu"
-        folders = {location(path).absolute().parent for each in todo for path in each.scan.paths}
+        folders = {location(path).absolute().parent for each in scans for path in each.paths}
         return {
             "models": self._models,
             "settings": self._settings | {"device": device, "backend": predictor.runner.backend},
@@ -237,6 +271,7 @@ class _Crew:
             hand.work = todo.popleft()
             scan = hand.work.scan
             there = replace(scan, paths=tuple(absolute(path) for path in scan.paths))
+            base = replace(base, backend=hand.work.backend)
             self._busy[hand.actor.predict.remote(there, output, base, job)] = hand
 
     def ended(self) -> Iterator[tuple[Work, Outcome | None]]:

@@ -2,6 +2,7 @@
 takes, how long it took.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -81,7 +82,17 @@ class Runner:
         """Whether another back end that takes less memory may be tried."""
         return self._asked == "auto" and self._settled == "openvino"
 
-    def start(self, windows: int, *, backend: str | None = None) -> None:
+    def sees_enough(self, windows: float) -> bool:
+        """Whether no scan beyond those of these windows could make `start` choose otherwise."""
+        if self._settled or self._asked != "auto":
+            return not (self._bounded and self.may_change)
+        chosen = self._choice(windows, "auto")
+        # One that finds no room beside OpenVINO still could.
+        return chosen == self._choice(math.inf, "auto") and not (
+            self._bounded and chosen == "openvino"
+        )
+
+    def start(self, windows: float, *, backend: str | None = None) -> None:
         """Make a back end ready, and where memory is bounded see what a window takes.
 
         Args:
@@ -91,10 +102,7 @@ class Runner:
         if self._settled and backend is None:
             return
         spec = self._spec
-        window = [p for axis, p in enumerate(spec.patch) if axis != spec.slice_axis]
-        passes = windows * len(self._networks) * 2 ** len(self._mirror_axes)
-        work = passes * multiply_adds(spec.architecture, window)
-        self._settled = choose_backend(backend or self._asked, self._device, multiply_adds=work)
+        self._settled = self._choice(windows, backend or self._asked)
         networks = [
             make_backend(each, spec, self._device, backend=self._settled, compiled=self._compiled)
             for each in self._networks
@@ -104,6 +112,13 @@ class Runner:
         self.base_bytes, self.window_bytes = resident_bytes(), 0
         if self._bounded:
             self.measure()
+
+    def _choice(self, windows: float, backend: str) -> BackendName:
+        spec = self._spec
+        window = [p for axis, p in enumerate(spec.patch) if axis != spec.slice_axis]
+        passes = windows * len(self._networks) * 2 ** len(self._mirror_axes)
+        work = passes * multiply_adds(spec.architecture, window)
+        return choose_backend(backend, self._device, multiply_adds=work)
 
     @torch.inference_mode()
     def __call__(self, window: Tensor) -> Tensor:

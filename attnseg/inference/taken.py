@@ -58,6 +58,7 @@ def find_written(
     geometry_of: Callable[[Scan], Geometry],
     masks: MaskFormat | None = None,
     verify: bool = False,
+    on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> dict[str, Found]:
     """What lies in a folder of each scan, of those of which something does.
 
@@ -68,6 +69,7 @@ def find_written(
         geometry_of: a scan's grid, from its headers.
         masks: how the first of `written` is written, where that is a mask.
         verify: look at every byte of every scan.
+        on_scan: called with every scan that was looked at.
 
     Raises:
         UsageError: two scans that would be written to one file.
@@ -79,6 +81,7 @@ def find_written(
         by_name[alike(line["name"])].append(path)
     found = {}
     for scan in scans:
+        on_scan(scan)
         wanted = [composed(path) for path in written(scan)]
         paths = dict.fromkeys([*wanted, *by_name.get(alike(scan.name), ())])
         there = [path for path in paths if os.path.lexists(on_disk(folder / path))]

@@ -1,7 +1,11 @@
 """What is to be done with the scans of a cohort, and how each will be predicted."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 
 from attnseg.errors import AttnsegError
 from attnseg.images import Outline
@@ -9,6 +13,9 @@ from attnseg.inference.budget import ScanPlan
 from attnseg.inference.masks import MaskFormat
 from attnseg.inference.predictor import Predictor
 from attnseg.inference.sources import Scan
+
+# Of so many scans the headers are read, if need be, before the back end is settled.
+SEEN = 32
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,17 @@ class Work:
     reason: str = ""
     gates: ScanPlan | None = None
     """For its α, read after its labels; where asked for."""
+    backend: str = ""
+    """The back end for which it was planned."""
+    outline: Outline | None = None
+    """What its headers say; None where they cannot be read."""
+    gates_base_bytes: int = 0
+    """What the process takes without the scan, when α are read."""
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether its headers are in order, and still it cannot be predicted."""
+        return self.plan is None and self.outline is not None
 
     @property
     def predicting_bytes(self) -> int:
@@ -63,23 +81,46 @@ class Job:
     on_wait: Callable[[], None] = lambda: None
 
 
-def plan_cohort(scans: Sequence[Scan], predictor: Predictor, job: Job) -> list[Work]:
-    """Settle the back end for all scans together and plan each of them, from their headers."""
-    outlines = [
-        scan.reason or job.masks.refusal(scan) or _outline(scan, predictor) for scan in scans
+def plan_cohort(scans: Sequence[Scan], predictor: Predictor, job: Job) -> Iterator[Work]:
+    """Settle the back end, then plan scan by scan, from headers that a thread reads ahead.
+
+    "auto" goes by the work of all scans. As soon as what was seen decides it, no more headers are
+    waited for; of a cohort of more than `SEEN` scans the others are taken to be like those.
+    """
+    runner = predictor.runner
+    read = partial(_outline, predictor=predictor, masks=job.masks)
+    outlines = _read_ahead(read, scans)
+    seen: list[Outline | str] = []
+    windows = 0
+    for outline in islice(outlines, SEEN):
+        seen.append(outline)
+        windows += _windows(outline, predictor)
+        if runner.sees_enough(windows):
+            break
+    runner.start(windows * len(scans) / max(len(seen), 1))
+    base_bytes = predictor.gates.start() if _reads_gates(predictor, job) else 0
+    works = [
+        _planned(scan, outline, predictor, job, base_bytes)
+        for scan, outline in zip(scans, seen, strict=False)
     ]
-    windows = sum(predictor.windows_of(each) for each in outlines if isinstance(each, Outline))
-    predictor.runner.start(windows)
-    work = _planned(scans, outlines, predictor, job)
-    too_large = [
-        o for w, o in zip(work, outlines, strict=True) if not (w.plan or isinstance(o, str))
-    ]
-    if predictor.runner.may_change and too_large:
-        predictor.runner.start(
-            windows, backend="torch"
-        )  # slower, and less of the memory is its own
-        work = _planned(scans, outlines, predictor, job)
-    return work
+    if any(each.lacks_room for each in works) and runner.may_change:
+        change_backend(predictor)
+        works = [plan_again(each, predictor, job) for each in works]
+    yield from works
+    for scan, outline in zip(scans[len(seen) :], outlines, strict=True):
+        yield _planned(scan, outline, predictor, job, base_bytes)
+
+
+def change_backend(predictor: Predictor) -> None:
+    """To the one that is slower, and less of the memory is its own."""
+    predictor.runner.start(1, backend="torch")
+
+
+def plan_again(work: Work, predictor: Predictor, job: Job) -> Work:
+    """The same scan, for the back end that is in use now."""
+    if work.outline is None:
+        return replace(work, backend=predictor.runner.backend)
+    return _planned(work.scan, work.outline, predictor, job, work.gates_base_bytes)
 
 
 def fit_together(
@@ -94,34 +135,60 @@ def fit_together(
     return needed <= max_ram
 
 
-def _outline(scan: Scan, predictor: Predictor) -> Outline | str:
+def _read_ahead(
+    read: Callable[[Scan], Outline | str], scans: Sequence[Scan]
+) -> Iterator[Outline | str]:
+    """What is read of each scan, in order; a thread is a few scans ahead."""
+    thread, coming = ThreadPoolExecutor(1), iter(scans)
+    try:
+        ahead = deque(thread.submit(read, scan) for scan in islice(coming, SEEN))
+        while ahead:
+            yield ahead.popleft().result()
+            ahead.extend(thread.submit(read, scan) for scan in islice(coming, 1))
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _outline(scan: Scan, predictor: Predictor, masks: MaskFormat) -> Outline | str:
     """What its headers say, or why they do not."""
+    if reason := scan.reason or masks.refusal(scan):
+        return reason
     try:
         return predictor.outline(*scan.paths)
     except Exception as error:  # whatever is wrong with one scan is that scan's own matter
         return reason_of(error)
 
 
+def _windows(outline: Outline | str, predictor: Predictor) -> int:
+    """Passes that a scan takes in one piece; 0 where it cannot be predicted."""
+    if isinstance(outline, str):
+        return 0
+    try:
+        return predictor.windows_of(outline)
+    except Exception:  # told when the scan is planned
+        return 0
+
+
+def _reads_gates(predictor: Predictor, job: Job) -> bool:
+    return job.attention and bool(predictor.gates.gates)
+
+
 def _planned(
-    scans: Sequence[Scan],
-    outlines: Sequence[Outline | str],
-    predictor: Predictor,
-    job: Job,
-) -> list[Work]:
-    work = []
-    for scan, outline in zip(scans, outlines, strict=True):
-        if isinstance(outline, str):
-            work.append(Work(scan, None, outline))
-            continue
-        try:
-            source = str(scan.paths[0])
-            plan = predictor.plan(outline, source=source, probabilities=job.probabilities)
-            reads = job.attention and predictor.gates.gates
-            gates = predictor.gates.plan(outline, source=source) if reads else None
-            work.append(Work(scan, plan, gates=gates))
-        except AttnsegError as error:
-            work.append(Work(scan, None, str(error)))
-    return work
+    scan: Scan, outline: Outline | str, predictor: Predictor, job: Job, gates_base_bytes: int
+) -> Work:
+    backend = predictor.runner.backend
+    if isinstance(outline, str):
+        return Work(scan, None, outline, backend=backend)
+    work = Work(scan, None, backend=backend, outline=outline, gates_base_bytes=gates_base_bytes)
+    source = str(scan.paths[0])
+    try:
+        plan = predictor.plan(outline, source=source, probabilities=job.probabilities)
+        gates = None
+        if _reads_gates(predictor, job):
+            gates = predictor.gates.plan(outline, source=source, base_bytes=gates_base_bytes)
+    except Exception as error:
+        return replace(work, reason=reason_of(error))
+    return replace(work, plan=plan, gates=gates)
 
 
 def reason_of(error: Exception) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from attnseg.errors import UsageError
-from attnseg.inference.cohort import predict_here
+from attnseg.inference.local_engine import predict_here
 from attnseg.inference.manifest import Outcome, versions
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan
@@ -116,7 +116,10 @@ class Worker:
 
     def predict(self, scan: Scan, output: Path, base: Outcome, job: Job) -> Outcome:
         """Predict one scan and write its mask."""
+        runner = self._predictor.runner
+        if base.backend != runner.backend:  # the one of the scans before leaves this one no room
+            runner.start(1, backend=base.backend)
         work = plan_cohort([scan], self._predictor, job)
         base = replace(base, versions=versions())
-        (outcome,) = predict_here(work, self._predictor, output, base, job)
+        (outcome,) = predict_here([scan], work, self._predictor, output, base, job)
         return outcome

@@ -188,7 +188,7 @@ def test_a_cluster_that_does_not_see_the_files_is_told(spread, monkeypatch, caps
             return super().load(models, settings, threads=threads, needed=needed)
 
     monkeypatch.setattr(ray_engine, "Worker", Elsewhere)
-    with pytest.raises(RunError, match=r"no Ray worker is left for 4 scan\(s\) .* is not there; "):
+    with pytest.raises(RunError, match=r"no Ray worker is left for 5 scan\(s\) .* is not there; "):
         spread(workers=1)
     assert "a worker cannot start on" in capsys.readouterr().err
 
