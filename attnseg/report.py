@@ -251,7 +251,7 @@ def _shot(
     """The case as a picture; None where its mask cannot be read or lies on another grid."""
     try:
         predicted = read_labels(mask)
-        drawn = read_labels(reference) if reference is not None and reference.is_file() else None
+        drawn = read_labels(reference) if reference is not None and reference.exists() else None
         image = read_case(scans[name]) if name in scans else None
     except DataError:
         return None

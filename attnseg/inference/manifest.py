@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attnseg.inference.identity import ScanIdentity, identity_of
-from attnseg.names import alike, composed
+from attnseg.names import alike, composed, resolved
 from attnseg.whereabouts import all_told, recalled, recorded
 
 MANIFEST = "manifest.jsonl"
@@ -141,7 +141,7 @@ def lines_of(masks: Iterable[Path]) -> dict[Path, dict[str, Any]]:
     known: dict[Path, dict[str, dict[str, Any]]] = {}
     found = {}
     for mask in masks:
-        path = mask.resolve()
+        path = resolved(mask)
         # A mask of BIDS lies up to three folders below the manifest, one of a single label one.
         for folder in path.parents[:4]:
             if folder not in known:
