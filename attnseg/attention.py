@@ -12,7 +12,7 @@ from attnseg.evaluation import Judgement, judge_gates, save_judgements
 from attnseg.evaluation.faithfulness import num_passes
 from attnseg.evaluation.matching import find_label_scheme, match_reference
 from attnseg.evaluation.metrics import as_predicted
-from attnseg.files import write_bytes, write_text
+from attnseg.files import write_bytes
 from attnseg.images import Image, Outline, is_picture, on_grid, read_labels
 from attnseg.inference import Outcome, Predictor, Scan, find_models, find_scans
 from attnseg.inference.attention import attention_file, attention_names
@@ -27,6 +27,7 @@ from attnseg.preprocessing import preprocess
 from attnseg.spec import ModelSpec
 from attnseg.visualization import figure_to_array, overlay_figure
 from attnseg.visualization.attention_page import attention_page
+from attnseg.visualization.page import save_page
 
 JSON, CSV, PAGE = "attention.json", "attention.csv", "attention.html"
 _PICTURES = 1  # scans whose pictures stand in the page; all have theirs beside it
@@ -138,9 +139,8 @@ def attend(
         if not judged:
             raise DataError(next(iter(failed.values())))
         save_judgements(judged, output / JSON, output / CSV)
-        write_text(
-            output / PAGE, attention_page(judged, pictures, model=", ".join(map(str, models)))
-        )
+        page = attention_page(judged, pictures, model=", ".join(map(str, models)))
+        save_page(output / PAGE, page, models)
         console.print(f"maps, {JSON}, {CSV} and {PAGE} → {output}/", markup=False)
     return judged, failed
 

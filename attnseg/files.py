@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 import re
 import secrets
 import shutil
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from attnseg.errors import DataError
 
 _PARTIAL = ".partial-"
 # Of a file beside another, in which its rows wait until it is written.
@@ -21,6 +24,40 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+
+
+def why_no_file(path: Path) -> str:
+    """Why no file can be written here, or replaced; "" where one can, as far as can be told.
+
+    A file is written by renaming it, which would put it in the place of a device or a pipe.
+    """
+    if not path.name or path.name == ".." or path.is_dir():
+        return "is a folder, and a file is to be written; give the name of a file"
+    if (path.exists() and not path.is_file()) or _of_the_system(path):
+        return "is a pipe or a device, which no file can replace; give the name of a file"
+    return _in_the_way(path, path.parent)
+
+
+def why_no_folder(path: Path) -> str:
+    """Why no folder can be here; "" where one is, or can be made, as far as can be told."""
+    return _in_the_way(path, path)
+
+
+def _in_the_way(path: Path, folder: Path) -> str:
+    """What lies where `folder`, which is `path` or above it, is to be; "" for nothing."""
+    there = (each for each in (folder, *folder.parents) if each.exists() or each.is_symlink())
+    place = next(there, None)
+    if place is None or place.is_dir():
+        return ""
+    what = "is a file" if place.exists() else "is a link that leads nowhere"
+    it = "" if place == path else f"{place} above it "
+    return f"{it}{what}, and a folder is to be there; give another"
+
+
+def _of_the_system(path: Path) -> bool:
+    """Whether a file is one of `/dev` or `/proc`, such as `/dev/stdout`: a link to what is open."""
+    folder = os.path.realpath(path.parent)
+    return folder == "/dev" or f"{folder}/".startswith(("/dev/fd/", "/proc/"))
 
 
 @contextmanager
@@ -39,7 +76,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_path(path: Path) -> Iterator[Path]:
-    """Yield a hidden name beside `path`, of this call alone; what lies there goes in the end."""
+    """Yield a hidden name beside `path`, of this call alone; what lies there goes in the end.
+
+    Raises:
+        DataError: no file can take the place of what is there.
+    """
+    if why := why_no_file(path):
+        raise DataError(f"{path}: {why}")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from attnseg.cli.arguments import plain, refuse_unusable
 from attnseg.cli.attention import attention
 from attnseg.cli.check import check
 from attnseg.cli.compare import compare
@@ -75,11 +76,12 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
+        refuse_unusable(arguments)
         app(arguments)
     except (AttnsegError, OSError) as error:
         if debug:
             raise
-        typer.echo(f"attnseg: {error}", err=True)
+        typer.echo(f"attnseg: {plain(str(error))}", err=True)
         sys.exit(error.exit_code if isinstance(error, AttnsegError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -36,7 +36,7 @@ from attnseg.images import (
     scan_suffix,
 )
 from attnseg.locks import alone_in
-from attnseg.names import WINDOWS_REMEDY, windows_note
+from attnseg.names import WINDOWS_REMEDY, resolved, windows_note
 from attnseg.preprocessing.straighten import straighten as straightened
 
 _COMMAND = "attnseg convert"
@@ -167,14 +167,14 @@ def _convert_dataset(
 
 def _strangers(targets: Sequence[Path], sources: Sequence[Path]) -> list[Path]:
     """Scans and masks that lie in the folders of the targets and are none of them."""
-    known = {path.resolve() for path in (*targets, *sources)}
+    known = {resolved(path) for path in (*targets, *sources)}
     folders = dict.fromkeys(path.parent for path in targets)
     return [
         path
         for folder in folders
         if folder.is_dir()
         for path in sorted(folder.iterdir())
-        if is_scan(path) and path.resolve() not in known
+        if is_scan(path) and resolved(path) not in known
     ]
 
 

@@ -14,7 +14,7 @@ from attnseg.inference.predictor import Predictor
 from attnseg.inference.sources import Scan
 from attnseg.inference.taken import Found, Line, find_written, misfit, refuse_taken
 from attnseg.inference.work import Job
-from attnseg.names import composed
+from attnseg.names import composed, resolved
 
 
 @dataclass(frozen=True)
@@ -231,9 +231,9 @@ def _renewed(found: Found) -> list[Line]:
 def _check_targets(scans: Sequence[Scan], output: Path, masks: MaskFormat) -> None:
     targets = {scan.name: output / masks.target(scan) for scan in scans}
     assert len(targets) == len(scans), "names differ, as find_scans sees to"
-    sources = {location(path).resolve() for scan in scans for path in scan.paths}
+    sources = {resolved(location(path)) for scan in scans for path in scan.paths}
     sources |= {folder for source in sources for folder in source.parents if masks.per_label}
-    clash = [path for path in targets.values() if path.resolve() in sources]
+    clash = [path for path in targets.values() if resolved(path) in sources]
     if clash:
         raise UsageError(
             f"{clash[0]}: this mask would overwrite its scan; give another folder with -o"

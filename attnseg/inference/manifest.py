@@ -3,14 +3,15 @@
 import json
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attnseg.inference.identity import ScanIdentity, identity_of
-from attnseg.names import alike, composed
+from attnseg.names import alike, composed, resolved
+from attnseg.whereabouts import all_told, recalled, recorded
 
 MANIFEST = "manifest.jsonl"
 # Of the maps that `attnseg attention` writes: they may lie beside masks.
@@ -80,8 +81,10 @@ def append_outcome(path: Path, outcome: Outcome) -> None:
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Append one line, with the time at which it was written."""
+    """Append one line, with the time at which it was written; its paths relative to its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    line = _with_paths(all_told({**line, "scan": None}, path.parent) | {"scan": line.get("scan")},
+                       lambda text: recorded(text, path.parent))  # fmt: skip
     line = {**line, "time": datetime.now(UTC).isoformat(timespec="microseconds")}
     with path.open("a+b") as stream:
         # A kill may have cut the last line short; the next one must not hang on it.
@@ -138,7 +141,7 @@ def lines_of(masks: Iterable[Path]) -> dict[Path, dict[str, Any]]:
     known: dict[Path, dict[str, dict[str, Any]]] = {}
     found = {}
     for mask in masks:
-        path = mask.resolve()
+        path = resolved(mask)
         # A mask of BIDS lies up to three folders below the manifest, one of a single label one.
         for folder in path.parents[:4]:
             if folder not in known:
@@ -223,7 +226,7 @@ class NewLines:
             content = stream.read()
         whole = _whole(content)
         self._read[path] = begin + whole
-        for line in _parsed(content[:whole]):
+        for line in _parsed(content[:whole], path.parent):
             if line.get("state") == "done":
                 mine = self._owners.setdefault(alike(line["name"]), {})
                 mine |= {composed(written): line for written in written_by(line)}
@@ -244,14 +247,25 @@ def _age(path: Path) -> float:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    yield from _parsed(path.read_bytes())
+    yield from _parsed(path.read_bytes(), path.parent)
 
 
-def _parsed(content: bytes) -> Iterator[dict[str, Any]]:
+def _parsed(content: bytes, folder: Path) -> Iterator[dict[str, Any]]:
     for text in content.split(b"\n"):
         try:
             line = json.loads(text)
         except ValueError:
             continue  # cut short by a kill, or damaged; its scan is simply done again
         if isinstance(line, dict) and isinstance(line.get("name"), str):
+            line = _with_paths(line, lambda text: str(recalled(text, folder)))
             yield line | {"name": composed(line["name"])}
+
+
+def _with_paths(line: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """The line with the paths of its scan changed; as it is where it names none."""
+    scan = line.get("scan")
+    try:
+        sources = [{**each, "path": change(each["path"])} for each in scan["sources"]]  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        return dict(line)
+    return {**line, "scan": {**scan, "sources": sources}}  # type: ignore[dict-item]

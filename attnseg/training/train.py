@@ -1,6 +1,7 @@
 """`attnseg train`: from a folder of scans and masks to model files."""
 
 import datetime
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -68,7 +69,7 @@ def train(
         AttnsegError: data, configuration or run folder that cannot be used.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    if fold not in ("all", "none") and not fold.isdigit():
+    if fold not in ("all", "none") and not re.fullmatch(r"0|[1-9][0-9]{0,5}", fold):
         raise UsageError(f"--fold {fold}: must be a number from 0, `all` or `none`")
     settings = config.training
     if settings.deterministic and settings.max_minutes is not None:
@@ -173,8 +174,6 @@ def _train_fold(
             on_step=on_step,
         )
     if not finished:
-        if board:
-            board.close()
         display.say(f"stopped after step {state.step}; --resume -o {run.folder} continues it")
         raise KeyboardInterrupt
     evaluation = None
@@ -186,7 +185,6 @@ def _train_fold(
             best, _ = load_model(run.best)
             state.average.load_state_dict(best.state_dict())
         evaluation = _finish(state, spec, config, run, prepared, display, board, engine)
-        board.close()
     engine.wait()
     return evaluation
 

@@ -24,6 +24,7 @@ from attnseg.training.prepared import Prepared
 from attnseg.training.run import Run
 from attnseg.training.state import TrainingState
 from attnseg.training.tensorboard import Board
+from attnseg.whereabouts import told
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +126,7 @@ def report_fold(
         f"{state.seconds / 60:.1f} min, seed {config.training.seed}"
     )
     text = "\n".join([*plan_lines(plan), "", trained, "", *table_lines(evaluation)]) + "\n"
+    text = told(text, run.fold_folder)
     write_text(run.summary, text)
     board.text("summary", text)
     board.settings(_flat(config.training.model_dump()), {"final/dice": evaluation.mean_dice})

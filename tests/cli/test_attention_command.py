@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 
 import nibabel as nib
@@ -148,7 +149,7 @@ def test_maps_of_another_scan_of_the_name_are_not_overwritten(place):
         predict([other], place / "out", model=place / "model.safetensors", job=Job(attention=True))
     assert call(place, scan, "--replaced", "0").exit_code == 0
     line = json.loads((place / "out" / "attention.jsonl").read_text().splitlines()[-1])
-    assert line["scan"]["sources"][0]["path"] == str(scan)
+    assert line["scan"]["sources"][0]["path"] == os.path.relpath(scan, place / "out")
 
 
 def test_the_second_of_two_in_one_folder_ends_in_one_line(place):
