@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 import re
 import secrets
 import shutil
