@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attnseg.errors import DataError
-
 _PARTIAL = ".partial-"
 # Of a file beside another, in which its rows wait until it is written.
 ROWS = ".rows"
@@ -31,11 +29,16 @@ def why_no_file(path: Path) -> str:
 
     A file is written by renaming it, which would put it in the place of a device or a pipe.
     """
+    return _irreplaceable(path) or _in_the_way(path, path.parent)
+
+
+def _irreplaceable(path: Path) -> str:
+    """Why no file can take the place of what is there; "" for a file, or nothing."""
     if not path.name or path.name == ".." or path.is_dir():
         return "is a folder, and a file is to be written; give the name of a file"
     if (path.exists() and not path.is_file()) or _of_the_system(path):
         return "is a pipe or a device, which no file can replace; give the name of a file"
-    return _in_the_way(path, path.parent)
+    return ""
 
 
 def why_no_folder(path: Path) -> str:
@@ -79,10 +82,10 @@ def temporary_path(path: Path) -> Iterator[Path]:
     """Yield a hidden name beside `path`, of this call alone; what lies there goes in the end.
 
     Raises:
-        DataError: no file can take the place of what is there.
+        FileExistsError: no file can take the place of what is there.
     """
-    if why := why_no_file(path):
-        raise DataError(f"{path}: {why}")
+    if why := _irreplaceable(path):
+        raise FileExistsError(f"{path}: {why}")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
