@@ -5,8 +5,9 @@ import glob
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+
+
+# What this process has under temporary names at this moment.
+_temporary: set[Path] = set()
 
 
 @contextmanager
@@ -39,11 +44,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def temporary_path(path: Path) -> Iterator[Path]:
     """Yield a hidden name beside `path`, of this process alone; what lies there goes in the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
-    try:
+    with _passing(path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")) as temporary:
         yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -54,24 +56,49 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     is removed and `path` is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
-    try:
+    with _passing(path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")) as temporary:
         temporary.mkdir()
         yield temporary
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield an empty folder where the system keeps such; it is gone when the block has ended."""
+    with _passing(Path(tempfile.mkdtemp(prefix="attnseg-"))) as folder:
+        yield folder
+
+
+def remove_temporaries() -> None:
+    """Remove what this process has under temporary names: for one that is about to end."""
+    for path in list(_temporary):
+        with suppress(OSError):  # on Windows, what is open cannot be removed
+            _remove(path)
+
+
+@contextmanager
+def _passing(path: Path) -> Iterator[Path]:
+    _temporary.add(path)
+    try:
+        yield path
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(path)
+        _temporary.discard(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_leftovers(path: Path) -> None:
     """Remove what a process that was killed left behind while it wrote `path`."""
     for leftover in path.parent.glob(f"{_PARTIAL}*-{glob.escape(path.name)}*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+        _remove(leftover)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
