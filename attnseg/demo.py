@@ -13,6 +13,7 @@ from attnseg.images import read_image, read_labels
 from attnseg.inference import predict
 from attnseg.inference.attention import attention_names
 from attnseg.inference.manifest import names_in_manifest
+from attnseg.locks import LOCK_FILE, alone_in
 from attnseg.report import report
 from attnseg.training import Run, train
 from attnseg.visualization import overlay_figure, save_figure
@@ -32,13 +33,18 @@ def run_demo(output: Path, *, minutes: float = 3.0, overwrite: bool = False) -> 
         Scores of the held-out phantoms.
 
     Raises:
-        RunError: the folder is there already.
+        RunError: the folder is there already, or another process makes a demo in it.
     """
+    with alone_in(output, "demo", command="attnseg demo"):
+        if not overwrite and any(each.name != LOCK_FILE for each in output.glob("*")):
+            raise RunError(f"{output}: this folder is not empty; give another -o or --overwrite")
+        return _run_demo(output, minutes=minutes, overwrite=overwrite)
+
+
+def _run_demo(output: Path, *, minutes: float, overwrite: bool) -> Evaluation:
     from rich.console import Console
 
     console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
-    if output.exists() and any(output.iterdir()) and not overwrite:
-        raise RunError(f"{output}: this folder is not empty; give another -o or --overwrite")
     begin = time.perf_counter()
     data, run_folder, masks = output / "phantoms", output / "run", output / "predictions"
     console.print(

@@ -1,9 +1,9 @@
 """Files are written whole or not at all, and text is read as people's programs save it."""
 
 import codecs
-import glob
 import json
-import os
+import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 _PARTIAL = ".partial-"
+# Of a file beside another, in which its rows wait until it is written.
+ROWS = ".rows"
 # UTF-32 goes first: its mark begins as that of UTF-16 does.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -42,9 +44,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_path(path: Path) -> Iterator[Path]:
-    """Yield a hidden name beside `path`, of this process alone; what lies there goes in the end."""
+    """Yield a hidden name beside `path`, of this call alone; what lies there goes in the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _passing(path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")) as temporary:
+    with _passing(_hidden(path)) as temporary:
         yield temporary
 
 
@@ -56,7 +58,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     is removed and `path` is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _passing(path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")) as temporary:
+    with _passing(_hidden(path)) as temporary:
         temporary.mkdir()
         yield temporary
         if path.exists():
@@ -95,9 +97,21 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _hidden(path: Path) -> Path:
+    """Beside `path`, and no other's: two machines of one share may have processes of one number."""
+    return path.with_name(f"{_PARTIAL}{secrets.token_hex(4)}-{path.name}")
+
+
 def remove_leftovers(path: Path) -> None:
-    """Remove what a process that was killed left behind while it wrote `path`."""
-    for leftover in path.parent.glob(f"{_PARTIAL}*-{glob.escape(path.name)}*"):
+    """Remove what a process that was killed left behind while it wrote `path`.
+
+    Only for whoever has claimed `path` (`attnseg.locks`): another process that writes it at this
+    moment would lose what it writes.
+    """
+    leftovers = re.compile(rf"{re.escape(_PARTIAL)}[0-9a-f]+-{re.escape(path.name)}({ROWS})?")
+    for leftover in path.parent.glob(f"{_PARTIAL}*"):
+        if not leftovers.fullmatch(leftover.name):
+            continue
         _remove(leftover)
 
 

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from attnseg.files import atomic_path, load_json, read_text, write_text
+from attnseg.files import (
+    ROWS,
+    atomic_path,
+    load_json,
+    read_text,
+    remove_leftovers,
+    temporary_path,
+    write_text,
+)
 
 
 def test_a_byte_of_a_name_that_is_no_utf8_is_written_as_json_reads_it(tmp_path: Path) -> None:
@@ -75,6 +83,26 @@ def test_write_text_replaces(tmp_path: Path) -> None:
         write_text(tmp_path / "a.txt", text)
     assert (tmp_path / "a.txt").read_text() == "second"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_two_writers_of_one_file_have_a_name_each(tmp_path: Path) -> None:
+    """Two machines of one share may have processes of one number, and one process threads."""
+    with temporary_path(tmp_path / "a") as one, temporary_path(tmp_path / "a") as two:
+        assert one != two
+
+
+def test_leftovers_are_of_that_very_file(tmp_path: Path) -> None:
+    """Whoever has claimed a file has claimed no other whose name begins or ends alike."""
+    others = ["b-a.nii", "a.nii.gz", "a.nii2", "7-a.nii", "b-a.nii.rows", "a.nii.rows2", "A.nii"]
+    for name in ["a.nii", f"a.nii{ROWS}", *others]:
+        with temporary_path(tmp_path / name) as temporary:
+            temporary.touch()
+            temporary.rename(tmp_path / f"kept {temporary.name}")
+    for path in list(tmp_path.iterdir()):
+        path.rename(tmp_path / path.name.removeprefix("kept "))
+    (tmp_path / ".partial-4711-a.nii").mkdir()  # as older versions named them
+    remove_leftovers(tmp_path / "a.nii")
+    assert sorted(path.name.split("-", 2)[2] for path in tmp_path.iterdir()) == sorted(others)
 
 
 TEXT = "Größe;1\nLänge;2\n"

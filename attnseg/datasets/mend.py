@@ -18,6 +18,7 @@ from attnseg.datasets.findings import Finding, Mend
 from attnseg.errors import DataError, UsageError
 from attnseg.files import write_text
 from attnseg.images import WRITTEN_SUFFIXES, Geometry, Image, has_suffix, read_case, read_labels
+from attnseg.locks import LOCK_FILE, alone_in
 from attnseg.preprocessing.orientation import AxisOrder
 from attnseg.preprocessing.straighten import onto_grid, straighten
 
@@ -77,11 +78,24 @@ def mend_dataset(
 
     Raises:
         UsageError: the folder is not empty, or lies in the data set.
+        RunError: another process writes to it.
         DataError: files of a table that lie beside its folder.
     """
     folder = Path(folder)
     root = dataset.root if dataset.root.is_dir() else dataset.root.parent
     _refuse(root, folder)
+    with alone_in(folder, LEFT_OUT, command="attnseg check --fix"):
+        _refuse(root, folder)  # what another process has written since
+        return _mend(dataset, findings, root, folder, on_case)
+
+
+def _mend(
+    dataset: Dataset,
+    findings: Sequence[Finding],
+    root: Path,
+    folder: Path,
+    on_case: Callable[[], None],
+) -> Mended:
     files = dict.fromkeys(_files(dataset, root))
     mended = Mended()
     cases = {case.name: case for case in dataset.cases}
@@ -262,7 +276,8 @@ def _by_case(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
 
 
 def _refuse(root: Path, folder: Path) -> None:
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    empty = folder.is_dir() and all(each.name == LOCK_FILE for each in folder.iterdir())
+    if folder.exists() and not empty:
         raise UsageError(f"--fix {folder}: is there already; give a folder that is new or empty")
     source, target = root.resolve(), folder.resolve()
     if target.is_relative_to(source):
@@ -302,5 +317,5 @@ def _below(folder: Path, seen: set[Path]) -> Iterator[Path]:
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
         if entry.is_dir():
             yield from _below(Path(entry.path), seen | {place})
-        elif entry.is_file():
+        elif entry.is_file() and entry.name != LOCK_FILE:  # the copy has one of its own
             yield Path(entry.path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attnseg.files import temporary_path
+from attnseg.files import ROWS, temporary_path
 from attnseg.images import Image, write_volumes
 from attnseg.inference.windows import Plane
 from attnseg.preprocessing import Grid
@@ -51,7 +51,7 @@ def row_file(path: Path, grid: Grid, count: int) -> Iterator[ProbabilityFile]:
         count: volumes.
     """
     shape = (count, *grid.source_shape)
-    with temporary_path(path.with_name(f"{path.name}.rows")) as rows:
+    with temporary_path(path.with_name(f"{path.name}{ROWS}")) as rows:
         with rows.open("wb") as stream:
             stream.truncate(int(np.prod(shape)) * 2)
         yield ProbabilityFile(rows, shape)

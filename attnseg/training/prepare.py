@@ -21,13 +21,17 @@ from attnseg.datasets import (
     save_splits,
 )
 from attnseg.errors import UsageError
+from attnseg.locks import FolderLock, Holder
 from attnseg.models import load_spec
 from attnseg.training import run as run_folder
 from attnseg.training.checked import load_known, save_known, stamps_of
 from attnseg.training.console import Display
 from attnseg.training.plan import Plan, check_batch, check_plan, load_plan, make_plan, save_plan
 from attnseg.training.prepared import Prepared, cases_of_run, find, folds_of
-from attnseg.training.run import Run
+from attnseg.training.run import Run, hold
+
+# Preparing reads every file of the data; so long another run of the same folder waits.
+_PATIENCE_SECONDS = 3600.0
 
 
 def check(
@@ -126,17 +130,48 @@ def prepare(
     overwrite: bool,
     device: torch.device,
     display: Display,
+    lock: FolderLock,
     parts: int = 1,
     init: Path | None = None,
     plan_file: Path | None = None,
 ) -> Prepared:
     """Check data and run folder, settle splits and plan, and write them; one process does it.
 
-    Nothing is written before everything has been checked. `parts` is what a batch is cut into.
+    Nothing is written before everything has been checked. The folds are held by `lock` from then
+    on; runs of other folds that begin at the same moment are prepared one after another, so that
+    all have the same plan. `parts` is what a batch is cut into.
 
     Raises:
+        RunError: another process trains one of the folds.
         AttnsegError: data, configuration, plan, model or run folder that cannot be used.
     """
+
+    def on_wait(holder: Holder) -> None:
+        display.say(f"waiting for {holder}, which prepares {folder}")
+
+    if fold != "all":  # it need not wait to be refused
+        hold([Run(folder, fold)], lock)
+    with lock.turn("preparation", seconds=_PATIENCE_SECONDS, on_wait=on_wait):
+        return _prepare(
+            config, folder, fold, resume=resume, overwrite=overwrite, device=device,
+            display=display, lock=lock, parts=parts, init=init, plan_file=plan_file,
+        )  # fmt: skip
+
+
+def _prepare(
+    config: Config,
+    folder: Path,
+    fold: str,
+    *,
+    resume: bool,
+    overwrite: bool,
+    device: torch.device,
+    display: Display,
+    lock: FolderLock,
+    parts: int,
+    init: Path | None,
+    plan_file: Path | None,
+) -> Prepared:
     shared = Run(folder, "0")
     dataset = find(config, display)
     former = load_splits(shared.splits) if shared.splits.exists() else None
@@ -155,6 +190,7 @@ def prepare(
         unfit = replaced and len(former) != len(fresh)
         splits = fresh if unfit else settle_splits(config, dataset, former)
     runs = [Run(folder, each) for each in folds_of(fold, splits)]
+    hold(runs, lock)
     # Folds that are to be started; the others are continued.
     new = [run for run in runs if not (resume and run.fold_folder.exists())]
     for run in new:

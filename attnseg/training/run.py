@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from attnseg.config import Config, dump_config, load_config
 from attnseg.errors import RunError
 from attnseg.files import write_text
 from attnseg.inference import MODEL_NAME
+from attnseg.locks import FolderLock
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,20 @@ class Run:
             if line["step"] <= step:
                 kept.append(text + "\n")
         write_text(self.metrics, "".join(kept))
+
+
+def hold(runs: Sequence[Run], lock: FolderLock) -> None:
+    """Claim folds of one run folder until the end of the lock's block.
+
+    Raises:
+        RunError: another process trains one of them.
+    """
+    for run in runs:
+        lock.hold(
+            run.fold_folder.name,
+            what=f"{run.fold_folder}: is being trained",
+            remedy="wait for it or end it, or give another folder with -o",
+        )
 
 
 def check_startable(run: Run, config: Config, *, overwrite: bool) -> None:

@@ -3,7 +3,7 @@
 import datetime
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from attnseg.config import Config, TrainingConfig
 from attnseg.errors import UsageError
 from attnseg.evaluation import Evaluation
 from attnseg.inference import Predictor
+from attnseg.locks import FolderLock
 from attnseg.memory import keep_freed_memory
 from attnseg.models import build_network, load_model, model_id, save_model
 from attnseg.signals import stop_on_signals
@@ -63,6 +64,7 @@ def train(
         Scores of the held-out cases; None for "none", and in all processes but the first.
 
     Raises:
+        RunError: another process trains one of the folds.
         AttnsegError: data, configuration or run folder that cannot be used.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
@@ -77,28 +79,29 @@ def train(
     keep_freed_memory()
     engine = Engine(settings, device=device)
     display = Display(quiet=not engine.is_main)
-    prepared = None
-    if engine.is_main:
-        prepared = prepare(
-            config, output, fold, resume=resume, overwrite=overwrite, device=engine.device,
-            display=display, parts=engine.processes * settings.accumulate, init=init,
-            plan_file=plan,
-        )  # fmt: skip
-    engine.wait()
-    prepared = prepared or load_prepared(config, output)
-    evaluation = None
-    with _deterministic(settings.deterministic):
-        folds = folds_of(fold, prepared.splits)
-        for number, each in enumerate(folds):
-            run = Run(output, each)
-            # Hours have gone by since the first fold began.
-            if number and engine.is_main:
-                check_again(config, run, prepared, display, begun=True)
-            if len(folds) > 1:
-                display.say(f"fold {each}")
-            evaluation = _train_fold(config, run, prepared, engine, display, init)
-    if fold == "all" and engine.is_main:
-        evaluation = report_folds([Run(output, each) for each in folds], prepared, display)
+    lock = FolderLock(output, command="attnseg train", say=display.say)
+    with lock if engine.is_main else nullcontext():
+        prepared = None
+        if engine.is_main:
+            prepared = prepare(
+                config, output, fold, resume=resume, overwrite=overwrite, device=engine.device,
+                display=display, lock=lock, parts=engine.processes * settings.accumulate,
+                init=init, plan_file=plan,
+            )  # fmt: skip
+        engine.wait()
+        prepared = prepared or load_prepared(config, output)
+        runs = [Run(output, each) for each in folds_of(fold, prepared.splits)]
+        evaluation = None
+        with _deterministic(settings.deterministic):
+            for number, run in enumerate(runs):
+                # Hours have gone by since the first fold began.
+                if number and engine.is_main:
+                    check_again(config, run, prepared, display, begun=True)
+                if len(runs) > 1:
+                    display.say(f"fold {run.fold}")
+                evaluation = _train_fold(config, run, prepared, engine, display, init)
+        if fold == "all" and engine.is_main:
+            evaluation = report_folds(runs, prepared, display)
     return evaluation
 
 

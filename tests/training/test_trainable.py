@@ -17,6 +17,7 @@ from attnseg.config import Config
 from attnseg.datasets import facts as facts_module
 from attnseg.datasets import find_dataset, inspect_dataset
 from attnseg.errors import ConfigError, DataError
+from attnseg.locks import FolderLock
 from attnseg.training import plan_dataset, train
 from attnseg.training.cache import cache_cases
 from attnseg.training.console import Display
@@ -43,15 +44,17 @@ def prepare_fold(
     config: Config, folder: Path, fold: str = "0", *, resume: bool = False
 ) -> Prepared:
     """All that is decided and written before the first step of a training."""
-    return prepare(
-        config,
-        folder,
-        fold,
-        resume=resume,
-        overwrite=False,
-        device=torch.device("cpu"),
-        display=Display(),
-    )
+    with FolderLock(folder, command="attnseg test") as lock:
+        return prepare(
+            config,
+            folder,
+            fold,
+            resume=resume,
+            overwrite=False,
+            device=torch.device("cpu"),
+            display=Display(),
+            lock=lock,
+        )
 
 
 def rewrite(path: Path, *, array=None, affine=None) -> None:

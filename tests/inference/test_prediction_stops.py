@@ -115,7 +115,7 @@ if not child:
     time.sleep(30)
 os.kill(child, signal.SIGUSR1)
 os.waitpid(child, 0)
-time.sleep(2)
+time.sleep(0.5)
 print(stop_asked())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
