@@ -96,17 +96,18 @@ def stop_on_signals(*, patient: bool = False) -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        restore()
-        request.ask()
-
-    previous = _set_handlers(handle)
+    previous = {kind: signal.getsignal(kind) for kind in _heard()}
 
     def restore() -> None:
         for kind, handler in previous.items():
             signal.signal(kind, handler)
 
+    def handle(number: int, frame: FrameType | None) -> None:
+        restore()
+        request.ask()
+
+    for kind in previous:
+        signal.signal(kind, handle)
     outer, _Watch.request = _Watch.request, request
     try:
         yield request
@@ -131,7 +132,8 @@ def end_on_signals() -> None:
         # A child that is forked would tell of its own signals here.
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1) and None)
     signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
-    _set_handlers(_interrupt)
+    for kind in _heard():
+        signal.signal(kind, _interrupt)
     threading.Thread(target=_watch, args=(hear,), name="signals", daemon=True).start()
 
 
@@ -161,10 +163,9 @@ def end_stopped() -> NoReturn:
     os._exit(STOPPED)
 
 
-def _set_handlers(handler) -> dict:  # type: ignore[no-untyped-def]
-    """Set it for every signal that asks to stop and is not ignored; returns the former ones."""
-    kinds = [kind for kind in _KINDS if signal.getsignal(kind) != signal.SIG_IGN]
-    return {kind: signal.signal(kind, handler) for kind in kinds}
+def _heard() -> list[signal.Signals]:
+    """The signals that ask to stop and are not ignored."""
+    return [kind for kind in _KINDS if signal.getsignal(kind) != signal.SIG_IGN]
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -177,8 +178,10 @@ def _watch(hear: int) -> None:
         pass  # other signals have handlers, too
     _Watch.asked = True
     threading.Thread(target=_end_at_second, args=(hear,), name="second", daemon=True).start()
-    asked = time.monotonic()
-    while (_Watch.request and _Watch.request.patient) or time.monotonic() < asked + GRACE_SECONDS:
+    end = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < end:
+        if _Watch.request and _Watch.request.patient:
+            end = time.monotonic() + GRACE_SECONDS
         time.sleep(0.02)
     end_stopped()
 

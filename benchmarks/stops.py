@@ -94,7 +94,8 @@ def stages(folder: Path, data: Path, model: Path, out: Path) -> list[Stage]:
     predict = ["predict", "-o", str(out / "masks"), *cpu, "--overwrite"]
     train = [
         "train", str(data), "--epochs", "1000", "--device", "cpu",
-        "--set", "training.steps_per_epoch=20", "--set", "training.validation_every_epochs=1",
+        "--set", "training.steps_per_epoch=4", "--set", "training.validation_every_epochs=1",
+        "--set", "model.patch=[32,32,32]", "--set", "training.batch_size=2",
     ]  # fmt: skip
 
     def trained(run: str, validation: int) -> list[str]:
@@ -206,7 +207,10 @@ def main() -> None:
         out.mkdir()
         every = stages(inputs, given.data.resolve(), given.model.resolve(), out)
         chosen = [each for each in every if not given.only or each.name in given.only]
-        found = [stop(given.attnseg.absolute(), each, out) for each in chosen]
+        found = []
+        for each in chosen:
+            found.append(stop(given.attnseg.absolute(), each, out))
+            print(found[-1], file=sys.stderr, flush=True)
     print(json.dumps({"program": given.attnseg.name, "stages": found}, indent=2))
 
 

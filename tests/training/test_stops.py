@@ -1,9 +1,12 @@
 """A stop ends training with the last step saved, and every other command where it stands."""
 
 import json
+import random
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from stuck import leftovers, stop_where_stuck
@@ -77,3 +80,42 @@ def test_a_report_stops_where_it_stands(learned, tmp_path):
     report = ["report", run, "-o", tmp_path / "out" / "report.html"]
     stop_where_stuck(report, where="attnseg.images.nifti:_read")
     assert not leftovers(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_stop_at_any_moment_of_any_command(toy, tmp_path, full):
+    """From the moment on that the process can hear it; what is written is whole."""
+    generator = random.Random(0)
+    run = ["train", toy, "-o", "{out}/run", "--epochs", "2", "--device", "cpu", *OPTIONS]
+    commands = [run, *COMMANDS.values()]
+    for index in range(max(3, full(60))):
+        out = tmp_path / f"out{index}"
+        out.mkdir()
+        given = generator.choice(commands)
+        given = [str(text).format(toy=toy, out=out / "made") for text in given]
+        kind = generator.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "attnseg", *given],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while not hears(process.pid):
+            time.sleep(0.001)
+        try:
+            process.wait(timeout=generator.uniform(0, 8))
+        except subprocess.TimeoutExpired:
+            process.send_signal(kind)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode in (0, 130), (given, said)
+        assert "Traceback" not in said
+        assert not leftovers(out)
+        for path in out.rglob("*.json*"):
+            lines = [path.read_text()] if path.suffix == ".json" else path.read_text().splitlines()
+            assert all(json.loads(line) for line in lines)
+
+
+def hears(process: int) -> bool:
+    """Whether it has a handler of SIGTERM, which Python alone does not set."""
+    status = Path(f"/proc/{process}/status").read_text()
+    (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
