@@ -6,8 +6,9 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+
+
+# What this process has under temporary names at this moment.
+_temporary: set[Path] = set()
 
 
 def why_no_file(path: Path) -> str:
@@ -87,11 +92,8 @@ def temporary_path(path: Path) -> Iterator[Path]:
     if why := _irreplaceable(path):
         raise FileExistsError(f"{path}: {why}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
+    with _passing(_hidden(path)) as temporary:
         yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -102,18 +104,46 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     is removed and `path` is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
+    with _passing(_hidden(path)) as temporary:
         temporary.mkdir()
         yield temporary
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield an empty folder where the system keeps such; it is gone when the block has ended."""
+    with _passing(Path(tempfile.mkdtemp(prefix="attnseg-"))) as folder:
+        yield folder
+
+
+def remove_temporaries() -> None:
+    """Remove what this process has under temporary names: for one that is about to end."""
+    for path in list(_temporary):
+        with suppress(OSError):  # on Windows, what is open cannot be removed
+            _remove(path)
+
+
+@contextmanager
+def _passing(path: Path) -> Iterator[Path]:
+    _temporary.add(path)
+    try:
+        yield path
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(path)
+        _temporary.discard(path)
 
 
-def _temporary(path: Path) -> Path:
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _hidden(path: Path) -> Path:
     """Beside `path`, and no other's: two machines of one share may have processes of one number."""
     return path.with_name(f"{_PARTIAL}{secrets.token_hex(4)}-{path.name}")
 
@@ -128,10 +158,7 @@ def remove_leftovers(path: Path) -> None:
     for leftover in path.parent.glob(f"{_PARTIAL}*"):
         if not leftovers.fullmatch(leftover.name):
             continue
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+        _remove(leftover)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
