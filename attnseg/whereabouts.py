@@ -12,9 +12,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-# An absolute path in a text: folders, then a name. Behind these signs a slash is none of a path: of
-# an address, a fraction, an element of HTML, numbers in base64.
+# Pictures within a page: no text, and most of it.
+_DATA = re.compile(r"(base64,[A-Za-z0-9+/=]+)")
 _BEFORE = r"(?<![\w/.+=])"
+# An absolute path in a text: folders, then a name. Behind these signs a slash is none of a path: of
+# an address, a fraction, an element of HTML.
 _POSIX = re.compile(r"(?<![\w:/.~+=,<-])/(?:[^\s/:;,'\"<>()&]+/)+(?=[^\s/])")
 # At the head of a message, before the colon, blanks are part of the path too.
 _LEADING = re.compile(r"^(?:/|[A-Za-z]:[\\/])[^:\n<>]*[\\/](?=[^\\/:\n]+:)", re.MULTILINE)
@@ -85,12 +87,16 @@ def told(text: str, folder: Path, places: Iterable[Path] = ()) -> str:
                 known[escape(str(form))] = escape(shown(form, folder))
     # The longest first: of two folders the inner one.
     forms = "|".join(re.escape(form) for form in sorted(known, key=len, reverse=True))
-    text = re.sub(rf"{_BEFORE}(?:{forms})(?![\w-])", lambda found: known[found[0]], text)
-    # What lies in the current folder as people name it there.
-    text = re.sub(rf"{_BEFORE}{re.escape(str(Path.cwd()))}[\\/]", "", text)
-    for pattern in (_LEADING, _POSIX, _WINDOWS):
-        text = pattern.sub("", text)
-    return text
+    places_in = re.compile(rf"{_BEFORE}(?:{forms})(?![\w-])")
+    here = re.compile(rf"{_BEFORE}{re.escape(str(Path.cwd()))}[\\/]")
+    pieces = _DATA.split(text)
+    for number in range(0, len(pieces), 2):
+        piece = places_in.sub(lambda found: known[found[0]], pieces[number])
+        # What lies in the current folder goes by the name that it has there.
+        for pattern in (here, _LEADING, _POSIX, _WINDOWS):
+            piece = pattern.sub("", piece)
+        pieces[number] = piece
+    return "".join(pieces)
 
 
 def all_told(value: Any, folder: Path, places: Iterable[Path] = ()) -> Any:

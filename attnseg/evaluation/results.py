@@ -194,7 +194,7 @@ class Evaluation:
         """
         import attnseg
 
-        places = [path for case in self.cases for path in (case.prediction, case.reference)]
+        places = {p.parent for case in self.cases for p in (case.prediction, case.reference)}
         failed: dict[str, str] = dict(self.failed)
         not_compared = list(self.not_compared)
         if folder is not None:

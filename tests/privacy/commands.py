@@ -16,7 +16,6 @@ _SMALL_3D = f"{_SMALL} --set=model.patch=[16,16,8]"
 # An exit code, where it is not 0; then a command line, @ standing for the folder of everything.
 # Absolute paths are the hardest case: a job script gives them.
 PREDICTING = """
-predict @dicom/Quernstone-series -m @model.safetensors -o @out/seg --format dicom-seg --backend torch
 3 predict @Brimfrost/images @broken @two -m @model.safetensors -o @out/masks --statistics --backend torch
 report @out/masks --images @Brimfrost/images
 1 check @broken @two --json @out/scans.json --html @out/scans.html
