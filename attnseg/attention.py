@@ -22,6 +22,7 @@ from attnseg.inference.manifest import ATTENTION, append_outcome
 from attnseg.inference.predict import models_id
 from attnseg.inference.predictor import Settings
 from attnseg.inference.taken import find_written, refuse_taken
+from attnseg.inference.written import without_results
 from attnseg.locks import alone_in
 from attnseg.preprocessing import preprocess
 from attnseg.spec import ModelSpec
@@ -89,6 +90,7 @@ def attend(
         console.print(text, markup=False)
 
     scans = find_scans(inputs, num_channels=len(names), channel_names=names, say=say)
+    scans = without_results(scans, say=say)
 
     def written(scan: Scan) -> list[str]:
         picture = is_picture(scan.paths[0])

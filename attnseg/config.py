@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator  # noq
 from attnseg.errors import ConfigError
 from attnseg.files import read_text
 from attnseg.spec import Blocks, Count, Frozen, Spacing, validate
+from attnseg.whereabouts import from_here, recalled
 
 Auto = Literal["auto"]
 
@@ -275,4 +276,21 @@ def experiment(path: Path | None, overrides: list[str], flags: dict[str, Any]) -
     if "training.epochs" in given:
         # An explicit length in epochs replaces a time budget that the file may hold.
         laid_over.setdefault("training.max_minutes", None)
-    return load_config(path, laid_over | given)
+    return load_experiment(path, laid_over | given)
+
+
+def load_experiment(path: Path | None, overrides: dict[str, Any]) -> Config:
+    """`load_config` of a file that --config names, which may be that of a run.
+
+    Paths are relative to the current folder; runs keep theirs relative to themselves: a data set
+    that does not lie here is looked for as seen from the file.
+    """
+    config = load_config(path, overrides)
+    root = config.data.root
+    if path is None or root is None or root.exists():
+        return config
+    place = recalled(str(root), path.parent)
+    if not place.exists():
+        return config
+    data = config.data.model_copy(update={"root": from_here(place)})
+    return config.model_copy(update={"data": data})

@@ -6,12 +6,11 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-from attnseg.errors import DataError
 
 _PARTIAL = ".partial-"
 # Of a file beside another, in which its rows wait until it is written.
@@ -26,16 +25,25 @@ _MARKS = {
 }
 
 
+# What this process has under temporary names at this moment.
+_temporary: set[Path] = set()
+
+
 def why_no_file(path: Path) -> str:
     """Why no file can be written here, or replaced; "" where one can, as far as can be told.
 
     A file is written by renaming it, which would put it in the place of a device or a pipe.
     """
+    return _irreplaceable(path) or _in_the_way(path, path.parent)
+
+
+def _irreplaceable(path: Path) -> str:
+    """Why no file can take the place of what is there; "" for a file, or nothing."""
     if not path.name or path.name == ".." or path.is_dir():
         return "is a folder, and a file is to be written; give the name of a file"
     if (path.exists() and not path.is_file()) or _of_the_system(path):
         return "is a pipe or a device, which no file can replace; give the name of a file"
-    return _in_the_way(path, path.parent)
+    return ""
 
 
 def why_no_folder(path: Path) -> str:
@@ -79,16 +87,13 @@ def temporary_path(path: Path) -> Iterator[Path]:
     """Yield a hidden name beside `path`, of this call alone; what lies there goes in the end.
 
     Raises:
-        DataError: no file can take the place of what is there.
+        FileExistsError: no file can take the place of what is there.
     """
-    if why := why_no_file(path):
-        raise DataError(f"{path}: {why}")
+    if why := _irreplaceable(path):
+        raise FileExistsError(f"{path}: {why}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
+    with _passing(_hidden(path)) as temporary:
         yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -99,18 +104,46 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     is removed and `path` is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
+    with _passing(_hidden(path)) as temporary:
         temporary.mkdir()
         yield temporary
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield an empty folder where the system keeps such; it is gone when the block has ended."""
+    with _passing(Path(tempfile.mkdtemp(prefix="attnseg-"))) as folder:
+        yield folder
+
+
+def remove_temporaries() -> None:
+    """Remove what this process has under temporary names: for one that is about to end."""
+    for path in list(_temporary):
+        with suppress(OSError):  # on Windows, what is open cannot be removed
+            _remove(path)
+
+
+@contextmanager
+def _passing(path: Path) -> Iterator[Path]:
+    _temporary.add(path)
+    try:
+        yield path
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(path)
+        _temporary.discard(path)
 
 
-def _temporary(path: Path) -> Path:
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _hidden(path: Path) -> Path:
     """Beside `path`, and no other's: two machines of one share may have processes of one number."""
     return path.with_name(f"{_PARTIAL}{secrets.token_hex(4)}-{path.name}")
 
@@ -125,10 +158,7 @@ def remove_leftovers(path: Path) -> None:
     for leftover in path.parent.glob(f"{_PARTIAL}*"):
         if not leftovers.fullmatch(leftover.name):
             continue
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+        _remove(leftover)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -22,6 +22,7 @@ from attnseg.cli.report import report
 from attnseg.cli.train import train
 from attnseg.cli.view import view
 from attnseg.errors import AttnsegError
+from attnseg.signals import STOPPED, end_on_signals, end_stopped, stop_asked
 
 app = typer.Typer(
     name="attnseg",
@@ -84,7 +85,7 @@ def main() -> None:
         typer.echo(f"attnseg: {plain(str(error))}", err=True)
         sys.exit(error.exit_code if isinstance(error, AttnsegError) else 1)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(STOPPED)
 
 
 def run() -> None:
@@ -94,10 +95,14 @@ def run() -> None:
     says so in the end; a reader that has closed its pipe had what it wanted.
 
     After a prediction all files are closed and all threads have ended; taking PyTorch's modules
-    apart one by one would be half a second more.
+    apart one by one would be half a second more. After a stop threads may be in the midst of
+    something, and are not waited for.
     """
+    end_on_signals()
     out, err = guard_output()
     code = _exit_code()
+    if code == STOPPED:
+        end_stopped()
     out.flush()
     if out.incomplete:
         typer.echo(
@@ -115,6 +120,12 @@ def run() -> None:
 def _exit_code() -> int:
     try:
         main()
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        # What fails once a stop is asked for, as other processes end, follows from the stop.
+        return STOPPED if code == 1 and stop_asked() else code
+    except Exception:
+        if stop_asked():
+            return STOPPED
+        raise
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.errors import DataError
+from attnseg.images.contents import absence
 from attnseg.images.image import Image
 from attnseg.images.left_out import is_result
 from attnseg.images.paths import is_picture, is_scan, strip_suffix
@@ -78,8 +79,8 @@ def read_apart(folder: Path, read: Read) -> Image:
         array[there] = value
     if whole is None:
         raise DataError(
-            f"{folder}: a folder without a mask; give a mask, or a folder with a file for each "
-            "label, as `attnseg predict --per-label` writes it"
+            f"{absence(folder)}, or a folder with a file for each label, as `attnseg predict "
+            "--per-label` writes it"
         )
     return replace(whole, array=array, path=folder, notes=tuple(notes))
 

@@ -77,7 +77,7 @@ def predict(
             from attnseg.inference.ray_engine import ray_engine
 
             model = find_models(model)
-            # Before the signals, of which Ray takes one for itself.
+            # Before the signals are requests: Ray takes one for itself.
             ray = stack.enter_context(ray_engine(model, settings, workers=workers, say=display.say))
             settings = ray.settings_here
         asked = read_request(

@@ -1,21 +1,20 @@
 """What a command line asks `attnseg predict` for: the models, loaded, and the scans, found."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from attnseg.errors import UsageError, refuse_options
-from attnseg.images import is_picture, location
+from attnseg.images import is_picture
 from attnseg.inference.display import Display
 from attnseg.inference.known import written_by_job
-from attnseg.inference.manifest import owners
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan, find_models, find_scans, refuse_twice
 from attnseg.inference.taken import refuse_collisions
 from attnseg.inference.work import Job
+from attnseg.inference.written import without_results
 from attnseg.memory import keep_freed_memory
-from attnseg.names import composed
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +87,7 @@ def read_request(
             channel_names=names,
             say=Display().say,
         )
-    scans = _without_results(scans)
+    scans = without_results(scans, say=Display().say)
     # What suits some of the scans fails the others alone; what suits none is a slip.
     refusals = [job.masks.refusal(scan) for scan in scans if not scan.reason]
     if refusals and all(refusals):
@@ -102,34 +101,6 @@ def read_request(
     if part:  # the other parts write into the same folder, perhaps at this very time
         refuse_collisions(scans, lambda scan: written_by_job(scan, predictor, job))
     return Request(models, predictor, mine, part)
-
-
-def _without_results(scans: Sequence[Scan]) -> list[Scan]:
-    """The scans without what attnseg itself wrote, as the manifest beside it says.
-
-    Raises:
-        UsageError: nothing else is there.
-    """
-    written: dict[Path, Collection[str]] = {}
-    results = []
-    for scan in scans:
-        path = location(scan.paths[0])
-        for folder in (path.parent, path.parent.parent):  # of `--per-label` it lies one above
-            if folder not in written:
-                written[folder] = owners(folder).keys()
-            if composed(path.relative_to(folder).parts[0]) in written[folder]:
-                results.append(scan)
-                break
-    if not results:
-        return list(scans)
-    what = (
-        f"{location(results[0].paths[0])}: attnseg wrote {len(results)} of {len(scans)} file(s), "
-        "as the manifest beside says, and predicts scans"
-    )
-    if len(results) == len(scans):
-        raise UsageError(f"{what}; give their folder, or move the manifest away if these are scans")
-    Display().say(f"note: {what}: left out")
-    return [scan for scan in scans if scan not in results]
 
 
 def take_shard(scans: Sequence[Scan], shard: str) -> tuple[list[Scan], str]:

@@ -2,12 +2,12 @@
 lies in the folders of BIDS; one list for all commands that take a folder of masks."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from attnseg.datasets import find_dataset, find_layout
 from attnseg.datasets.bids_names import mask_path, parse_name
-from attnseg.errors import DataError
+from attnseg.errors import DataError, UsageError
 from attnseg.images import (
     DICOM_SUFFIXES,
     absence,
@@ -16,16 +16,18 @@ from attnseg.images import (
     is_result,
     is_scan,
     left_out,
+    location,
     mask_name,
     names_of_files,
     shown,
     strip_suffix,
 )
 from attnseg.inference.manifest import labels_of, lines_of, owners
+from attnseg.inference.sources import Scan
 from attnseg.names import composed, how_they_differ, on_disk
 
 # What `attnseg predict` and `attnseg attention` write beside the mask of the same name.
-_BESIDE = re.compile(r"_(probabilities|attention(_gate\d+)?)$")
+_BESIDE = re.compile(r"_(probabilities|attention(_overlay)?(_gate\d+)?)$")
 
 
 def masks_in(folder: Path) -> dict[str, Path]:
@@ -113,6 +115,34 @@ def case_of(path: Path) -> str:
     if parts is not None and parts.kind.split("_")[-1] == "dseg":
         return strip_suffix(path.name).removesuffix("_dseg")
     return mask_name(path.name).removesuffix("_0000")
+
+
+def without_results(scans: Sequence[Scan], *, say: Callable[[str], None]) -> list[Scan]:
+    """The scans without what attnseg itself wrote, as the manifest beside it says.
+
+    Raises:
+        UsageError: nothing else is there.
+    """
+    written: dict[Path, Collection[str]] = {}
+    results = []
+    for scan in scans:
+        path = location(scan.paths[0])
+        for folder in (path.parent, path.parent.parent):  # of `--per-label` it lies one above
+            if folder not in written:
+                written[folder] = owners(folder).keys()
+            if composed(path.relative_to(folder).parts[0]) in written[folder]:
+                results.append(scan)
+                break
+    if not results:
+        return list(scans)
+    what = (
+        f"{location(results[0].paths[0])}: attnseg wrote {len(results)} of {len(scans)} file(s), "
+        "as the manifest beside says, and predicts scans"
+    )
+    if len(results) == len(scans):
+        raise UsageError(f"{what}; give their folder, or move the manifest away if these are scans")
+    say(f"note: {what}: left out")
+    return [scan for scan in scans if scan not in results]
 
 
 def bids_case(name: str) -> str:

@@ -153,7 +153,7 @@ def _train_fold(
     board = (
         Board(run.fold_folder / "tensorboard", first_step=state.step) if engine.is_main else None
     )
-    with stop_on_signals() as stop, display.training() as show:
+    with stop_on_signals(patient=True) as stop, display.training() as show:
         on_step = (
             Watch(
                 state, spec, config, run, board, prepared.dataset, held_out, stop,

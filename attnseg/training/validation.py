@@ -1,7 +1,6 @@
 """Validation through the predictor that users run, on the scans' own grids."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from attnseg.config import Config
 from attnseg.datasets import Case, Dataset
 from attnseg.evaluation import Evaluation, compare_files, print_table, table_lines
-from attnseg.files import write_text
+from attnseg.files import scratch_folder, write_text
 from attnseg.images import Image, on_grid, read_labels, write_labels
 from attnseg.inference import Predictor, Scan, predict_cohort
 from attnseg.inference.identity import identity_of, is_made_of
@@ -55,10 +54,10 @@ def peek(predictor: Predictor, cases: Sequence[Case], dataset: Dataset) -> Peek:
     """Predict a few cases and score them; the last one that could be is kept as the example."""
     failed: dict[str, str] = {}
     last: tuple[Case, Image, np.ndarray] | None = None
-    with tempfile.TemporaryDirectory(prefix="attnseg-") as folder:
+    with scratch_folder() as folder:
         masks = {}
         for case in cases:
-            mask = Path(folder) / _scan(case).mask_name
+            mask = folder / _scan(case).mask_name
             try:
                 image = predictor.read(*case.images)
                 labels = predictor.predict(image).labels

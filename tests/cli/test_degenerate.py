@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from predicted import IMAGE, predicted
 
-from attnseg.errors import DataError, UsageError
+from attnseg.errors import UsageError
 from attnseg.files import why_no_file, write_text
 from attnseg.images import write_image
 from attnseg.inference.request import take_shard
@@ -149,7 +149,7 @@ def test_convert_knows_a_file_from_a_folder_by_its_name(attnseg, tmp_path):
 def test_no_file_takes_the_place_of_a_device(tmp_path, monkeypatch):
     # Own finding: `--json /dev/null` put a file in the place of the device.
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match="is a pipe or a device, which no file can replace"):
+    with pytest.raises(FileExistsError, match="is a pipe or a device, which no file can replace"):
         write_text(tmp_path / "pipe", "x")
     assert not (tmp_path / "pipe").is_file()
     for name in ("/dev/stdout", "/dev/null", "/proc/self/fd/1"):

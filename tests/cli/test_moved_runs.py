@@ -31,11 +31,11 @@ def test_resumed_from_another_folder(attnseg, run: Path, tmp_path: Path, monkeyp
     assert "no scans behind" not in result.out
     assert attnseg("train", "--resume", "../data", "--epochs", 2, "-o", run).code == 0
     # The same data set under another name for it begins another fold.
-    result = attnseg("train", tmp_path / "data", "--fold", 1, "-o", run, *small_of(run))
+    result = attnseg("train", tmp_path / "data", "--fold", 1, "-o", run, *settings_of(run))
     assert result.code == 0, result.err
 
 
-def small_of(run: Path) -> list[str]:
+def settings_of(run: Path) -> list[str]:
     settings = yaml.safe_load((run / "config.yaml").read_text())
     return ["--config", str(run / "config.yaml"), "--epochs", str(settings["training"]["epochs"])]
 
@@ -70,6 +70,14 @@ def test_another_data_set_is_refused_while_its_own_is_there(
     shutil.copytree(tmp_path / "data", tmp_path / "other")
     result = attnseg("train", "other", "--resume", "--epochs", 2, "-o", "runs/toy")
     assert (result.code, "data.root=data" in result.err) == (2, True)
+
+
+def test_the_configuration_of_a_run_is_one_for_others(attnseg, run: Path, tmp_path: Path) -> None:
+    result = attnseg("train", "--config", "runs/toy/config.yaml", "-o", "runs/deep/er/again")
+    assert result.code == 0, result.err
+    assert recorded_root(tmp_path / "runs" / "deep" / "er" / "again") == "../../../../data"
+    same = attnseg("train", "--config", "runs/toy/config.yaml", "--resume", "-o", "runs/toy")
+    assert same.code == 0, same.err
 
 
 @pytest.mark.parametrize("kind", ["absolute", "as typed"])

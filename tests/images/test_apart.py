@@ -85,7 +85,7 @@ def nothing(folder: Path) -> None:
         (several_labels, "a.nii.gz: holds the labels 1, 2.*give the file itself"),
         (other_place, "b.nii.gz: lies on another grid than a.nii.gz"),
         (other_shape, "b.nii.gz: lies on another grid than a.nii.gz"),
-        (nothing, "a folder without a mask; give a mask"),
+        (nothing, "no such file, but a folder; give a file in it, or a folder with a file"),
     ],
 )
 def test_what_is_no_mask_is_refused_in_one_line(tmp_path: Path, make, why: str) -> None:

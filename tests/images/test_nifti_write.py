@@ -100,6 +100,15 @@ def test_no_text_of_the_scan_comes_along(tmp_path: Path, version: int) -> None:
         np.testing.assert_array_equal(written.affine, image.affine)
 
 
+def test_the_word_for_no_auxiliary_file_stays(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(scan(), ELSEWHERE)
+    image.header["aux_file"] = b"none"
+    nib.save(image, tmp_path / "scan.nii")
+    like = read_image(tmp_path / "scan.nii")
+    write_labels(tmp_path / "mask.nii", random_labels((0, 1)), like=like, dtype=np.dtype(np.uint8))
+    assert nib.load(tmp_path / "mask.nii").header["aux_file"] == b"none"
+
+
 def points(image: sitk.Image) -> np.ndarray:
     """Physical points (LPS) of the corners and of an inner voxel."""
     indices = [(0, 0, 0), (6, 0, 0), (0, 4, 0), (0, 0, 2), (6, 4, 2), (3, 1, 1)]
