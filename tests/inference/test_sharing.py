@@ -261,6 +261,9 @@ def test_one_of_two_is_killed_and_the_other_does_the_rest(many, tmp_path, full):
         both = [start(tmp_path, model), start(tmp_path, model)]
         until = time.monotonic() + 120
         while len(list(out.glob("*.nii.gz"))) < 3:
+            assert {each.poll() for each in both} <= {None, 0}, [
+                each.communicate() for each in both
+            ]
             assert time.monotonic() < until
             time.sleep(0.01)
         time.sleep(generator.uniform(0, 0.3))
