@@ -7,6 +7,7 @@ from typing import Unpack
 import numpy as np  # noqa: TID253
 from rich.console import Console  # noqa: TID253
 
+from attnseg.disk import require_room
 from attnseg.errors import AttnsegError, DataError, refuse_options
 from attnseg.evaluation import Judgement, judge_gates, save_judgements
 from attnseg.evaluation.faithfulness import num_passes
@@ -21,6 +22,7 @@ from attnseg.inference.identity import ScanIdentity, identify_scan, outsides
 from attnseg.inference.manifest import ATTENTION, append_outcome
 from attnseg.inference.predict import models_id
 from attnseg.inference.predictor import Settings
+from attnseg.inference.probabilities import row_bytes
 from attnseg.inference.taken import find_written, refuse_taken
 from attnseg.inference.written import without_results
 from attnseg.locks import alone_in
@@ -164,8 +166,10 @@ def _one(
     truth = None
     if reference is not None:
         truth = _truth(match_reference(scan.name, reference), reference, image, predictor.spec)
-    labels = predictor.predict(image).labels
     gates = predictor.gates
+    rows = row_bytes(image.geometry.shape, len(gates.gates))
+    require_room(output, rows, what=f"the rows of α of {scan.name}")
+    labels = predictor.predict(image).labels
     outline = Outline.of(image)
     plan = gates.plan(outline, source=str(scan.paths[0]))
     volume, grid = preprocess(image, predictor.spec.preprocessing)

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-_PARTIAL = ".partial-"
+from attnseg.disk import PARTIAL, full_disk_told
+
 # Of a file beside another, in which its rows wait until it is written.
 ROWS = ".rows"
 # UTF-32 goes first: its mark begins as that of UTF-16 does.
@@ -88,12 +89,15 @@ def temporary_path(path: Path) -> Iterator[Path]:
 
     Raises:
         FileExistsError: no file can take the place of what is there.
+        DiskFullError: the disk has no room for what is written there.
     """
     if why := _irreplaceable(path):
         raise FileExistsError(f"{path}: {why}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _passing(_hidden(path)) as temporary:
-        yield temporary
+    # Outside of the removal: what is told to be free is without what could not be finished.
+    with full_disk_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _passing(_hidden(path)) as temporary:
+            yield temporary
 
 
 @contextmanager
@@ -102,14 +106,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     A folder of that name that is there before is replaced. If the block raises, the hidden folder
     is removed and `path` is left as it was.
+
+    Raises:
+        DiskFullError: the disk has no room for what is written there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _passing(_hidden(path)) as temporary:
-        temporary.mkdir()
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+    with full_disk_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _passing(_hidden(path)) as temporary:
+            temporary.mkdir()
+            yield temporary
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
 
 
 @contextmanager
@@ -145,7 +153,7 @@ def _remove(path: Path) -> None:
 
 def _hidden(path: Path) -> Path:
     """Beside `path`, and no other's: two machines of one share may have processes of one number."""
-    return path.with_name(f"{_PARTIAL}{secrets.token_hex(4)}-{path.name}")
+    return path.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{path.name}")
 
 
 def remove_leftovers(path: Path) -> None:
@@ -154,8 +162,8 @@ def remove_leftovers(path: Path) -> None:
     Only for whoever has claimed `path` (`attnseg.locks`): another process that writes it at this
     moment would lose what it writes.
     """
-    leftovers = re.compile(rf"{re.escape(_PARTIAL)}[0-9a-f]+-{re.escape(path.name)}({ROWS})?")
-    for leftover in path.parent.glob(f"{_PARTIAL}*"):
+    leftovers = re.compile(rf"{re.escape(PARTIAL)}[0-9a-f]+-{re.escape(path.name)}({ROWS})?")
+    for leftover in path.parent.glob(f"{PARTIAL}*"):
         if not leftovers.fullmatch(leftover.name):
             continue
         _remove(leftover)

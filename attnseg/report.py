@@ -16,6 +16,7 @@ from attnseg.images import Image, Source, on_grid, read_case, read_labels
 from attnseg.inference import find_scans
 from attnseg.inference.identity import identity_of, is_made_of
 from attnseg.inference.manifest import Manifest, labels_of
+from attnseg.json_lines import read_lines
 from attnseg.models import describe_model
 from attnseg.names import composed, on_disk
 from attnseg.spec import Region
@@ -300,16 +301,8 @@ def _save_sheet(tiles: Iterable[Shot], names: dict[int, str], path: Path, *, tit
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics; one that was cut short is left out."""
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict) and "step" in line:
-            lines.append(line)
-    return lines
+    """The lines of a run's metrics; one that was cut short or damaged is left out."""
+    return [line for line in read_lines(path) if "step" in line]
 
 
 def _scores(path: Path) -> dict[str, Any] | None:

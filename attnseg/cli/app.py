@@ -21,7 +21,8 @@ from attnseg.cli.predict import predict
 from attnseg.cli.report import report
 from attnseg.cli.train import train
 from attnseg.cli.view import view
-from attnseg.errors import AttnsegError
+from attnseg.disk import is_full
+from attnseg.errors import FREE_SPACE, AttnsegError
 from attnseg.signals import STOPPED, end_on_signals, end_stopped, stop_asked
 
 app = typer.Typer(
@@ -82,10 +83,20 @@ def main() -> None:
     except (AttnsegError, OSError) as error:
         if debug:
             raise
-        typer.echo(f"attnseg: {plain(str(error))}", err=True)
+        full = isinstance(error, OSError) and is_full(error)
+        _tell(f"{error}{f'; {FREE_SPACE}' if full else ''}")
         sys.exit(error.exit_code if isinstance(error, AttnsegError) else 1)
     except KeyboardInterrupt:
         sys.exit(STOPPED)
+    except Exception as error:  # of a library, which has its own words for a full disk
+        if debug or not is_full(error):
+            raise
+        _tell(f"no space left on a disk ({' '.join(str(error).split())}); {FREE_SPACE}")
+        sys.exit(1)
+
+
+def _tell(text: str) -> None:
+    typer.echo(f"attnseg: {plain(text)}", err=True)
 
 
 def run() -> None:

@@ -20,7 +20,7 @@ from attnseg.datasets.copies import (
 from attnseg.datasets.found_labels import nnunet_notes, with_labels_found
 from attnseg.datasets.labels import WHITE, white_is_one
 from attnseg.datasets.measures import count_values
-from attnseg.errors import DataError, UsageError
+from attnseg.errors import AttnsegError, DataError, UsageError
 from attnseg.files import write_text
 from attnseg.images import (
     MAX_SHEAR_DEGREES,
@@ -136,7 +136,7 @@ def _convert_dataset(
                 report.notes += notes
                 written.append(target)
                 report.done.append(name)
-            except (DataError, OSError) as error:
+            except (AttnsegError, OSError) as error:
                 report.failed[name] = str(error)
         on_case()
     for target in targets:
@@ -224,7 +224,7 @@ def _convert_scans(
             write_checked_image(target, image)
             report.done.append(target.name)
             report.notes += [f"{target.name}: {note}" for note in image.notes]
-        except (DataError, OSError) as error:
+        except (AttnsegError, OSError) as error:
             report.failed[target.name] = str(error)
         on_case()
     return report
@@ -256,7 +256,7 @@ def _convert_case(
             copy_file(case.label, made[-1])
         else:
             write_checked_labels(made[-1], labels, dataset.label_names)
-    except (DataError, OSError):
+    except (AttnsegError, OSError):
         for path in made:
             path.unlink(missing_ok=True)
         raise

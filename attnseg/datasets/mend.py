@@ -15,7 +15,7 @@ from attnseg.datasets.case_checks import completed
 from attnseg.datasets.cases import Case, Dataset
 from attnseg.datasets.copies import copy_file, write_checked_image, write_checked_labels
 from attnseg.datasets.findings import Finding, Mend
-from attnseg.errors import DataError, UsageError
+from attnseg.errors import AttnsegError, DataError, UsageError
 from attnseg.files import write_text
 from attnseg.images import WRITTEN_SUFFIXES, Geometry, Image, has_suffix, read_case, read_labels
 from attnseg.locks import LOCK_FILE, alone_in
@@ -122,7 +122,7 @@ def _mend(
                     for fix in changed.fixes
                 ]
             mended.fixes += fixes
-        except (DataError, OSError) as error:
+        except (AttnsegError, OSError) as error:
             mended.failed[name] = str(error)
         on_case()
     for path in files:

@@ -1,6 +1,5 @@
 """What became of every scan: one JSON line each, appended as it ends, never rewritten."""
 
-import json
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from attnseg import json_lines
 from attnseg.inference.identity import ScanIdentity, identity_of
 from attnseg.names import alike, composed, resolved
 from attnseg.whereabouts import all_told, recalled, recorded
@@ -81,18 +81,15 @@ def append_outcome(path: Path, outcome: Outcome) -> None:
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Append one line, with the time at which it was written; its paths relative to its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = _with_paths(all_told({**line, "scan": None}, path.parent) | {"scan": line.get("scan")},
-                       lambda text: recorded(text, path.parent))  # fmt: skip
-    line = {**line, "time": datetime.now(UTC).isoformat(timespec="microseconds")}
-    with path.open("a+b") as stream:
-        # A kill may have cut the last line short; the next one must not hang on it.
-        if stream.tell() > 0:
-            stream.seek(-1, 2)
-            if stream.read(1) != b"\n":
-                stream.write(b"\n")
-        stream.write((json.dumps(line) + "\n").encode())
+    """Append one line, with the time at which it was written; its paths relative to its folder.
+
+    Raises:
+        DiskFullError: there is no room; the file is as it was.
+    """
+    told = all_told({**line, "scan": None}, path.parent) | {"scan": line.get("scan")}
+    placed = _with_paths(told, lambda text: recorded(text, path.parent))
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    json_lines.append_line(path, {**placed, "time": now})
 
 
 def owners(folder: Path) -> dict[str, dict[str, Any]]:
@@ -251,12 +248,9 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _parsed(content: bytes, folder: Path) -> Iterator[dict[str, Any]]:
-    for text in content.split(b"\n"):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue  # cut short by a kill, or damaged; its scan is simply done again
-        if isinstance(line, dict) and isinstance(line.get("name"), str):
+    # The scan of a line that a kill cut short, or that is damaged, is simply done again.
+    for line in json_lines.parse_lines(content)[0]:
+        if isinstance(line.get("name"), str):
             line = _with_paths(line, lambda text: str(recalled(text, folder)))
             yield line | {"name": composed(line["name"])}
 

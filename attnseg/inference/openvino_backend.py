@@ -16,6 +16,7 @@ import platformdirs
 import torch
 from torch import Tensor
 
+from attnseg.errors import DiskFullError
 from attnseg.files import write_bytes
 from attnseg.inference.stream import Network
 from attnseg.models import AttentionUNet
@@ -60,7 +61,8 @@ def openvino_network(
         compiled = core.compile_model(
             _converted(openvino, network, channels, window), "CPU", settings
         )
-        _keep(blob, compiled.export_model())
+        with suppress(DiskFullError):  # compiled again the next time
+            _keep(blob, compiled.export_model())
     request = compiled.create_infer_request()
 
     def run(patches: Tensor) -> Tensor:

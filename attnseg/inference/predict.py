@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Unpack
 
+from attnseg.disk import remedied
 from attnseg.errors import UsageError
 from attnseg.files import write_text
 from attnseg.inference.cohort import predict_cohort
@@ -27,6 +28,10 @@ from attnseg.signals import stop_on_signals
 
 STATISTICS = "statistics.csv"
 ENGINES = ("local", "ray")
+_REMEDY = (
+    "free some space or give another folder with -o, then give the same command again: what is "
+    "done is kept"
+)
 
 
 def predict(
@@ -72,6 +77,7 @@ def predict(
     display = Display()
     job = job or Job()
     with ExitStack() as stack:
+        stack.enter_context(remedied(_REMEDY))
         ray = None
         if engine == "ray":
             from attnseg.inference.ray_engine import ray_engine

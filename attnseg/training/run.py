@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attnseg import json_lines
 from attnseg.config import Config, dump_config, load_config
 from attnseg.errors import RunError
 from attnseg.files import write_text
@@ -109,24 +110,18 @@ class Run:
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add one line to `metrics.jsonl`, paths in its messages shortened."""
-        line = all_told(line, self.fold_folder)
-        self.fold_folder.mkdir(parents=True, exist_ok=True)
-        with self.metrics.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        json_lines.append_line(self.metrics, all_told(line, self.fold_folder))
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop lines of steps that a resumed run will do again, and a line that was cut short."""
         if not self.metrics.exists():
             return
-        kept = []
-        for text in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                continue
-            if line["step"] <= step:
-                kept.append(text + "\n")
-        write_text(self.metrics, "".join(kept))
+        lines = [
+            json.dumps(line) + "\n"
+            for line in json_lines.read_lines(self.metrics)
+            if isinstance(line.get("step"), int) and line["step"] <= step
+        ]
+        write_text(self.metrics, "".join(lines))
 
 
 def hold(runs: Sequence[Run], lock: FolderLock) -> None:

@@ -5,6 +5,8 @@ TensorBoard's own classes write the records, into a file named after the time.
 """
 
 import time
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import hparams, image, scalar, text
 
+from attnseg.disk import append, full_disk_told
+from attnseg.errors import DiskFullError
 from attnseg.names import readable
 
 # TensorBoard knows a file of events by this part of its name, and reads them in order of names.
@@ -25,10 +29,14 @@ class Board:
     Args:
         folder: of the event files.
         first_step: of a resumed run; what an earlier process wrote beyond it is hidden.
+        say: told once where events cannot be written, as on a full disk; nothing else depends on
+            them, and the training goes on.
     """
 
-    def __init__(self, folder: Path, *, first_step: int = 0) -> None:
-        self._path = _new_file(folder)
+    def __init__(
+        self, folder: Path, *, first_step: int = 0, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._path, self._say, self._told = _new_file(folder), say, False
         self._write(Event(file_version=_FORMAT))
         if first_step:
             self._write(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
@@ -56,18 +64,27 @@ class Board:
     def _write(self, event: Event) -> None:
         """A few events an epoch: no file is held open, whatever ends the run."""
         event.wall_time = time.time()
-        with self._path.open("ab") as stream:
-            RecordWriter(stream).write(event.SerializeToString())
+        record = BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
+        try:
+            append(self._path, record.getvalue())
+        except (DiskFullError, OSError) as error:
+            if not self._told:
+                fault = error.fault if isinstance(error, DiskFullError) else error
+                self._say(f"warning: {fault}; curves for TensorBoard will have gaps")
+            self._told = True
 
 
 def _new_file(folder: Path) -> Path:
     """One that was not there: a run may be continued within the second in which it stopped."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with full_disk_told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     stem, number = f"{_NAME}.{int(time.time()):010d}", 0
     while True:
         path = folder / f"{stem}.{number}"
         try:
-            path.touch(exist_ok=False)
+            with full_disk_told(path):
+                path.touch(exist_ok=False)
         except FileExistsError:
             number += 1
         else:
