@@ -178,7 +178,8 @@ def _fault(path: Path, error: BaseException, needed: int | None) -> str:
     limit = _size_limit()
     wanted = f", {in_words(needed)} needed" if needed else ""
     if number == errno.EFBIG or (number is None and limit is not None and "No space" not in told):
-        allowed = "" if limit is None else f" (`ulimit -f`: {in_words(limit)})"
+        of_system = " (this file system takes no larger ones)"
+        allowed = of_system if limit is None else f" (raise `ulimit -f`, now {in_words(limit)})"
         return f"{path}: larger than a file may be here{allowed}{wanted}"
     free = free_bytes(folder)
     if number == errno.EDQUOT or "quota" in told:
