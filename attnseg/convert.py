@@ -7,8 +7,8 @@ from pathlib import Path
 
 from attnseg.datasets import Report, convert_dataset, convert_scans, find_dataset, find_layout
 from attnseg.datasets.arrange import WRITTEN_LAYOUTS
-from attnseg.datasets.copies import refuse_existing
-from attnseg.datasets.drawn import convert_drawn, convert_mask, write_drawn
+from attnseg.datasets.copies import alone_with, refuse_existing
+from attnseg.datasets.drawn import convert_drawn, convert_mask, files_of_drawn, write_drawn
 from attnseg.datasets.findings import alike
 from attnseg.datasets.tables import is_table
 from attnseg.errors import DataError, UsageError, refuse_options
@@ -70,6 +70,7 @@ def convert(
 
     Raises:
         UsageError: options that do not fit the source; files that are there.
+        RunError: another process writes one of the files.
         DataError: nothing there can be read.
     """
     if format is not None and format not in FORMATS:
@@ -207,16 +208,17 @@ def _convert_label_folders(
         for name, mask in masks.items()
     }
     sources = [file for mask in masks.values() for file in (label_files(mask) or [mask])]
-    refuse_existing(list(targets.values()), sources, overwrite=overwrite)
-    for name, mask in masks.items():
-        try:
-            labels, names = read_labels(mask), names_of_masks([mask])
-            paths = write_drawn([(labels, names)], targets[name], overwrite=overwrite)
-        except (DataError, OSError) as error:
-            report.failed[name] = str(error)
-            continue
-        report.done += [path.name for path in paths]
-        report.notes += [f"{name}: {note}" for note in labels.notes]
+    with alone_with(file for each in targets.values() for file in files_of_drawn(each, 1)):
+        refuse_existing(list(targets.values()), sources, overwrite=overwrite)
+        for name, mask in masks.items():
+            try:
+                labels, names = read_labels(mask), names_of_masks([mask])
+                paths = write_drawn([(labels, names)], targets[name], overwrite=overwrite)
+            except (DataError, OSError) as error:
+                report.failed[name] = str(error)
+                continue
+            report.done += [path.name for path in paths]
+            report.notes += [f"{name}: {note}" for note in labels.notes]
     return report
 
 

@@ -28,6 +28,7 @@ _MARKS = {
 
 # What this process has under temporary names at this moment.
 _temporary: set[Path] = set()
+_ending = False
 
 
 def why_no_file(path: Path) -> str:
@@ -128,7 +129,12 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def remove_temporaries() -> None:
-    """Remove what this process has under temporary names: for one that is about to end."""
+    """Remove what this process has under temporary names: for one that is about to end.
+
+    From then on a thread that begins another one gets a KeyboardInterrupt.
+    """
+    global _ending
+    _ending = True
     for path in list(_temporary):
         with suppress(OSError):  # on Windows, what is open cannot be removed
             _remove(path)
@@ -136,6 +142,8 @@ def remove_temporaries() -> None:
 
 @contextmanager
 def _passing(path: Path) -> Iterator[Path]:
+    if _ending:
+        raise KeyboardInterrupt
     _temporary.add(path)
     try:
         yield path

@@ -21,6 +21,9 @@ from attnseg.files import remove_temporaries
 STOPPED = 130
 # Left to the orderly way; removing what has a temporary name is within the rest of two seconds.
 GRACE_SECONDS = 1.2
+# Launchers (torchrun, `timeout`, srun) hand on a Ctrl-C that the whole process group has received:
+# what comes so soon after the first signal says nothing new.
+ECHO_SECONDS = 0.5
 _KINDS = [
     number
     for name in ("SIGINT", "SIGTERM", "SIGHUP")
@@ -75,6 +78,8 @@ class _Watch:
     asked = False
     request: StopRequest | None = None
     ending = threading.Lock()
+    heard = False
+    """Whether the main thread knows."""
 
 
 def stop_asked() -> bool:
@@ -86,6 +91,7 @@ def stop_asked() -> bool:
 def stop_on_signals(*, patient: bool = False) -> Iterator[StopRequest]:
     """Turn the first signal that asks to stop into a request; a second one acts as usual.
 
+    What follows the first within half a second counts as the same one.
     Outside the main thread, where handlers cannot be set, nothing is ever requested.
 
     Args:
@@ -102,9 +108,17 @@ def stop_on_signals(*, patient: bool = False) -> Iterator[StopRequest]:
         for kind, handler in previous.items():
             signal.signal(kind, handler)
 
+    heard = 0.0
+
     def handle(number: int, frame: FrameType | None) -> None:
-        restore()
-        request.ask()
+        nonlocal heard
+        if not request.requested:
+            heard, _Watch.heard = time.monotonic(), True
+            request.ask()
+        # A command line's thread knows when a signal came, which may be long before this is called.
+        elif not _Watch.begun and time.monotonic() - heard > ECHO_SECONDS:
+            restore()
+            signal.raise_signal(number)
 
     for kind in previous:
         signal.signal(kind, handle)
@@ -121,7 +135,8 @@ def end_on_signals() -> None:
 
     The first one raises KeyboardInterrupt in the main thread, or is a request where a block asked
     for these. Who has not ended a second later, or is asked twice, is ended where it stands. What
-    was ignored when the process began, as SIGHUP under `nohup`, stays so.
+    was ignored when the process began, as SIGHUP under `nohup`, stays so. What follows the first
+    within half a second counts as the same one.
     """
     if _Watch.begun:
         return
@@ -169,7 +184,9 @@ def _heard() -> list[signal.Signals]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    if not _Watch.heard:  # tidying up is not left in its midst: `_end_at_second` sees to the others
+        _Watch.heard = True
+        raise KeyboardInterrupt
 
 
 def _watch(hear: int) -> None:
@@ -187,7 +204,8 @@ def _watch(hear: int) -> None:
 
 
 def _end_at_second(hear: int) -> None:
-    while not set(os.read(hear, 64)) & set(_KINDS):
+    begin = time.monotonic()
+    while not set(os.read(hear, 64)) & set(_KINDS) or time.monotonic() - begin < ECHO_SECONDS:
         pass
     end_stopped()
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from claiming import claimed, end
 
+from attnseg.convert import convert as convert_any
 from attnseg.datasets import convert_dataset, convert_scans, find_dataset
 from attnseg.datasets.checks import find_problems
 from attnseg.datasets.facts import inspect_dataset
 from attnseg.datasets.mend import LEFT_OUT, mend_dataset
 from attnseg.demo import run_demo
 from attnseg.errors import RunError
-from attnseg.images import Geometry, Image, write_image, write_labels
+from attnseg.images import Geometry, Image, read_image, write_image, write_labels
 from attnseg.locks import LOCK_FILE
 
 
@@ -43,9 +44,27 @@ def convert_two(data: Path, out: Path) -> None:
     convert_scans({out / f"{number}.nrrd": (path,) for number, path in enumerate(found)})
 
 
+def convert_mask(data: Path, out: Path) -> None:
+    like = data / "images" / "c0.nii.gz"
+    convert_any(data / "labels" / "c0.nii.gz", out / "m.nii.gz", like=like)
+
+
+def convert_labels(data: Path, out: Path) -> None:
+    """A folder with a file for each label."""
+    image = read_image(data / "labels" / "c0.nii.gz")
+    for number, name in enumerate(("liver", "spleen")):
+        labels = np.roll(image.array[0], 3 * number, axis=0) * (number + 1)
+        path = data.parent / "apart" / f"{name}.nii.gz"
+        write_labels(path, labels.astype(np.uint8), like=image, dtype=np.dtype(np.uint8))
+    convert_any(data.parent / "apart", out / "m.nii.gz")
+
+
 @pytest.mark.parametrize(
     ("write", "name"),
     [
+        (convert_mask, "m.nii.gz"),
+        (convert_labels, "m.nii.gz"),
+        (convert_labels, "m.tsv"),
         (mend, LEFT_OUT),
         (convert, "data set"),
         (convert_two, "1.nrrd"),

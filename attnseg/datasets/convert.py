@@ -1,8 +1,6 @@
 """A data set into another layout, a scan into another format: the same voxels in the same place."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +10,8 @@ from attnseg.datasets.bids_names import kind_of_channel, unknown_suffixes
 from attnseg.datasets.case_checks import completed
 from attnseg.datasets.cases import Dataset
 from attnseg.datasets.copies import (
+    CONVERT,
+    alone_with,
     copy_file,
     refuse_existing,
     write_checked_image,
@@ -38,8 +38,6 @@ from attnseg.images import (
 from attnseg.locks import alone_in
 from attnseg.names import WINDOWS_REMEDY, resolved, windows_note
 from attnseg.preprocessing.straighten import straighten as straightened
-
-_COMMAND = "attnseg convert"
 
 
 @dataclass
@@ -89,7 +87,7 @@ def convert_dataset(
             something else where the cases go.
         RunError: another process converts a data set into the folder.
     """
-    with alone_in(folder, "data set", command=_COMMAND):
+    with alone_in(folder, "data set", command=CONVERT):
         return _convert_dataset(
             dataset, folder, layout=layout, suffix=suffix, straighten=straighten,
             overwrite=overwrite, on_case=on_case,
@@ -199,12 +197,7 @@ def convert_scans(
         UsageError: files that are there, without `overwrite`, or that are the sources.
         RunError: another process writes one of the targets.
     """
-    names: dict[Path, list[str]] = defaultdict(list)
-    for target in scans:
-        names[target.parent].append(target.name)
-    with ExitStack() as stack:
-        for folder, each in names.items():
-            stack.enter_context(alone_in(folder, *each, command=_COMMAND))
+    with alone_with(scans):
         return _convert_scans(scans, straighten=straighten, overwrite=overwrite, on_case=on_case)
 
 

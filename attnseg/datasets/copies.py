@@ -1,7 +1,9 @@
 """Copies of scans and masks: written, read back and compared, nothing overwritten unasked."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +21,11 @@ from attnseg.images import (
     write_image,
     write_labels,
 )
+from attnseg.locks import alone_in
 from attnseg.names import on_disk, resolved
 
+# As it is told to another process.
+CONVERT = "attnseg convert"
 # float32 in a header moves a voxel half a metre off the origin by less than this.
 _ROUNDING_MM = 1e-3
 
@@ -34,6 +39,22 @@ def fitting_type(array: np.ndarray) -> np.dtype:
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return np.dtype(kind)
     return np.dtype(np.float32)
+
+
+@contextmanager
+def alone_with(paths: Iterable[Path]) -> Iterator[None]:
+    """Hold files that `attnseg convert` writes during the block.
+
+    Raises:
+        RunError: another process writes one of them.
+    """
+    names: dict[Path, list[str]] = defaultdict(list)
+    for path in paths:
+        names[path.parent].append(path.name)
+    with ExitStack() as stack:
+        for folder, each in names.items():
+            stack.enter_context(alone_in(folder, *each, command=CONVERT))
+        yield
 
 
 def copy_file(source: Source, target: Path) -> None:

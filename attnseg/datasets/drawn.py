@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from attnseg.datasets.bids_names import label_table
-from attnseg.datasets.copies import refuse_existing, write_checked_labels
+from attnseg.datasets.copies import alone_with, refuse_existing, write_checked_labels
 from attnseg.errors import DataError, UsageError
 from attnseg.files import write_text
 from attnseg.images import (
@@ -55,6 +55,7 @@ def convert_drawn(
 
     Raises:
         UsageError: a structure set without its scan; files that are there.
+        RunError: another process writes one of the files.
         DataError: an object that cannot be read, or that does not lie on the scan's grid.
     """
     from attnseg.images import dicom
@@ -82,7 +83,8 @@ def convert_drawn(
         held = set(np.unique(each.array).tolist()) if len(maps) > 1 else set(segments.names)
         names = {value: name for value, name in segments.names.items() if value in held}
         masks.append((each, names))
-    paths = write_drawn(masks, target, sources=[source], overwrite=overwrite)
+    with alone_with(files_of_drawn(target, len(masks))):
+        paths = write_drawn(masks, target, sources=[source], overwrite=overwrite)
     notes = (*_chosen(like, choice), *segments.notes)
     if len(maps) > 1:
         notes += (f"segments overlap: {len(maps)} label maps hold them",)
@@ -114,6 +116,7 @@ def convert_mask(
 
     Raises:
         UsageError: a picture; a file that is there.
+        RunError: another process writes the file.
         DataError: files that cannot be read; voxels that do not lie on the grid of the image.
     """
     place, choice = find_source(like, series=series)
@@ -130,9 +133,10 @@ def convert_mask(
         )
     if not has_suffix(target.name, WRITTEN_SUFFIXES):
         target = target / f"{mask_name(source.name)}{suffix}"
-    refuse_existing([target], [source, location(place)], overwrite=overwrite)
-    mask = Image(placed.array, whole.geometry, whole.header, source)
-    write_checked_labels(target, mask, {})
+    with alone_with([target]):
+        refuse_existing([target], [source, location(place)], overwrite=overwrite)
+        mask = Image(placed.array, whole.geometry, whole.header, source)
+        write_checked_labels(target, mask, {})
     return target, (*_chosen(like, choice), *placed.notes)
 
 
@@ -167,17 +171,18 @@ def write_drawn(
     """
     if not masks:
         raise DataError(f"{target}: no segment holds anything; nothing is written")
-    paths = _numbered(target, len(masks))
-    tables = [path.with_name(f"{strip_suffix(path.name)}.tsv") for path in paths]
-    refuse_existing([*paths, *tables], sources, overwrite=overwrite)
+    files = files_of_drawn(target, len(masks))
+    refuse_existing(files, sources, overwrite=overwrite)
+    paths, tables = files[: len(masks)], files[len(masks) :]
     for (labels, names), path, table in zip(masks, paths, tables, strict=True):
         write_checked_labels(path, labels, names)
         write_text(table, label_table(names))
     return paths
 
 
-def _numbered(target: Path, count: int) -> list[Path]:
-    if count == 1:
-        return [target]
+def files_of_drawn(target: Path, count: int) -> list[Path]:
+    """What `write_drawn` writes of so many masks: their files, then the tables of their names."""
     stem, suffix = strip_suffix(target.name), scan_suffix(target.name)
-    return [target.with_name(f"{stem}-{number}{suffix}") for number in range(1, count + 1)]
+    stems = [stem] if count == 1 else [f"{stem}-{number}" for number in range(1, count + 1)]
+    masks = [target] if count == 1 else [target.with_name(f"{each}{suffix}") for each in stems]
+    return masks + [target.with_name(f"{each}.tsv") for each in stems]

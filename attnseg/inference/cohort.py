@@ -24,6 +24,7 @@ from attnseg.inference.sharing import Share
 from attnseg.inference.sources import Scan
 from attnseg.inference.taken import refuse_written_since
 from attnseg.inference.work import Job, Work, plan_cohort
+from attnseg.signals import stop_asked
 
 # Who predicts scans, each planned when it is asked for: gives what becomes of each as it ends. The
 # outcome it is given holds what all of them share.
@@ -89,6 +90,8 @@ def predict_cohort(
     outcomes: list[Outcome] = []
 
     def end(outcome: Outcome) -> None:
+        if outcome.state == "failed" and stop_asked():
+            raise KeyboardInterrupt  # it failed because what it needs is being taken down
         left = known.outdated.get(outcome.name)
         if left and outcome.state == "failed":
             reason = f"{outcome.reason}; what lies there ({', '.join(left)}) was made of it before"

@@ -8,6 +8,7 @@ ends (`attnseg.locks`): what a run that was killed had begun is free again.
 import hashlib
 import json
 from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,14 @@ class Share:
         """What other runs had when it was this run's turn to take it."""
 
     def __enter__(self) -> "Share":
-        self._lock.__enter__()
-        self._lock.claim(f"run {uuid4()}")  # seen by others between two scans, too
+        with ExitStack() as stack:
+            stack.enter_context(self._lock)
+            self._lock.claim(f"run {uuid4()}")  # seen by others between two scans, too
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._lock.__exit__(*error)
+        self._stack.close()
 
     def refuse_other_models(self) -> None:
         """Two models in one folder at once would replace each other's masks.

@@ -19,9 +19,10 @@ from attnseg.datasets import Case
 from attnseg.datasets.case_checks import check_pair, completed
 from attnseg.disk import remedied, require_room
 from attnseg.errors import DataError, DiskFullError
-from attnseg.files import atomic_path
+from attnseg.files import atomic_path, remove_leftovers
 from attnseg.images import read_case, read_labels, read_outline
 from attnseg.images.identity import Identity, identify, outside
+from attnseg.locks import FolderLock
 from attnseg.preprocessing import Grid, preprocess, preprocess_labels
 from attnseg.spec import ModelSpec
 
@@ -29,6 +30,8 @@ from attnseg.spec import ModelSpec
 _VOXELS_PER_CLASS = 2000
 # To be raised when the same files and settings would give other arrays.
 _VERSION = 2
+# A case that another training makes is waited for so long.
+_PATIENCE_SECONDS = 1800.0
 _REMEDY = (
     "free some space or give another folder with --set data.cache=FOLDER, then --resume: what is "
     "done is kept"
@@ -55,6 +58,11 @@ class CachedCase:
     present: tuple[int, ...] | None = None
     sources: tuple[Identity, ...] = ()
 
+    @property
+    def there(self) -> bool:
+        """Whether it is complete: the foreground is written last; the others may be gone since."""
+        return all(path.exists() for path in (self.image, self.label, self.foreground))
+
     def load(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image and label as memory maps, the foreground sample in memory."""
         return (
@@ -74,7 +82,10 @@ def cache_cases(
 ) -> list[CachedCase]:
     """Preprocess cases into `folder`, one after another; those that are there stay as they are.
 
+    Trainings that do so at the same time, as folds of one run, share the cases among them.
+
     Raises:
+        RunError: a case that another training makes is not there after half an hour.
         DataError: a case that cannot be read or used, or whose mask does not lie on its image.
         DiskFullError: the disk is full. In both cases what is done is kept.
     """
@@ -82,31 +93,49 @@ def cache_cases(
         with remedied(_REMEDY):
             needed = sum(_bytes_of(case, spec) for case in cases)
             require_room(folder, needed, what=f"{len(cases)} preprocessed cases")
-    cached: list[CachedCase] = []
-    for case in cases:
-        sources = tuple(identify(path) for path in sources_of(case))
-        stem = f"{case.name}-{_key(sources, spec, ignore_label)[:16]}"
-        files = CachedCase(
-            case.name,
-            image=folder / f"{stem}_image.npy",
-            label=folder / f"{stem}_label.npy",
-            foreground=folder / f"{stem}_foreground.npy",
-            present=_present(case, spec),
-            sources=sources,
-        )
-        # The foreground is written last; the others may have been removed since.
-        if not all(path.exists() for path in (files.image, files.label, files.foreground)):
+    found: dict[str, CachedCase] = {}
+
+    def make(case: Case) -> None:
+        files = found[case.name]
+        if not files.there:
             try:
                 _preprocess_case(case, spec, files, ignore_label=ignore_label)
             except DiskFullError as error:
+                done = sum(each.there for each in found.values())
                 raise DiskFullError(
-                    f"{folder}: the disk is full after {len(cached)} of {len(cases)} cases "
+                    f"{folder}: the disk is full after {done} of {len(cases)} cases "
                     f"({error.fault})",
                     _REMEDY,
                 ) from error
-        cached.append(files)
         on_case(case.name)
-    return cached
+
+    with FolderLock(folder, command="attnseg train") as lock:
+        others = []  # what other trainings make at this moment is looked at last
+        for case in cases:
+            files = found[case.name] = _files_of(case, spec, folder, ignore_label)
+            if not files.there and lock.claim(files.foreground.name):
+                others.append(case)
+                continue
+            make(case)
+            lock.release(files.foreground.name)
+        for case in others:
+            name = found[case.name].foreground.name
+            with lock.turn(name, seconds=_PATIENCE_SECONDS, on_wait=lambda holder: None):
+                make(case)
+    return [found[case.name] for case in cases]
+
+
+def _files_of(case: Case, spec: ModelSpec, folder: Path, ignore_label: int | None) -> CachedCase:
+    sources = tuple(identify(path) for path in sources_of(case))
+    stem = f"{case.name}-{_key(sources, spec, ignore_label)[:16]}"
+    return CachedCase(
+        case.name,
+        image=folder / f"{stem}_image.npy",
+        label=folder / f"{stem}_label.npy",
+        foreground=folder / f"{stem}_foreground.npy",
+        present=_present(case, spec),
+        sources=sources,
+    )
 
 
 def _bytes_of(case: Case, spec: ModelSpec) -> int:
@@ -185,5 +214,6 @@ def foreground_sample(labels: np.ndarray, num_classes: int, *, seed: int) -> np.
 
 
 def _save(path: Path, array: np.ndarray) -> None:
+    remove_leftovers(path)
     with atomic_path(path) as temporary:
         np.save(temporary, array, allow_pickle=False)

@@ -73,7 +73,8 @@ def fit(
         engine: device, precision, processes.
         loss_of: of all heads.
         batch_size: samples a step over all processes.
-        stop: looked at after each step.
+        stop: looked at after each step; it also ends the wait for a batch, unless other processes
+            take part in the step.
         on_step: called in the first process every few steps and at the end of each epoch; it may
             take its time (validation, checkpoints). True ends the run.
 
@@ -91,31 +92,35 @@ def fit(
     # Of the epoch so far: summed loss, steps, and seconds in them (validation left out).
     losses, in_epoch, busy = torch.zeros((), device=engine.device), 0, 0.0
     begin = time.perf_counter()
-    for batch in batches:
-        rate = learning_rate(settings, progress)
-        set_learning_rate(state.optimizer, rate)
-        norm: Tensor | None = None
-        for part in _parts(batch, settings.accumulate):
-            with engine.accumulate(model):
-                logits, attention = model(part["image"].to(engine.device, non_blocking=True))
-                # `present` stays on the CPU: to look at it there waits for no GPU.
-                loss = loss_of(
-                    logits, part["label"].to(engine.device), part["present"],
-                    rarity=rarity(progress),
-                )  # fmt: skip
-                if attention and settings.gate_price > 0:
-                    loss = loss + settings.gate_price * mean_openness(attention.values())
-                engine.backward(loss)
-                norm = engine.clip(model, settings.gradient_clip)
-                optimizer.step()
-                optimizer.zero_grad()
-                losses += loss.detach() / settings.accumulate
-        update_average(state.average, state.network, decay=settings.ema_decay, step=state.step)
-
-        state.step += 1
-        clock.step = state.step
-        state.seconds = clock.elapsed
-        in_epoch += 1
+    coming = iter(batches)
+    rate, norm = 0.0, None
+    while True:
+        batch = next(coming) if engine.processes > 1 else _next(coming, stop)
+        if batch is None and not in_epoch:
+            return False  # nothing was done since all was saved
+        if batch is not None:
+            rate = learning_rate(settings, progress)
+            set_learning_rate(state.optimizer, rate)
+            for part in _parts(batch, settings.accumulate):
+                with engine.accumulate(model):
+                    logits, attention = model(part["image"].to(engine.device, non_blocking=True))
+                    # `present` stays on the CPU: to look at it there waits for no GPU.
+                    loss = loss_of(
+                        logits, part["label"].to(engine.device), part["present"],
+                        rarity=rarity(progress),
+                    )  # fmt: skip
+                    if attention and settings.gate_price > 0:
+                        loss = loss + settings.gate_price * mean_openness(attention.values())
+                    engine.backward(loss)
+                    norm = engine.clip(model, settings.gradient_clip)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    losses += loss.detach() / settings.accumulate
+            update_average(state.average, state.network, decay=settings.ema_decay, step=state.step)
+            state.step += 1
+            clock.step = state.step
+            state.seconds = clock.elapsed
+            in_epoch += 1
         progress, over, stopped = engine.agree(
             [clock.progress, clock.progress >= 1, stop.requested]
         )
@@ -152,7 +157,15 @@ def fit(
             in_epoch, busy = 0, 0.0
         if over or enough or stopped:
             return not stopped  # also after the last step: the model is not written yet
-    raise AssertionError("batches must not end")
+
+
+def _next(batches: Iterator[Batch], stop: StopRequest) -> Batch | None:
+    """The next batch; None where a stop is requested, before it or while it is waited for."""
+    try:
+        with stop.at_once():
+            return next(batches)
+    except KeyboardInterrupt:
+        return None
 
 
 def _parts(batch: Batch, count: int) -> Iterator[Batch]:

@@ -4,10 +4,14 @@ Every random draw is a function of the run's seed and the sample's number in the
 worker, process or order, so that a run can be repeated, continued and spread over processes.
 """
 
+import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
+from multiprocessing import active_children
 from typing import Any, TypeVar
 
 import numpy as np
@@ -67,6 +71,7 @@ def make_loader(
         batch_sampler=_Endless(first, batch_size, process, processes),
         num_workers=settings.workers,
         collate_fn=_collate,
+        worker_init_fn=_leave_group,
     )
     batches = _received(loader)
     if device.type == "cpu":
@@ -181,14 +186,20 @@ def crop_around(volume: np.ndarray, centre: tuple[int, ...], size: tuple[int, ..
 def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
     """The same items, each made in a thread while the one before it is in use.
 
-    Closing the iterator waits for the item under way and ends the thread.
+    Closing the iterator waits for the item under way and ends the thread; a stop does not wait.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="patches") as pool:
+    pool, wait = ThreadPoolExecutor(1, thread_name_prefix="patches"), True
+    try:
         item = pool.submit(next, items)
         while True:
             ready = item.result()
             item = pool.submit(next, items)
             yield ready
+    except KeyboardInterrupt:
+        wait = False
+        raise
+    finally:
+        pool.shutdown(wait=wait, cancel_futures=True)
 
 
 def _box(
@@ -212,8 +223,19 @@ def to_device(
         yield {name: values.to(device, non_blocking=True) for name, values in batch.items()}
 
 
+def _leave_group(worker: int) -> None:
+    """A signal for all processes of a command, as of `timeout` and Slurm, ends no worker: the step
+    at hand needs none, and the training that is asked to stop ends them."""
+    if hasattr(os, "setpgid"):
+        with suppress(OSError):
+            os.setpgid(0, 0)
+
+
 def _received(loader: DataLoader) -> Iterator[Any]:
-    batches = iter(loader)
+    others = set(active_children())
+    with _as_it_was("SIGCHLD"):
+        batches = iter(loader)
+    workers = set(active_children()) - others
     try:
         while True:
             batch = next(batches)
@@ -228,9 +250,30 @@ def _received(loader: DataLoader) -> Iterator[Any]:
             f"a loader process ended ({str(error).splitlines()[0]}); lower --set "
             f"training.workers (now {loader.num_workers}), memory may be short"
         ) from error
+    except KeyboardInterrupt:
+        for worker in workers:  # one that is stuck would be waited for
+            worker.kill()
+        raise
     finally:
         # Now, not with the garbage of the exception: the workers would take five seconds to end.
         del batches
+
+
+@contextmanager
+def _as_it_was(name: str) -> Iterator[None]:
+    """The block leaves the handler of a signal, if the system has such, as it was.
+
+    PyTorch would tell of a worker that ended in the midst of a step. The next batch tells it, too.
+    """
+    kind = getattr(signal, name, None)
+    if kind is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = signal.getsignal(kind)
+    try:
+        yield
+    finally:
+        signal.signal(kind, kept)
 
 
 def _collate(samples: list[Any]) -> Any:

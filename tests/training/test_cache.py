@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from claiming import claimed, end
 
 from attnseg.datasets import find_dataset, fingerprint, inspect_dataset
 from attnseg.errors import DataError, DiskFullError
@@ -51,6 +52,42 @@ def test_a_complete_case_is_not_done_again_and_an_incomplete_one_is(planned, tmp
     cache_cases(data.cases[:2], spec, tmp_path)
     assert first.load()[0].dtype == np.float32
     assert second.image.stat().st_mtime_ns == stamp
+
+
+def test_trainings_that_begin_at_once_share_the_cases(planned, tmp_path, monkeypatch):
+    """What another one makes is not made twice; what a kill left half goes."""
+    data, spec = planned
+    folder = tmp_path / "cache"
+    probe = cache_cases(data.cases[:3], spec, folder)
+    first = probe[0].foreground
+    expected = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for path in folder.iterdir():
+        path.unlink()
+    left = folder / f".partial-0123abcd-{probe[1].image.name}"
+    left.write_bytes(b"half")
+    made = []
+    make = cache._preprocess_case
+    monkeypatch.setattr(
+        cache, "_preprocess_case", lambda case, *rest, **more: (
+            made.append(case.name), make(case, *rest, **more)
+        ),
+    )  # fmt: skip
+    order = []
+    with claimed(folder, first.name) as other:
+
+        def end_with_the_last(name):
+            order.append(name)
+            if len(order) == 2:  # the other has made it
+                for path in (probe[0].image, probe[0].label, first):
+                    path.write_bytes(expected[path.name])
+                end(other)
+
+        found = cache_cases(data.cases[:3], spec, folder, on_case=end_with_the_last)
+    names = [case.name for case in data.cases[:3]]
+    assert [each.name for each in found] == names
+    assert order == [names[1], names[2], names[0]]
+    assert made == names[1:]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
 
 
 def test_an_unreadable_case_is_named(planned, tmp_path):
