@@ -177,6 +177,12 @@ def remove_leftovers(path: Path) -> None:
         _remove(leftover)
 
 
+def remove_leftovers_in(folder: Path) -> None:
+    """`remove_leftovers` of all that is written to a folder, for whoever alone writes there."""
+    for leftover in folder.glob(f"{PARTIAL}*"):
+        _remove(leftover)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with atomic_path(path) as temporary:

@@ -12,7 +12,7 @@ from typing import Unpack
 
 from attnseg.disk import remedied
 from attnseg.errors import UsageError
-from attnseg.files import write_text
+from attnseg.files import remove_leftovers, write_text
 from attnseg.inference.cohort import predict_cohort
 from attnseg.inference.display import Display, named
 from attnseg.inference.known import kept_unrecorded, known_scans
@@ -149,6 +149,7 @@ def predict(
             FolderLock(output, command="attnseg predict") as lock,
             lock.turn(STATISTICS, seconds=60, on_wait=lambda holder: None),
         ):
+            remove_leftovers(output / STATISTICS)
             write_text(output / STATISTICS, _statistics(manifest.last_lines().values()))
     display.summary(outcomes, manifest.path)
     return outcomes

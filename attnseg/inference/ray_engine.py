@@ -1,4 +1,4 @@
-"""A cohort over the nodes of a Ray cluster: the only file that knows Ray.
+"""A cohort over the nodes of a Ray cluster, whose workers are a `Crew`.
 
 The process that the user started finds and plans the scans and keeps the manifest. Workers, each
 with the model loaded once, get one scan after the other and write its mask themselves: no volume
@@ -7,33 +7,30 @@ travels through Ray, so model, scans and output lie on a file system that all no
 
 import logging
 import os
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from attnseg.errors import RunError
-from attnseg.images import absolute, location
+from attnseg.images import location
 from attnseg.inference.backends import choose_backend
+from attnseg.inference.crew import Crew
+from attnseg.inference.known import written_by_job
 from attnseg.inference.manifest import Outcome
 from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan
 from attnseg.inference.work import Job, Work, change_backend, plan_again
-from attnseg.inference.workers import Node, Place, Worker, deal, uses_gpus
+from attnseg.inference.workers import Node, deal, uses_gpus
 from attnseg.signals import kept_handlers
 
 # A scan that took down its worker so often is not tried again.
 LOSSES = 3
-_SECONDS_BETWEEN_LOOKS = 0.2
-# Nothing started for so long is worth a word.
-_PATIENCE_SECONDS = 30.0
 # Of a cluster started here. Names and outcomes are all that Ray stores; left to itself it would
 # set aside a third of the memory for them.
 LOCAL_CLUSTER: dict[str, Any] = {
@@ -192,7 +189,14 @@ class RayEngine:
         )
         losses: Counter[Scan] = Counter()
         loading = self._loading(predictor, output, scans)
-        crew = _Crew(self._places[: len(todo)], loading, self._say)
+        crew = Crew(
+            self._places[: len(todo)],
+            loading,
+            written=lambda work: [
+                output / name for name in written_by_job(work.scan, predictor, job)
+            ],
+            say=self._say,
+        )
         ended = 0
         try:
             while todo or crew.at_work:
@@ -234,108 +238,8 @@ class RayEngine:
         }
 
 
-@dataclass(eq=False)
-class _Hand:
-    """A worker, and the scan that it has; None while it loads the model."""
-
-    place: Place
-    actor: Any
-    work: Work | None = None
-
-
-class _Crew:
-    """The workers of one run: asked, waited for, and made anew where one is lost."""
-
-    def __init__(
-        self, places: Sequence[Place], loading: dict[str, Any], say: Callable[[str], None]
-    ) -> None:
-        self._loading, self._say = loading, say
-        self._busy: dict[ray.ObjectRef, _Hand] = {}
-        self._idle: list[_Hand] = []
-        self._patient_until: float | None = time.monotonic() + _PATIENCE_SECONDS
-        self.trouble = ""
-        """What the last loss of a worker came from, in one line."""
-        for place in places:
-            self._employ(place)
-
-    @property
-    def at_work(self) -> bool:
-        """Whether a scan is in the hands of a worker."""
-        return any(hand.work for hand in self._busy.values())
-
-    @property
-    def gone(self) -> bool:
-        """Whether no worker is left."""
-        return not (self._busy or self._idle)
-
-    def hand_out(self, todo: deque[Work], output: Path, base: Outcome, job: Job) -> None:
-        """Give idle workers a scan each, from the front."""
-        while todo and self._idle:
-            hand = self._idle.pop()
-            hand.work = todo.popleft()
-            scan = hand.work.scan
-            there = replace(scan, paths=tuple(absolute(path) for path in scan.paths))
-            base = replace(base, backend=hand.work.backend)
-            self._busy[hand.actor.predict.remote(there, output, base, job)] = hand
-
-    def ended(self) -> Iterator[tuple[Work, Outcome | None]]:
-        """Scans that ended within a moment; None: their worker was lost."""
-        ready, _ = ray.wait(list(self._busy), timeout=_SECONDS_BETWEEN_LOOKS)
-        for ref in ready:
-            hand = self._busy.pop(ref)
-            work, hand.work = hand.work, None
-            try:
-                answer = ray.get(ref)
-            except ray.exceptions.RayError as error:
-                answer = error
-            if work is None:
-                self._loaded(hand, answer)
-            elif isinstance(answer, Outcome):
-                self._idle.append(hand)
-                yield work, answer
-            else:
-                self.trouble = _line(answer)
-                self._say(f"{work.scan.name}: its worker on {hand.place.node.name} was lost")
-                ray.kill(hand.actor)
-                self._employ(hand.place)
-                yield work, None
-        if self._patient_until and time.monotonic() > self._patient_until:
-            self._patient_until = None
-            self._say("no worker has started yet; other work may hold the cluster's processors")
-
-    def dismiss(self) -> None:
-        """End all workers at once; a mask that one is writing stays under its temporary name."""
-        for hand in (*self._busy.values(), *self._idle):
-            ray.kill(hand.actor)
-
-    def _employ(self, place: Place) -> None:
-        kind = ray.remote(Worker).options(
-            num_cpus=place.cpus,
-            num_gpus=place.gpus,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(place.node.id, soft=False),
-        )
-        actor: Any = kind.remote()
-        loading = actor.load.remote(**self._loading, threads=max(1, place.cpus))
-        self._busy[loading] = _Hand(place, actor)
-
-    def _loaded(self, hand: _Hand, answer: str | Exception) -> None:
-        self._patient_until = None
-        if not answer:
-            self._idle.append(hand)
-            return
-        reason = answer if isinstance(answer, str) else _line(answer)
-        self.trouble = f"{hand.place.node.name}: {reason}"
-        self._say(f"a worker cannot start on {self.trouble}")
-        ray.kill(hand.actor)
-
-
 def _taken_down(trouble: str) -> str:
     return (
         f"took down its worker {LOSSES} times, probably for want of memory; bound it with "
         f"--max-ram (the last time: {trouble})"
     )
-
-
-def _line(error: Exception) -> str:
-    """Ray tells much; the last line says what happened, and its first sentence is enough."""
-    return str(error).strip().splitlines()[-1].split(". ")[0]

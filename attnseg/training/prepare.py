@@ -21,6 +21,7 @@ from attnseg.datasets import (
     save_splits,
 )
 from attnseg.errors import UsageError
+from attnseg.files import remove_leftovers
 from attnseg.locks import FolderLock, Holder
 from attnseg.models import load_spec
 from attnseg.training import run as run_folder
@@ -151,7 +152,10 @@ def prepare(
 
     if fold != "all":  # it need not wait to be refused
         hold([Run(folder, fold)], lock)
+    shared = Run(folder, fold)
     with lock.turn("preparation", seconds=_PATIENCE_SECONDS, on_wait=on_wait):
+        for path in (shared.config, shared.plan, shared.splits):  # written in turn alone
+            remove_leftovers(path)
         return _prepare(
             config, folder, fold, resume=resume, overwrite=overwrite, device=device,
             display=display, lock=lock, parts=parts, init=init, plan_file=plan_file,

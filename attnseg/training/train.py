@@ -13,6 +13,7 @@ from attnseg.config import Config, TrainingConfig
 from attnseg.disk import remedied, require_room
 from attnseg.errors import UsageError
 from attnseg.evaluation import Evaluation
+from attnseg.files import remove_leftovers_in
 from attnseg.inference import Predictor
 from attnseg.locks import FolderLock
 from attnseg.memory import keep_freed_memory
@@ -133,6 +134,7 @@ def _train_fold(
         if init is not None:
             display.say(f"weights are those of the checkpoint, not of --init {init}")
     if engine.is_main:
+        remove_leftovers_in(run.fold_folder)  # of a training that was killed
         _ask_for_room(run, state)
         run.forget_metrics_after(state.step)
     folder = config.data.cache or run.cache

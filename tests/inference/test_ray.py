@@ -112,12 +112,12 @@ def test_two_workers_give_the_files_of_one_process(spread, cluster, make_scan, t
 @pytest.mark.slow
 def test_nothing_is_lost_with_a_worker(spread, tmp_path, monkeypatch, capsys):
     """The worker that begins the second scan is killed; one scan takes down every worker."""
-    from attnseg.inference import ray_engine
+    from attnseg.inference import crew
 
     begun, killed = tmp_path / "begun", tmp_path / "killed"
     begun.mkdir()
 
-    class Fragile(ray_engine.Worker):  # local classes travel to the workers by value
+    class Fragile(crew.Worker):  # local classes travel to the workers by value
         def predict(self, scan, *rest):
             (begun / scan.name).touch()
             second = len(list(begun.iterdir())) >= 2 and not killed.exists()
@@ -127,7 +127,7 @@ def test_nothing_is_lost_with_a_worker(spread, tmp_path, monkeypatch, capsys):
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().predict(scan, *rest)
 
-    monkeypatch.setattr(ray_engine, "Worker", Fragile)
+    monkeypatch.setattr(crew, "Worker", Fragile)
     states = {outcome.name: outcome for outcome in spread()}
     assert killed.exists()
     assert "its worker on" in capsys.readouterr().err
@@ -148,9 +148,9 @@ def test_nothing_is_lost_with_a_worker(spread, tmp_path, monkeypatch, capsys):
 def test_a_signal_ends_the_workers_and_leaves_whole_files(spread, tmp_path, monkeypatch):
     import ray
 
-    from attnseg.inference import ray_engine
+    from attnseg.inference import crew
 
-    class Stuck(ray_engine.Worker):
+    class Stuck(crew.Worker):
         def predict(self, scan, output, *rest):
             if scan.name == "b":
                 with temporary_path(output / scan.mask_name) as half:
@@ -161,17 +161,21 @@ def test_a_signal_ends_the_workers_and_leaves_whole_files(spread, tmp_path, monk
     half = ".partial-*-b.nii.gz"
     wait = ray.wait
 
+    asked = []
+
     def interrupted(*arguments, **options):
-        if list((tmp_path / "ray").glob(half)):
+        if list((tmp_path / "ray").glob(half)) and not asked:
+            asked.append(True)
             os.kill(os.getpid(), signal.SIGTERM)
         return wait(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ray_engine, "Worker", Stuck)
+        patch.setattr(crew, "Worker", Stuck)
         patch.setattr(ray, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             spread()
     assert "b.nii.gz" not in masks(tmp_path / "ray")
+    assert not list((tmp_path / "ray").glob(".partial-*")), "those of the workers went with them"
     again = spread(engine="local", workers=None)
     assert {outcome.name: outcome.state for outcome in again}["b"] == "done"
     assert len(masks(tmp_path / "ray")) == 4
@@ -180,14 +184,14 @@ def test_a_signal_ends_the_workers_and_leaves_whole_files(spread, tmp_path, monk
 
 @pytest.mark.slow
 def test_a_cluster_that_does_not_see_the_files_is_told(spread, monkeypatch, capsys):
-    from attnseg.inference import ray_engine
+    from attnseg.inference import crew
 
-    class Elsewhere(ray_engine.Worker):
+    class Elsewhere(crew.Worker):
         def load(self, models, settings, *, threads, needed):
             needed = [path / "not mounted" for path in needed]
             return super().load(models, settings, threads=threads, needed=needed)
 
-    monkeypatch.setattr(ray_engine, "Worker", Elsewhere)
+    monkeypatch.setattr(crew, "Worker", Elsewhere)
     with pytest.raises(RunError, match=r"no Ray worker is left for 5 scan\(s\) .* is not there; "):
         spread(workers=1)
     assert "a worker cannot start on" in capsys.readouterr().err

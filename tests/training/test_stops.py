@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from chaos import hears
 from stuck import leftovers, stop_where_stuck
 
 SETTINGS = [
@@ -112,10 +112,3 @@ def test_a_stop_at_any_moment_of_any_command(toy, tmp_path, full):
         for path in out.rglob("*.json*"):
             lines = [path.read_text()] if path.suffix == ".json" else path.read_text().splitlines()
             assert all(json.loads(line) for line in lines)
-
-
-def hears(process: int) -> bool:
-    """Whether it has a handler of SIGTERM, which Python alone does not set."""
-    status = Path(f"/proc/{process}/status").read_text()
-    (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
-    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
