@@ -156,17 +156,23 @@ class LockFile:
         return self._stream
 
     def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
         folder = self.path.parent
+        with suppress(FileNotFoundError):
+            # Where all may write, as in /tmp, Linux lets nobody "create" what is another user's.
+            return os.open(self.path, flags)
         for last in (False, False, True):
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                stream = os.open(self.path, flags, 0o600)
+                stream = os.open(self.path, flags | os.O_CREAT, 0o600)
                 break
             except FileNotFoundError:  # another process has just removed a folder it had made
                 if last:
                     raise
-        with suppress(OSError, AttributeError):  # whoever may write to the folder may lock it
+        # Whoever may write to the folder may lock it.
+        with suppress(OSError, AttributeError):
+            os.fchown(stream, -1, folder.stat().st_gid)
+        with suppress(OSError, AttributeError):
             os.fchmod(stream, folder.stat().st_mode & 0o666 | 0o600)
         return stream
 

@@ -163,6 +163,14 @@ def kept_handlers() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
+def nothing_left() -> None:
+    """From now on a signal raises nothing: only Python's own end is left, which would tell of it.
+
+    Should that take its time, a signal ends it all the same.
+    """
+    _Watch.heard = True
+
+
 def end_stopped() -> NoReturn:
     """End this process as one that was asked to: no temporary file stays, one line is said."""
     _Watch.ending.acquire()  # once, whichever thread is first

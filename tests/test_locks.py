@@ -383,3 +383,51 @@ def test_many_processes_open_and_remove_the_file_at_once(tmp_path: Path, full) -
         assert each.returncode == 0, err
         assert int(out) > 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes two other users")
+def test_users_of_one_group_exclude_each_other(tmp_path: Path) -> None:
+    """In a folder that their group may write to, whatever group each has by default."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    os.chown(folder, 0, 3000)
+    folder.chmod(0o770)
+    for above in [tmp_path, *tmp_path.parents][:-2]:
+        above.chmod(above.stat().st_mode | 0o011)
+
+    def as_user(number: int, then) -> int:
+        child = os.fork()
+        if child:
+            return child
+        code = 1
+        try:
+            os.setgroups([3000])
+            os.setgid(number)
+            os.setuid(number)
+            os.umask(0o077)
+            with lock_of(folder) as lock:
+                code = then(lock)
+        finally:
+            os._exit(code)
+
+    hear, tell = os.pipe()
+    end_hear, end_tell = os.pipe()
+
+    def first(lock: FolderLock) -> int:
+        taken = lock.claim("a") is None
+        os.write(tell, b"x")
+        os.read(end_hear, 1)
+        return 0 if taken else 2
+
+    def second(lock: FolderLock) -> int:
+        holder = lock.claim("a")
+        return 0 if holder and holder.process == one else 3
+
+    one = as_user(3001, first)
+    os.read(hear, 1)
+    assert (folder / LOCK_FILE).stat().st_gid == 3000
+    two = as_user(3002, second)
+    assert os.waitstatus_to_exitcode(os.waitpid(two, 0)[1]) == 0
+    os.write(end_tell, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) == 0
+    assert list(folder.iterdir()) == []

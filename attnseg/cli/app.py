@@ -23,7 +23,7 @@ from attnseg.cli.train import train
 from attnseg.cli.view import view
 from attnseg.disk import is_full
 from attnseg.errors import FREE_SPACE, AttnsegError
-from attnseg.signals import STOPPED, end_on_signals, end_stopped, stop_asked
+from attnseg.signals import STOPPED, end_on_signals, end_stopped, nothing_left, stop_asked
 
 app = typer.Typer(
     name="attnseg",
@@ -124,6 +124,7 @@ def run() -> None:
         code = code or 1
     err.flush()
     if sys.argv[1:2] != ["predict"]:
+        nothing_left()
         sys.exit(code)
     os._exit(code)
 

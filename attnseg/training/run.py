@@ -116,12 +116,18 @@ class Run:
         """Drop lines of steps that a resumed run will do again, and a line that was cut short."""
         if not self.metrics.exists():
             return
-        lines = [
-            json.dumps(line) + "\n"
-            for line in json_lines.read_lines(self.metrics)
-            if isinstance(line.get("step"), int) and line["step"] <= step
-        ]
-        write_text(self.metrics, "".join(lines))
+        lines = json_lines.read_lines(self.metrics)
+        self._write_metrics(
+            [line for line in lines if isinstance(line.get("step"), int) and line["step"] <= step]
+        )
+
+    def complete_metrics(self, line: dict[str, Any]) -> None:
+        """Put a line of more entries in the place of the last one."""
+        lines = json_lines.read_lines(self.metrics)[:-1]
+        self._write_metrics([*lines, all_told(line, self.fold_folder)])
+
+    def _write_metrics(self, lines: Sequence[dict[str, Any]]) -> None:
+        write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def hold(runs: Sequence[Run], lock: FolderLock) -> None:

@@ -83,13 +83,14 @@ class Watch:
             "samples_per_second": round(report.samples_per_second, 3),
         }
         due = report.epoch % self.settings.validation_every_epochs == 0 or report.progress >= 1
+        self.run.append_metrics(line)
         if self.cases and due and not self.stop.requested:
             self._save()  # whatever becomes of the validation
             with suppress(KeyboardInterrupt), self.stop.at_once():
                 line |= self._validate(report.step)
+            self.run.complete_metrics(line)
         scalars = {k: v for k, v in line.items() if isinstance(v, float) and v == v}
         self.board.scalars(scalars, step=report.step)
-        self.run.append_metrics(line)
         self._save()
 
     def _save(self) -> None:

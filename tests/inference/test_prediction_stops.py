@@ -4,12 +4,14 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
 import nibabel as nib
 import pytest
+from claiming import claimed
 from stuck import leftovers, stop_where_stuck
 
-from attnseg.inference.predict import predict
+from attnseg.inference.predict import STATISTICS, predict
 
 slow = pytest.mark.slow
 TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
@@ -79,6 +81,7 @@ from attnseg.files import atomic_path
 from attnseg.signals import end_on_signals, stop_on_signals
 from pathlib import Path
 import sys
+import time
 end_on_signals()
 with stop_on_signals(patient=True), atomic_path(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
@@ -141,3 +144,68 @@ entry.start()
     )
     assert done.returncode == 130
     assert done.stderr == "attnseg: stopped; files that were written are whole\n"
+
+
+def test_a_signal_while_python_ends_is_no_traceback():
+    script = """
+import atexit, os, signal, sys
+from attnseg.__main__ import start
+atexit.register(lambda: [os.kill(os.getpid(), kind) for kind in (signal.SIGINT, signal.SIGTERM)])
+sys.argv = ["attnseg", "--version"]
+start()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"attnseg ")
+
+
+@slow
+def test_a_stop_ends_the_wait_for_another_run(make_model, make_scan, tmp_path):
+    """Which writes the table of volumes at this moment."""
+    make_scan("a")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "attnseg", "predict", tmp_path / "scans", "-m", make_model()]
+    with claimed(out, STATISTICS):
+        process = subprocess.Popen(
+            [*map(str, command), "-o", str(out), "--statistics", "--device", "cpu"],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while not (out / "manifest.jsonl").exists() and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(0.7)
+        process.send_signal(TERM)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert said.endswith("attnseg: stopped; files that were written are whole\n")
+    assert not leftovers(out)
+    assert not (out / STATISTICS).exists()
+
+
+@slow
+def test_a_stop_fails_no_scan(make_model, make_scan, tmp_path):
+    """What a thread writes is taken from it when the time is up; that is told of nobody."""
+    script = """
+import os, signal, sys, time
+from attnseg import files, signals
+from attnseg.__main__ import start
+remove, replace = files.remove_temporaries, files.Path.replace
+def late(self, target):
+    os.kill(os.getpid(), signal.SIGTERM)
+    while self.exists():  # the network goes on meanwhile
+        time.sleep(0.001)
+    return replace(self, target)
+def flush():
+    time.sleep(0.5)
+files.Path.replace, signals._flush, signals.GRACE_SECONDS = late, flush, 0
+signals._interrupt = lambda *given: None  # as one that is deep in a computation
+start()
+"""
+    make_scan("a")
+    out = tmp_path / "out"
+    given = ["predict", tmp_path / "scans", "-m", make_model(), "-o", out, "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, given)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 130, done.stderr
+    assert not (out / "manifest.jsonl").exists() or not (out / "manifest.jsonl").read_text()
+    assert not leftovers(out)

@@ -213,3 +213,22 @@ def test_the_command_joins_the_running_cluster_and_nothing_is_reported(
     assert (tmp_path / "out" / "statistics.csv").exists()
     seen = ray.remote(lambda: os.environ["RAY_USAGE_STATS_ENABLED"])
     assert ray.get(seen.remote()) == "0"
+
+
+@pytest.mark.slow
+def test_two_drivers_share_the_scans(cluster, spread, scans, make_model, tmp_path):
+    """Their workers want the same processors: who comes second waits, and loses nothing."""
+    spread("local", engine="local", workers=None)
+    command = [sys.executable, "-m", "attnseg", "predict", scans, "-m", make_model()]
+    command += ["-o", tmp_path / "ray", "--engine", "ray", "--workers", "2", "--device", "cpu"]
+    drivers = [
+        subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    for each in drivers:
+        _, said = each.communicate(timeout=200)
+        assert each.returncode in (0, 3), said
+        assert "Traceback" not in said
+    assert masks(tmp_path / "ray") == masks(tmp_path / "local")
+    done = [json.loads(text) for text in (tmp_path / "ray/manifest.jsonl").read_text().splitlines()]
+    assert sorted(line["name"] for line in done if line["state"] == "done") == list("abcd")
+    assert not list((tmp_path / "ray").glob(".partial-*"))

@@ -75,6 +75,24 @@ def test_other_commands_stop_where_they_stand(toy, tmp_path, command):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        (["doctor"], "torch.cuda:device_count"),
+        (["model", "show", "{model}"], "attnseg.models:describe_model"),
+        (["demo", "-o", "{out}"], "attnseg.datasets.phantoms:make_phantom"),
+        (["demo", "-o", "{out}"], "attnseg.files:Path.replace"),
+    ],
+)
+def test_what_needs_no_data_stops_where_it_stands(learned, tmp_path, given, where):
+    model = learned[0] / "fold0" / "model.safetensors"
+    stop_where_stuck(
+        [text.format(model=model, out=tmp_path / "out") for text in given], where=where
+    )
+    assert not leftovers(tmp_path)
+
+
+@pytest.mark.slow
 def test_a_report_stops_where_it_stands(learned, tmp_path):
     run, _ = learned
     report = ["report", run, "-o", tmp_path / "out" / "report.html"]
