@@ -13,7 +13,7 @@ from attnseg.datasets import find_dataset, load_splits
 from attnseg.errors import AttnsegError, DataError, RunError, UsageError
 from attnseg.evaluation import evaluate, find_label_scheme
 from attnseg.evaluation.metrics import as_predicted
-from attnseg.files import write_text
+from attnseg.files import load_json, write_text
 from attnseg.images import Image, Source, on_grid, read_case, read_labels
 from attnseg.inference import find_scans
 from attnseg.inference.identity import identity_of, is_made_of
@@ -319,7 +319,7 @@ def _json(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = load_json(path)
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error}); make it again or remove it") from None
     return found if isinstance(found, dict) else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from attnseg import limits
 from attnseg.config import Config
 from attnseg.datasets import Dataset, Fingerprint
 from attnseg.errors import ConfigError, DataError, UsageError
@@ -39,7 +40,7 @@ class Plan(Frozen):
 
     version: int = Field(default=1, ge=1, le=1)
     spec: ModelSpec
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=limits.LARGEST_BATCH)
     """Samples a step, over all processes together."""
     epochs: int | None = Field(default=None, ge=1)
     """What fits into the hours asked for; None: the configuration decides."""
@@ -146,7 +147,7 @@ def load_plan(path: Path) -> Plan:
         raise DataError(
             f"{path}: cannot be read as a plan ({error}); make one with `attnseg plan DATA`"
         ) from None
-    return validate(Plan, raw, source=str(path), error=DataError)
+    return validate(Plan, raw, source=str(path), error=DataError, exact=True)
 
 
 def check_plan(
