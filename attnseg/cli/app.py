@@ -14,7 +14,7 @@ from attnseg.cli.demo import demo
 from attnseg.cli.doctor import doctor
 from attnseg.cli.evaluate import evaluate
 from attnseg.cli.model import model_app
-from attnseg.cli.output import guard_output
+from attnseg.cli.output import guard_output, harmless
 from attnseg.cli.plan import plan
 from attnseg.cli.predict import predict
 from attnseg.cli.report import report
@@ -79,7 +79,7 @@ def main() -> None:
     except (AttnsegError, OSError) as error:
         if debug:
             raise
-        typer.echo(f"attnseg: {error}", err=True)
+        typer.echo(f"attnseg: {harmless(str(error))}", err=True)
         sys.exit(error.exit_code if isinstance(error, AttnsegError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

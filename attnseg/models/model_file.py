@@ -132,7 +132,8 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[ModelSpec, dict[str, Tenso
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise ModelFileError(
-            f"{path}: not a whole safetensors file ({error}); copy it again from its source"
+            f"{path}: not a whole safetensors file ({str(error)[:200]}); copy it "
+            "again from its source"
         ) from None
     if _SPEC_KEY not in metadata:
         raise ModelFileError(

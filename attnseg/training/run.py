@@ -9,7 +9,7 @@ from typing import Any
 
 from attnseg.config import Config, dump_config, load_config
 from attnseg.errors import RunError
-from attnseg.files import write_text
+from attnseg.files import parse_json, read_text, write_text
 from attnseg.inference import MODEL_NAME
 from attnseg.locks import FolderLock
 
@@ -117,12 +117,13 @@ class Run:
         if not self.metrics.exists():
             return
         kept = []
-        for text in self.metrics.read_text(encoding="utf-8").splitlines():
+        for text in read_text(self.metrics).splitlines():
             try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
+                line = parse_json(text)
+            except ValueError:
                 continue
-            if line["step"] <= step:
+            at = line.get("step") if isinstance(line, dict) else None
+            if isinstance(at, int) and at <= step:
                 kept.append(text + "\n")
         write_text(self.metrics, "".join(kept))
 

@@ -121,7 +121,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise RunError(
-            f"{path}: unusable checkpoint ({error}); start again with --overwrite"
+            f"{path}: unusable checkpoint ({str(error)[:200]}); start again with --overwrite"
         ) from None
     for name, value in tensors.items():
         if not torch.isfinite(value).all():

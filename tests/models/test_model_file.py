@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from attnseg.errors import ModelFileError
+from attnseg.figures import sound
 from attnseg.models import (
     AttentionUNet,
     describe_model,
@@ -315,3 +316,20 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     for place in (pipe, folder):
         with pytest.raises(ModelFileError, match="not a file"):
             load_spec(place)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("median_shape", "<script>"),
+        ("min_spacing_mm", [1, 2]),
+        ("label_volumes_mm3", ["1"]),
+        ("orientations", {"RAS": "many"}),
+        ("intensity", [{"mean": "high"}]),
+        ("label_volumes_mm3", None),
+    ],
+)
+def test_figures_that_cannot_be_shown_are_left_out(key, value):
+    right = {"median_spacing_mm": [1.0, 1, 2], "scanner": "ours"}
+    assert sound(right | {key: value}) == right
+    assert sound(right) == right
