@@ -7,12 +7,13 @@ from typing import Unpack
 import numpy as np  # noqa: TID253
 from rich.console import Console  # noqa: TID253
 
+from attnseg.disk import require_room
 from attnseg.errors import AttnsegError, DataError, refuse_options
 from attnseg.evaluation import Judgement, judge_gates, save_judgements
 from attnseg.evaluation.faithfulness import num_passes
 from attnseg.evaluation.matching import find_label_scheme, match_reference
 from attnseg.evaluation.metrics import as_predicted
-from attnseg.files import write_bytes, write_text
+from attnseg.files import write_bytes
 from attnseg.images import Image, Outline, is_picture, on_grid, read_labels
 from attnseg.inference import Outcome, Predictor, Scan, find_models, find_scans
 from attnseg.inference.attention import attention_file, attention_names
@@ -21,11 +22,15 @@ from attnseg.inference.identity import ScanIdentity, identify_scan, outsides
 from attnseg.inference.manifest import ATTENTION, append_outcome
 from attnseg.inference.predict import models_id
 from attnseg.inference.predictor import Settings
+from attnseg.inference.probabilities import row_bytes
 from attnseg.inference.taken import find_written, refuse_taken
+from attnseg.inference.written import without_results
+from attnseg.locks import alone_in
 from attnseg.preprocessing import preprocess
 from attnseg.spec import ModelSpec
 from attnseg.visualization import figure_to_array, overlay_figure
 from attnseg.visualization.attention_page import attention_page
+from attnseg.visualization.page import save_page
 
 JSON, CSV, PAGE = "attention.json", "attention.csv", "attention.html"
 _PICTURES = 1  # scans whose pictures stand in the page; all have theirs beside it
@@ -63,6 +68,7 @@ def attend(
 
     Raises:
         UsageError: maps of another scan of the same name lie in `output`; nothing is written then.
+        RunError: another process writes maps to `output`.
         AttnsegError: no scan or model; a network without gates; every scan failed; a seed, and
             nothing random to be done.
     """
@@ -86,6 +92,7 @@ def attend(
         console.print(text, markup=False)
 
     scans = find_scans(inputs, num_channels=len(names), channel_names=names, say=say)
+    scans = without_results(scans, say=say)
 
     def written(scan: Scan) -> list[str]:
         picture = is_picture(scan.paths[0])
@@ -100,39 +107,45 @@ def attend(
     judged: list[Judgement] = []
     pictures: dict[str, dict[str, bytes]] = {}
     failed: dict[str, str] = {}
-    for number, scan in enumerate(scans):
-        try:
-            if scan.reason:
-                raise DataError(scan.reason)
-            with progress_bar(scan.name, passes, shown=number < replaced_scans) as on_pass:
-                found, drawn, identity = _one(
-                    scan,
-                    predictor,
-                    output,
-                    reference=reference,
-                    replace_gates=number < replaced_scans,
-                    seed=seed,
-                    on_pass=on_pass,
-                )
-        except (AttnsegError, OSError) as error:
-            failed[scan.name] = " ".join(str(error).split())
-            console.print(f"✗ {scan.name}: {failed[scan.name]}", markup=False)
-            continue
-        outcome = Outcome(
-            scan.name, "done", scan=identity, attention=tuple(written(scan)), model=made_by
-        )
-        append_outcome(output / ATTENTION, outcome)
-        judged.append(found)
-        if len(pictures) < _PICTURES:
-            pictures[found.name] = drawn
-        console.print(f"✓ {scan.name}", markup=False)
-        for gate in found.gates:
-            console.print(f"  {gate.verdict}", markup=False)
-    if not judged:
-        raise DataError(next(iter(failed.values())))
-    save_judgements(judged, output / JSON, output / CSV)
-    write_text(output / PAGE, attention_page(judged, pictures, model=", ".join(map(str, models))))
-    console.print(f"maps, {JSON}, {CSV} and {PAGE} → {output}/", markup=False)
+    with alone_in(output, "attention", command="attnseg attention", say=say) as lock:
+        for number, scan in enumerate(scans):
+            try:
+                if scan.reason:
+                    raise DataError(scan.reason)
+                if holder := lock.claim(*written(scan)):  # `predict --save-attention`
+                    raise DataError(f"its maps are being written by {holder}; try again afterwards")
+                with progress_bar(scan.name, passes, shown=number < replaced_scans) as on_pass:
+                    found, drawn, identity = _one(
+                        scan,
+                        predictor,
+                        output,
+                        reference=reference,
+                        replace_gates=number < replaced_scans,
+                        seed=seed,
+                        on_pass=on_pass,
+                    )
+            except (AttnsegError, OSError) as error:
+                lock.release(*written(scan))
+                failed[scan.name] = " ".join(str(error).split())
+                console.print(f"✗ {scan.name}: {failed[scan.name]}", markup=False)
+                continue
+            outcome = Outcome(
+                scan.name, "done", scan=identity, attention=tuple(written(scan)), model=made_by
+            )
+            append_outcome(output / ATTENTION, outcome)
+            lock.release(*written(scan))
+            judged.append(found)
+            if len(pictures) < _PICTURES:
+                pictures[found.name] = drawn
+            console.print(f"✓ {scan.name}", markup=False)
+            for gate in found.gates:
+                console.print(f"  {gate.verdict}", markup=False)
+        if not judged:
+            raise DataError(next(iter(failed.values())))
+        save_judgements(judged, output / JSON, output / CSV)
+        page = attention_page(judged, pictures, model=", ".join(map(str, models)))
+        save_page(output / PAGE, page, models)
+        console.print(f"maps, {JSON}, {CSV} and {PAGE} → {output}/", markup=False)
     return judged, failed
 
 
@@ -153,8 +166,10 @@ def _one(
     truth = None
     if reference is not None:
         truth = _truth(match_reference(scan.name, reference), reference, image, predictor.spec)
-    labels = predictor.predict(image).labels
     gates = predictor.gates
+    rows = row_bytes(image.geometry.shape, len(gates.gates))
+    require_room(output, rows, what=f"the rows of α of {scan.name}")
+    labels = predictor.predict(image).labels
     outline = Outline.of(image)
     plan = gates.plan(outline, source=str(scan.paths[0]))
     volume, grid = preprocess(image, predictor.spec.preprocessing)

@@ -127,6 +127,7 @@ def _check(dataset: Dataset, console: Console, look: Look | None) -> Check:
         tuple(find_problems(dataset, facts)),
         dataset.label_names,
         dataset.pictures,
+        (dataset.root,),
     )
 
 
@@ -149,7 +150,11 @@ def _check_scans(
             facts.append(replace(each, notes=(*scan.notes, *each.notes)))
             advance()
     return Check(
-        ", ".join(map(str, data)), understood, tuple(facts), tuple(find_scan_problems(facts))
+        ", ".join(map(str, data)),
+        understood,
+        tuple(facts),
+        tuple(find_scan_problems(facts)),
+        places=tuple(data),
     )
 
 

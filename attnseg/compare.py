@@ -13,8 +13,8 @@ from attnseg.evaluation.compare_table import print_comparison
 from attnseg.evaluation.comparison import Comparison, find_metric
 from attnseg.images import (
     Image,
-    is_picture,
     is_scan,
+    of_picture,
     on_common_grid,
     on_grid,
     read_image,
@@ -23,6 +23,7 @@ from attnseg.images import (
 )
 from attnseg.inference.identity import ScanIdentity, identity_of, is_made_of
 from attnseg.inference.manifest import lines_of
+from attnseg.inference.written import is_one_mask
 from attnseg.visualization.side_by_side import SideBySide, side_by_side
 
 # Cases of one kind of note are counted, and so many are named.
@@ -104,7 +105,7 @@ def _pictures(
 
 def _mask(path: Path, values: Sequence[int]) -> Image:
     """Pictures of a single label may spell it 255."""
-    white = is_picture(path) and list(values) == [1]
+    white = of_picture(path) and list(values) == [1]
     try:
         return read_labels(path, label_values=(0, 1) if white else None)
     except DataError:
@@ -176,7 +177,7 @@ def _take_out_others(
 def _evaluate(masks: Path, reference: Path, *, full: bool) -> Evaluation:
     """Single masks go by the name of their reference: the files may be called anything."""
     evaluation = evaluate(masks, reference, full=full)
-    if not reference.is_file():
+    if len(evaluation.cases) != 1 or not is_one_mask(reference):
         return evaluation
     name = strip_suffix(reference.name)
     return replace(evaluation, cases=tuple(replace(case, name=name) for case in evaluation.cases))

@@ -7,33 +7,51 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml  # noqa: TID253
-from pydantic import Field, PositiveInt, model_validator  # noqa: TID253
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator  # noqa: TID253
 
 from attnseg import limits
 from attnseg.errors import ConfigError
 from attnseg.files import read_text
 from attnseg.spec import Blocks, Count, Frozen, Spacing, validate
+from attnseg.whereabouts import from_here, recalled
 
 Auto = Literal["auto"]
+
+
+def _no_path(value: object) -> object:
+    """`Path("")` is the current folder, and nobody expands `~` in a file.
+
+    Raises:
+        ValueError: text that is no path.
+    """
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("is empty, or holds a NUL; give a path, or leave the key out")
+    if isinstance(value, str) and value.startswith("~"):
+        raise ValueError("~ is not expanded here; write the whole path")
+    return value
+
+
+Place = Annotated[Path, BeforeValidator(_no_path)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class DataConfig(Frozen):
     """Which cases are trained on."""
 
-    root: Path | None = None
+    root: Place | None = None
     """Data set folder, or a .csv or .tsv file of cases; the command line's DATA comes first."""
     layout: Literal["auto", "msd", "nnunet", "paired", "bids", "table", "pattern"] = "auto"
-    images: tuple[str, ...] = ()
+    images: tuple[Text, ...] = ()
     """Which files are the channels, in their order: file name patterns ("{case}_t1.nii.gz"), of
     BIDS suffixes ("T1w"), of a table columns; nothing takes the only one there is."""
-    labels: str | None = None
+    labels: Text | None = None
     """Which files are the masks: a pattern ("{case}_seg.nii.gz"), of BIDS a derivative
     ("manual")."""
-    patient_pattern: str | None = None
+    patient_pattern: Text | None = None
     """Regular expression with one group: cases whose name gives the same text share a fold;
     without it the subjects of BIDS and the column `patient` of a table."""
     num_folds: int = Field(default=5, ge=2)
-    cache: Path | None = None
+    cache: Place | None = None
     """Folder of preprocessed cases, which runs may share; default: `cache` in the run folder."""
 
 
@@ -93,10 +111,10 @@ class AugmentationConfig(Frozen):
 class TrainingConfig(Frozen):
     """The training loop."""
 
-    epochs: int = Field(default=100, ge=1)
-    max_minutes: float | None = Field(default=None, gt=0)
+    epochs: int = Field(default=100, ge=1, le=10**6)
+    max_minutes: float | None = Field(default=None, gt=0, le=10**7)
     """Wall-clock budget; the learning-rate schedule is fitted to it instead of `epochs`."""
-    steps_per_epoch: int = Field(default=50, ge=1)
+    steps_per_epoch: int = Field(default=50, ge=1, le=10**6)
     batch_size: Annotated[int, Field(ge=1, le=limits.LARGEST_BATCH)] | Auto = "auto"
     """Patches a step, over all processes together."""
     accumulate: int = Field(default=1, ge=1)
@@ -128,8 +146,8 @@ class TrainingConfig(Frozen):
     after_processing: bool = True
     """Choose per label, on the held-out cases, what is done to finished masks; see
     `attnseg.training.after`."""
-    seed: int = Field(default=0, ge=0)
-    workers: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    workers: int = Field(default=0, ge=0, le=1024)
     deterministic: bool = False
     augmentation: AugmentationConfig = AugmentationConfig()
 
@@ -259,4 +277,21 @@ def experiment(path: Path | None, overrides: list[str], flags: dict[str, Any]) -
     if "training.epochs" in given:
         # An explicit length in epochs replaces a time budget that the file may hold.
         laid_over.setdefault("training.max_minutes", None)
-    return load_config(path, laid_over | given)
+    return load_experiment(path, laid_over | given)
+
+
+def load_experiment(path: Path | None, overrides: dict[str, Any]) -> Config:
+    """`load_config` of a file that --config names, which may be that of a run.
+
+    Paths are relative to the current folder; runs keep theirs relative to themselves: a data set
+    that does not lie here is looked for as seen from the file.
+    """
+    config = load_config(path, overrides)
+    root = config.data.root
+    if path is None or root is None or root.exists():
+        return config
+    place = recalled(str(root), path.parent)
+    if not place.exists():
+        return config
+    data = config.data.model_copy(update={"root": from_here(place)})
+    return config.model_copy(update={"data": data})

@@ -2,24 +2,33 @@
 label maps, masks onto the grids of their images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from attnseg.datasets import Report, convert_dataset, convert_scans, find_dataset, find_layout
 from attnseg.datasets.arrange import WRITTEN_LAYOUTS
-from attnseg.datasets.drawn import convert_drawn, convert_mask
+from attnseg.datasets.copies import refuse_existing
+from attnseg.datasets.drawn import convert_drawn, convert_mask, write_drawn
 from attnseg.datasets.findings import alike
 from attnseg.datasets.tables import is_table
-from attnseg.errors import UsageError, refuse_options
+from attnseg.errors import DataError, UsageError, refuse_options
+from attnseg.files import why_no_file, why_no_folder
 from attnseg.images import (
     MASK_SUFFIXES,
     WRITTEN_SUFFIXES,
     has_suffix,
+    holds_labels,
     is_dicom,
     is_picture,
+    is_result,
     is_scan,
+    label_files,
+    mask_name,
+    of_picture,
+    read_labels,
 )
 from attnseg.inference import find_scans
+from attnseg.inference.written import is_one_mask, masks_in, names_of_masks
 
 FORMATS = ("nifti", "nrrd", "mha")
 # Cases more than these with the same note are told of in one line.
@@ -46,7 +55,8 @@ def convert(
 
     Args:
         source: a data set, a table of cases, a scan, a folder of scans, a DICOM object that holds
-            masks, or with `like` a mask.
+            masks, a mask with a file for each label or a folder of such masks, or with `like` a
+            mask.
         target: a folder, or the file of a single scan or object.
         layout: of a new data set; None: "paired".
         format: one of `FORMATS`, for the files in a folder; None: "nifti".
@@ -72,8 +82,17 @@ def convert(
         raise UsageError(
             f"--format {format}: the name {target.name} says another format; leave one of them out"
         )
+    if why := why_no_file(target) if one_file else why_no_folder(target):
+        raise UsageError(f"{target}: {why}")
     of_dataset: dict[str, object] = {"--layout": layout, "--images": images, "--labels": labels}
     drawn = _holds_masks(source)
+    if like is None and (masks := _label_folders(source, one_file=one_file)):
+        refuse_options(
+            {**of_dataset, "--series": series, "--straighten": straighten},
+            f"{source} holds masks with a file for each label, for which it means nothing; leave "
+            "it out",
+        )
+        return _convert_label_folders(masks, target, suffix, one_file=one_file, overwrite=overwrite)
     if drawn or like is not None:
         if not drawn and not _may_be_mask(source):
             refuse_options(
@@ -155,7 +174,50 @@ def _convert_mask(
 
 
 def _may_be_mask(source: Path) -> bool:
-    return source.is_file() and is_scan(source)
+    return (source.is_file() and is_scan(source)) or _is_label_folder(source)
+
+
+def _is_label_folder(source: Path) -> bool:
+    """Whether a folder is one mask: a manifest says so, or its files are labels that fit."""
+    if not source.is_dir() or is_one_mask(source):
+        return source.is_dir()
+    try:
+        return holds_labels(source) and bool(read_labels(source).array.any())
+    except DataError:
+        return False
+
+
+def _label_folders(source: Path, *, one_file: bool) -> dict[str, Path]:
+    """Name → mask, where a folder is a mask with a file for each label, or holds such masks."""
+    if source.is_dir() and (_is_label_folder(source) if one_file else is_one_mask(source)):
+        return {mask_name(source.resolve().name): source}
+    masks = masks_in(source) if is_result(source) and any(source.glob("*/")) else {}
+    return masks if any(map(Path.is_dir, masks.values())) else {}
+
+
+def _convert_label_folders(
+    masks: Mapping[str, Path], target: Path, suffix: str, *, one_file: bool, overwrite: bool
+) -> Report:
+    """Label maps of masks with a file for each label, each with a table of its names."""
+    if one_file and len(masks) > 1:
+        raise UsageError(f"{target}: {len(masks)} masks do not fit one file; give a folder")
+    report = Report()
+    targets = {
+        name: target if one_file else target / f"{name}{'.png' if of_picture(mask) else suffix}"
+        for name, mask in masks.items()
+    }
+    sources = [file for mask in masks.values() for file in (label_files(mask) or [mask])]
+    refuse_existing(list(targets.values()), sources, overwrite=overwrite)
+    for name, mask in masks.items():
+        try:
+            labels, names = read_labels(mask), names_of_masks([mask])
+            paths = write_drawn([(labels, names)], targets[name], overwrite=overwrite)
+        except (DataError, OSError) as error:
+            report.failed[name] = str(error)
+            continue
+        report.done += [path.name for path in paths]
+        report.notes += [f"{name}: {note}" for note in labels.notes]
+    return report
 
 
 def notes_once(notes: Sequence[str]) -> list[str]:

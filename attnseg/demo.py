@@ -35,6 +35,8 @@ def run_demo(output: Path, *, minutes: float = 3.0, overwrite: bool = False) -> 
     Raises:
         RunError: the folder is there already, or another process makes a demo in it.
     """
+    # A length that cannot be is told before anything is written.
+    load_config(None, {"training.max_minutes": minutes})
     with alone_in(output, "demo", command="attnseg demo"):
         if not overwrite and any(each.name != LOCK_FILE for each in output.glob("*")):
             raise RunError(f"{output}: this folder is not empty; give another -o or --overwrite")

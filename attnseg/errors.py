@@ -31,6 +31,25 @@ class RunError(AttnsegError):
     """A run folder that cannot be started, resumed or found."""
 
 
+FREE_SPACE = "free some space or write to another disk, then give the same command again"
+
+
+class DiskFullError(AttnsegError):
+    """There is no room for a file; what lay in its place before is as it was.
+
+    Args:
+        fault: which file or folder, and what is missing.
+        remedy: what to do.
+    """
+
+    def __init__(self, fault: str, remedy: str = FREE_SPACE) -> None:
+        super().__init__(fault, remedy)
+        self.fault, self.remedy = fault, remedy
+
+    def __str__(self) -> str:
+        return "; ".join(self.args)
+
+
 def refuse_options(given: Mapping[str, object], why: str) -> None:
     """Stop where an option was given that would have no effect: none is dropped without a word.
 

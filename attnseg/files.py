@@ -2,16 +2,19 @@
 
 import codecs
 import json
+import os
 import re
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-_PARTIAL = ".partial-"
+from attnseg.disk import PARTIAL, full_disk_told
+
 # Of a file beside another, in which its rows wait until it is written.
 ROWS = ".rows"
 # UTF-32 goes first: its mark begins as that of UTF-16 does.
@@ -22,6 +25,49 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+
+
+# What this process has under temporary names at this moment.
+_temporary: set[Path] = set()
+
+
+def why_no_file(path: Path) -> str:
+    """Why no file can be written here, or replaced; "" where one can, as far as can be told.
+
+    A file is written by renaming it, which would put it in the place of a device or a pipe.
+    """
+    return _irreplaceable(path) or _in_the_way(path, path.parent)
+
+
+def _irreplaceable(path: Path) -> str:
+    """Why no file can take the place of what is there; "" for a file, or nothing."""
+    if not path.name or path.name == ".." or path.is_dir():
+        return "is a folder, and a file is to be written; give the name of a file"
+    if (path.exists() and not path.is_file()) or _of_the_system(path):
+        return "is a pipe or a device, which no file can replace; give the name of a file"
+    return ""
+
+
+def why_no_folder(path: Path) -> str:
+    """Why no folder can be here; "" where one is, or can be made, as far as can be told."""
+    return _in_the_way(path, path)
+
+
+def _in_the_way(path: Path, folder: Path) -> str:
+    """What lies where `folder`, which is `path` or above it, is to be; "" for nothing."""
+    there = (each for each in (folder, *folder.parents) if each.exists() or each.is_symlink())
+    place = next(there, None)
+    if place is None or place.is_dir():
+        return ""
+    what = "is a file" if place.exists() else "is a link that leads nowhere"
+    it = "" if place == path else f"{place} above it "
+    return f"{it}{what}, and a folder is to be there; give another"
+
+
+def _of_the_system(path: Path) -> bool:
+    """Whether a file is one of `/dev` or `/proc`, such as `/dev/stdout`: a link to what is open."""
+    folder = os.path.realpath(path.parent)
+    return folder == "/dev" or f"{folder}/".startswith(("/dev/fd/", "/proc/"))
 
 
 @contextmanager
@@ -40,13 +86,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_path(path: Path) -> Iterator[Path]:
-    """Yield a hidden name beside `path`, of this call alone; what lies there goes in the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Yield a hidden name beside `path`, of this call alone; what lies there goes in the end.
+
+    Raises:
+        FileExistsError: no file can take the place of what is there.
+        DiskFullError: the disk has no room for what is written there.
+    """
+    if why := _irreplaceable(path):
+        raise FileExistsError(f"{path}: {why}")
+    # Outside of the removal: what is told to be free is without what could not be finished.
+    with full_disk_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _passing(_hidden(path)) as temporary:
+            yield temporary
 
 
 @contextmanager
@@ -55,22 +107,54 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     A folder of that name that is there before is replaced. If the block raises, the hidden folder
     is removed and `path` is left as it was.
+
+    Raises:
+        DiskFullError: the disk has no room for what is written there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
+    with full_disk_told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _passing(_hidden(path)) as temporary:
+            temporary.mkdir()
+            yield temporary
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield an empty folder where the system keeps such; it is gone when the block has ended."""
+    with _passing(Path(tempfile.mkdtemp(prefix="attnseg-"))) as folder:
+        yield folder
+
+
+def remove_temporaries() -> None:
+    """Remove what this process has under temporary names: for one that is about to end."""
+    for path in list(_temporary):
+        with suppress(OSError):  # on Windows, what is open cannot be removed
+            _remove(path)
+
+
+@contextmanager
+def _passing(path: Path) -> Iterator[Path]:
+    _temporary.add(path)
     try:
-        temporary.mkdir()
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+        yield path
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(path)
+        _temporary.discard(path)
 
 
-def _temporary(path: Path) -> Path:
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _hidden(path: Path) -> Path:
     """Beside `path`, and no other's: two machines of one share may have processes of one number."""
-    return path.with_name(f"{_PARTIAL}{secrets.token_hex(4)}-{path.name}")
+    return path.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{path.name}")
 
 
 def remove_leftovers(path: Path) -> None:
@@ -79,14 +163,11 @@ def remove_leftovers(path: Path) -> None:
     Only for whoever has claimed `path` (`attnseg.locks`): another process that writes it at this
     moment would lose what it writes.
     """
-    leftovers = re.compile(rf"{re.escape(_PARTIAL)}[0-9a-f]+-{re.escape(path.name)}({ROWS})?")
-    for leftover in path.parent.glob(f"{_PARTIAL}*"):
+    leftovers = re.compile(rf"{re.escape(PARTIAL)}[0-9a-f]+-{re.escape(path.name)}({ROWS})?")
+    for leftover in path.parent.glob(f"{PARTIAL}*"):
         if not leftovers.fullmatch(leftover.name):
             continue
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+        _remove(leftover)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -43,12 +43,14 @@ class Holder:
         machine: name of the host that it runs on.
         since: when it came to the folder, in ISO 8601, UTC.
         command: such as "attnseg train".
+        task: equal for two that may share their work, as a hash; "" where that means nothing.
     """
 
     process: int = 0
     machine: str = ""
     since: str = ""
     command: str = ""
+    task: str = ""
 
     def __str__(self) -> str:
         if not self.process:
@@ -96,6 +98,15 @@ class LockFile:
             self._unlock(offsets)
             with suppress(OSError, RunError), self._gate():
                 self._note()
+
+    def holders(self) -> list[Holder]:
+        """Who claims something here, this process's own among them."""
+        found = list(dict.fromkeys(self.held.values()))
+        if self._stream is not None:
+            with suppress(OSError), self._gate():
+                lines = [line for line in _lines(self._stream) if self._lives(line)]
+                found += map(_holder, lines)
+        return found
 
     def close(self) -> None:
         """Remove the file unless another process claims something, and the folders made for it."""
@@ -209,10 +220,8 @@ class LockFile:
 
     def _holder_of(self, offset: int) -> Holder:
         for line in _lines(self._stream):
-            process = line.get("process")
-            if offset in line["bytes"] and isinstance(process, int) and process < 2**32:
-                told = (_plain(line.get(name)) for name in ("machine", "since", "command"))
-                return Holder(process, *told)
+            if offset in line["bytes"]:
+                return _holder(line)
         return Holder()
 
 
@@ -269,6 +278,14 @@ def _lines(stream: int | None) -> list[dict[str, Any]]:
             if isinstance(held, list) and all(isinstance(each, int) for each in held):
                 found.append(line)
     return found
+
+
+def _holder(line: dict[str, Any]) -> Holder:
+    process = line.get("process")
+    if not isinstance(process, int) or not 0 < process < 2**32:
+        return Holder()
+    told = (_plain(line.get(name)) for name in ("machine", "since", "command", "task"))
+    return Holder(process, *told)
 
 
 def _plain(told: object) -> str:

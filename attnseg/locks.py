@@ -32,15 +32,21 @@ class FolderLock:
     Args:
         folder: that is written to.
         command: such as "attnseg train", told to whoever comes second.
+        task: equal for two that may share their work in the folder; "" where that means nothing.
         say: called with a sentence where the file system has no locks.
     """
 
     def __init__(
-        self, folder: Path, *, command: str, say: Callable[[str], None] = lambda text: None
+        self,
+        folder: Path,
+        *,
+        command: str,
+        task: str = "",
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.folder = folder
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self._me = Holder(os.getpid(), platform.node(), now, command)
+        self._me = Holder(os.getpid(), platform.node(), now, command, task)
         self._say = say
         self._mine: set[int] = set()
 
@@ -78,6 +84,11 @@ class FolderLock:
                 "attnseg writes there meanwhile"
             )
         return holder
+
+    def others(self) -> list[Holder]:
+        """Who else claims something here."""
+        with _REGISTER.guard:
+            return [each for each in self._file.holders() if each != self._me]
 
     def release(self, *names: str) -> None:
         """Give names free that were claimed."""

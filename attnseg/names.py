@@ -1,5 +1,6 @@
 """How names of files and cases are compared, and which of them other systems cannot hold."""
 
+import os
 import re
 import unicodedata
 from collections import defaultdict
@@ -53,6 +54,11 @@ def on_disk(path: Path) -> Path:
 def _by_composed_name(folder: Path, changed_ns: int) -> dict[str, str]:
     """Name in NFC → name on disk, of a folder that last changed then."""
     return {composed(child.name): child.name for child in folder.iterdir()}
+
+
+def resolved(path: Path) -> Path:
+    """`Path.resolve`, which raises where links lead in a circle: such a link stands for itself."""
+    return Path(os.path.realpath(path))
 
 
 def how_they_differ(one: str, other: str) -> str:

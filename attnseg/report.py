@@ -1,6 +1,5 @@
 """`attnseg report`: a run or a folder of masks as one page, and as a sheet of pictures."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,25 +7,28 @@ from typing import Any
 
 import numpy as np  # noqa: TID253
 
-from attnseg.config import load_config
 from attnseg.datasets import find_dataset, load_splits
 from attnseg.errors import AttnsegError, DataError, RunError, UsageError
 from attnseg.evaluation import evaluate, find_label_scheme
 from attnseg.evaluation.metrics import as_predicted
-from attnseg.files import load_json, write_text
+from attnseg.files import load_json
 from attnseg.images import Image, Source, on_grid, read_case, read_labels
 from attnseg.inference import find_scans
 from attnseg.inference.identity import identity_of, is_made_of
 from attnseg.inference.manifest import Manifest, labels_of
+from attnseg.json_lines import read_lines
 from attnseg.models import describe_model
 from attnseg.names import composed, on_disk
 from attnseg.spec import Region
 from attnseg.training import Run
 from attnseg.training.plan import load_plan
+from attnseg.training.run import run_config
+from attnseg.visualization.page import save_page
 from attnseg.visualization.prediction_page import PredictionReport, prediction_page
 from attnseg.visualization.report_page import FoldReport, RunReport, learning_curves, run_page
 from attnseg.visualization.report_parts import Scores, Shot, case_caption, mean_caption, worst_cases
 from attnseg.visualization.thumbnails import same_slice
+from attnseg.whereabouts import recalled
 
 _PAGE = "report.html"
 _MAX_MASKS = 60
@@ -86,8 +88,9 @@ def report(
                 f"--sheet {sheet}: {folder} has no mask that can be shown; leave it out"
             )
         _save_sheet(tiles, names, sheet, title=folder.resolve().name)
+    given = [folder, *(each for each in (images, reference) if each is not None)]
     path = output or folder / _PAGE
-    write_text(path, html)
+    save_page(path, html, given)
     return path
 
 
@@ -95,7 +98,7 @@ def _of_run(
     folder: Path, images: Path | None, curves: Path | None, *, with_tiles: bool
 ) -> tuple[str, list[Shot], dict[int, str]]:
     shared = Run(folder, "0")
-    plan, config = load_plan(shared.plan), load_config(shared.config)
+    plan, config = load_plan(shared.plan), run_config(shared)
     folds = [
         _fold(Run(folder, name.removeprefix("fold").removeprefix("_"))) for name in shared.all_folds
     ]
@@ -107,7 +110,7 @@ def _of_run(
         config=config,
         folds=folds,
         held_out=splits,
-        cross_validation=_json(shared.cross_validation),
+        cross_validation=_scores(shared.cross_validation),
     )
     data, unseen, ignored = config.data, "", None
     if images is not None:
@@ -230,7 +233,7 @@ def _fold(run: Run) -> FoldReport:
     return FoldReport(
         name=run.fold_folder.name.replace("fold", "fold ").replace("_", ""),
         metrics=_metrics(run.metrics),
-        scores=_json(run.validation),
+        scores=_scores(run.validation),
         model=model,
         attention=_json(run.fold_folder / "attention.json"),
     )
@@ -249,7 +252,7 @@ def _shot(
     """The case as a picture; None where its mask cannot be read or lies on another grid."""
     try:
         predicted = read_labels(mask)
-        drawn = read_labels(reference) if reference is not None and reference.is_file() else None
+        drawn = read_labels(reference) if reference is not None and reference.exists() else None
         image = read_case(scans[name]) if name in scans else None
     except DataError:
         return None
@@ -298,16 +301,19 @@ def _save_sheet(tiles: Iterable[Shot], names: dict[int, str], path: Path, *, tit
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics; one that was cut short is left out."""
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict) and "step" in line:
-            lines.append(line)
-    return lines
+    """The lines of a run's metrics; one that was cut short or damaged is left out."""
+    return [line for line in read_lines(path) if "step" in line]
+
+
+def _scores(path: Path) -> dict[str, Any] | None:
+    """Scores of a run, their paths as they are found from here; None where there are none yet."""
+    found = _json(path)
+    for case in (found or {}).get("cases", ()):
+        for key in ("prediction", "reference"):
+            place = recalled(case[key], path.parent)
+            # Older versions wrote paths relative to the folder that they were run in.
+            case[key] = str(place if place.exists() else case[key])
+    return found
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -10,9 +10,20 @@ from attnseg.datasets.tables import TABLE_SUFFIXES, is_table
 from attnseg.errors import DataError, UsageError, refuse_options
 from attnseg.evaluation import find_label_names
 from attnseg.files import write_text
-from attnseg.images import Image, Source, find_source, is_picture, on_grid, read_image, read_labels
+from attnseg.images import (
+    Image,
+    Source,
+    find_source,
+    holds_labels,
+    is_picture,
+    names_of_files,
+    on_grid,
+    read_image,
+    read_labels,
+)
 from attnseg.inference.identity import identity_of, is_made_of
 from attnseg.inference.manifest import line_of, names_in_manifest
+from attnseg.inference.written import is_one_mask, masks_in
 from attnseg.visualization.view_page import view_page
 
 
@@ -31,7 +42,8 @@ def view(
 
     Args:
         scan: a file of any format that attnseg reads, or a DICOM folder.
-        mask: on the scan's grid.
+        mask: on the scan's grid: a file, a folder with a file for each label, or a folder of masks
+            with one of the scan's name.
         names: what its labels are called: a table of `index` and `name`, or a dataset.json. None:
             as the manifest of the prediction that wrote it, or a dataset.json or a table beside it,
             says of this mask or of the second.
@@ -57,6 +69,7 @@ def view(
     if mask is None:
         refuse_options({"--names": names}, "names the labels of a mask; give a MASK too")
     image = _read_volumes(scan, series)
+    mask, compare = _mask_of(mask, image), _mask_of(compare, image)
     for made in (mask, compare, attention):
         if made is not None and image.path is not None and (note := _of_another(made, image.path)):
             say(note)
@@ -72,7 +85,7 @@ def view(
         compare=_read_mask(compare, found, image),
     )
     path = output or Path(f"{image.name}_view.html")
-    write_text(path, page)
+    write_text(path, page)  # it names the scan and its labels, and no path
     return path
 
 
@@ -106,13 +119,31 @@ def _of_another(made: Path, scan: Source) -> str:
 
 def _names_beside(mask: Path, say: Callable[[str], None]) -> dict[int, str]:
     """What the files around a mask call its labels; one that cannot be used is not in the way."""
-    for look in (names_in_manifest, find_label_names, label_names_beside):
+    for look in (names_in_manifest, find_label_names, label_names_beside, _names_of_files):
         try:
             if names := look(mask):
                 return names
         except DataError as error:
             say(f"names not used: {error}")
     return {}
+
+
+def _names_of_files(mask: Path) -> dict[int, str]:
+    return names_of_files(mask) if mask.is_dir() else {}
+
+
+def _mask_of(path: Path | None, image: Image) -> Path | None:
+    """The mask that a path means: itself, or of a folder of masks the one of the scan's name.
+
+    Raises:
+        DataError: a folder without a mask of this scan.
+    """
+    if path is None or not path.is_dir() or is_one_mask(path):
+        return path
+    masks = masks_in(path)
+    if image.name not in masks and not holds_labels(path):
+        raise DataError(f"{path}: no mask of {image.name} in this folder; give the mask itself")
+    return masks.get(image.name, path)
 
 
 def _read_names(path: Path) -> dict[int, str]:
@@ -138,5 +169,5 @@ def _read_names(path: Path) -> dict[int, str]:
 def _read_mask(path: Path | None, names: dict[int, str], scan: Image) -> Image | None:
     if path is None:
         return None
-    source, _ = find_source(path)
+    source = path if path.is_dir() else find_source(path)[0]
     return on_grid(read_labels(source, label_values=names or {1}), scan.geometry)

@@ -24,7 +24,7 @@ def test_the_demo_leaves_everything_it_names(tmp_path, capfd, monkeypatch):
         "attention", "curves.png", "overlay.png", "phantoms", "predictions", "run", "scores.json",
         "sheet.png",
     }  # fmt: skip
-    assert json.loads((folder / "scores.json").read_text()) == scores.to_json()
+    assert json.loads((folder / "scores.json").read_text()) == scores.to_json(folder)
     assert len(scores.cases) == 2
     for mask in (folder / "predictions").glob("*.nii.gz"):
         scan = nib.load(folder / "phantoms" / "imagesTs" / mask.name)

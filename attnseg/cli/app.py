@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from attnseg.cli.arguments import refuse_unusable
 from attnseg.cli.attention import attention
 from attnseg.cli.check import check
 from attnseg.cli.compare import compare
@@ -20,7 +21,9 @@ from attnseg.cli.predict import predict
 from attnseg.cli.report import report
 from attnseg.cli.train import train
 from attnseg.cli.view import view
-from attnseg.errors import AttnsegError
+from attnseg.disk import is_full
+from attnseg.errors import FREE_SPACE, AttnsegError
+from attnseg.signals import STOPPED, end_on_signals, end_stopped, stop_asked
 
 app = typer.Typer(
     name="attnseg",
@@ -75,14 +78,25 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
+        refuse_unusable(arguments)
         app(arguments)
     except (AttnsegError, OSError) as error:
         if debug:
             raise
-        typer.echo(f"attnseg: {harmless(str(error))}", err=True)
+        full = isinstance(error, OSError) and is_full(error)
+        _tell(f"{error}{f'; {FREE_SPACE}' if full else ''}")
         sys.exit(error.exit_code if isinstance(error, AttnsegError) else 1)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(STOPPED)
+    except Exception as error:  # of a library, which has its own words for a full disk
+        if debug or not is_full(error):
+            raise
+        _tell(f"no space left on a disk ({' '.join(str(error).split())}); {FREE_SPACE}")
+        sys.exit(1)
+
+
+def _tell(text: str) -> None:
+    typer.echo(f"attnseg: {harmless(text)}", err=True)
 
 
 def run() -> None:
@@ -92,10 +106,14 @@ def run() -> None:
     says so in the end; a reader that has closed its pipe had what it wanted.
 
     After a prediction all files are closed and all threads have ended; taking PyTorch's modules
-    apart one by one would be half a second more.
+    apart one by one would be half a second more. After a stop threads may be in the midst of
+    something, and are not waited for.
     """
+    end_on_signals()
     out, err = guard_output()
     code = _exit_code()
+    if code == STOPPED:
+        end_stopped()
     out.flush()
     if out.incomplete:
         typer.echo(
@@ -113,6 +131,12 @@ def run() -> None:
 def _exit_code() -> int:
     try:
         main()
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        # What fails once a stop is asked for, as other processes end, follows from the stop.
+        return STOPPED if code == 1 and stop_asked() else code
+    except Exception:
+        if stop_asked():
+            return STOPPED
+        raise
     return 0

@@ -28,7 +28,14 @@ def attention(
     ] = 0.5,
     device: Device = "auto",
     max_ram: Annotated[str | None, typer.Option(help="Memory bound, as 4G.")] = None,
-    seed: Annotated[int, typer.Option(help="Of random masks and shuffles.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=2**32 - 1,
+            help="Of random masks and shuffles.",
+        ),
+    ] = 0,
 ) -> None:
     """Show where each gate is open, and judge it: α as images, figures, verdicts, a page."""
     from attnseg.attention import attend

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from attnseg.cli.arguments import file_to_write, folder_to_write
 from attnseg.cli.options import Images, Labels, Series
 
 
@@ -17,10 +18,17 @@ def check(
     labels: Labels = None,
     series: Series = None,
     fix: Annotated[
-        Path | None, typer.Option(help="Write a corrected copy of the data set to this folder.")
+        Path | None,
+        typer.Option(
+            callback=folder_to_write, help="Write a corrected copy of the data set to this folder."
+        ),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write findings and facts here.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with pictures.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(callback=file_to_write, help="Write findings and facts here.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(callback=file_to_write, help="Write a page with pictures.")
+    ] = None,
 ) -> None:
     """Tell all that is wrong with a data set or with scans; exit code 1 if it stops training."""
     from attnseg.check import check as run_check

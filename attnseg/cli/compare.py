@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from attnseg.cli.arguments import file_to_write
+
 
 def compare(
     a: Annotated[Path, typer.Argument(help="A mask, or a folder of masks, of one method.")],
@@ -20,9 +22,16 @@ def compare(
     images: Annotated[
         Path | None, typer.Option(help="Folder of the scans, for the pictures of --html.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write all numbers here.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write a line per case and label here.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with pictures.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(callback=file_to_write, help="Write all numbers here.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(callback=file_to_write, help="Write a line per case and label here."),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(callback=file_to_write, help="Write a page with pictures.")
+    ] = None,
 ) -> None:
     """Compare two methods' masks on the same cases; exit code 3 if some have no pair."""
     from attnseg.compare import compare as run_comparison

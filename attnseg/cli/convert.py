@@ -13,7 +13,7 @@ def convert(
         Path,
         typer.Argument(
             help="A data set, a table of cases, a scan, a folder of scans, a DICOM-SEG or RTSTRUCT "
-            "file, or with --like a mask."
+            "file, a mask with a file for each label, or with --like a mask."
         ),
     ],
     target: Annotated[Path, typer.Argument(help="Folder to write to, or a file for one scan.")],

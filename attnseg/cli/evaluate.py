@@ -5,13 +5,18 @@ from typing import Annotated
 
 import typer
 
+from attnseg.cli.arguments import file_to_write
+
 
 def evaluate(
     prediction: Annotated[Path, typer.Argument(help="A mask, or a folder of masks.")],
     reference: Annotated[Path, typer.Argument(help="The mask or folder to compare with.")],
-    json: Annotated[Path | None, typer.Option(help="Write the scores to this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(callback=file_to_write, help="Write the scores to this file.")
+    ] = None,
     csv: Annotated[
-        Path | None, typer.Option(help="Write a row per case and label to this file.")
+        Path | None,
+        typer.Option(callback=file_to_write, help="Write a row per case and label to this file."),
     ] = None,
     tolerance_mm: Annotated[
         float, typer.Option(help="Surfaces this far apart agree (NSD); of pictures, in pixels.")

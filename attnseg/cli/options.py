@@ -6,9 +6,13 @@ from typing import Annotated
 
 import typer
 
+from attnseg.cli.arguments import folder_to_write
 from attnseg.errors import UsageError
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")]
+Output = Annotated[
+    Path,
+    typer.Option("-o", "--output", callback=folder_to_write, help="Folder to write to."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
@@ -33,7 +37,10 @@ def parse_bytes(text: str | None, *, option: str) -> int | None:
     """
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if not match or float(match[1]) <= 0:
-        raise UsageError(f"{option} {text}: must be a size as 8G or 500M")
-    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+    match = re.fullmatch(
+        r"([0-9]{1,15}(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE
+    )
+    size = float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ") if match else 0
+    if size < 1:
+        raise UsageError(f"{option} {text}: must be a size as 8G or 500M (K, M, G or T)")
+    return int(size)

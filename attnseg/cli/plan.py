@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
+from attnseg.cli.arguments import file_to_write
 from attnseg.cli.options import Device, parse_bytes
 
 
 def plan(
     data: Annotated[Path, typer.Argument(help="Data set folder, or a .csv of cases.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the plan.")] = Path(
-        "plan.json"
-    ),
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", callback=file_to_write, help="Where to write the plan."),
+    ] = Path("plan.json"),
     config: Annotated[
         Path | None, typer.Option(help="YAML file; default: attnseg.yaml here, if there is one.")
     ] = None,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from attnseg.cli.arguments import folder_to_write
 from attnseg.cli.options import Device, Overwrite
 
 
@@ -12,7 +13,9 @@ def train(
     data: Annotated[
         Path | None, typer.Argument(help="Data set folder, or a .csv of cases.")
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Run folder.")] = Path("runs/run"),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", callback=folder_to_write, help="Run folder.")
+    ] = Path("runs/run"),
     config: Annotated[
         Path | None, typer.Option(help="YAML file; default: attnseg.yaml here, if there is one.")
     ] = None,
@@ -78,7 +81,11 @@ def train(
         "training.deterministic": deterministic or None,
         "training.workers": workers,
     }
-    settings = resumed_config(output, epochs=epochs, max_minutes=max_minutes) if resume else None
+    settings = (
+        resumed_config(output, epochs=epochs, max_minutes=max_minutes, root=data)
+        if resume
+        else None
+    )
     if settings is not None:
         refuse_other_settings(
             settings,

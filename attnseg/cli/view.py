@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from attnseg.cli.arguments import file_to_write
 from attnseg.cli.options import Series
 
 
@@ -23,7 +24,12 @@ def view(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The page. Default: NAME_view.html, replaced."),
+        typer.Option(
+            "-o",
+            "--output",
+            callback=file_to_write,
+            help="The page. Default: NAME_view.html, replaced.",
+        ),
     ] = None,
     series: Series = None,
     no_open: Annotated[

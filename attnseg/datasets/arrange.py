@@ -124,7 +124,7 @@ def _refusal(dataset: Dataset, *, layout: str, suffix: str) -> str:
             "--format nifti, or --layout nnunet, which has a file a channel"
         )
     names = ["background", IGNORE, *dataset.label_names.values()]
-    odd = [name for name in names if names.count(name) > 1 or name.lstrip("-").isdigit()]
+    odd = [name for name in names if names.count(name) > 1 or name.lstrip("-").isdecimal()]
     if layout == "nnunet" and odd and not dataset.regions:
         return (
             f"label name {odd[0]!r} is a number or comes twice, and nnU-Net goes by names; rename "

@@ -24,7 +24,7 @@ from attnseg.images import (
     shown,
     strip_suffix,
 )
-from attnseg.names import composed, on_disk
+from attnseg.names import composed, on_disk, resolved
 
 
 def is_bids(root: Path) -> bool:
@@ -259,12 +259,14 @@ def label_names_beside(mask: Path) -> dict[int, str]:
     Raises:
         DataError: a table that cannot be used.
     """
+    if not mask.name:  # the current folder, or the root of all
+        return {}
     own = on_disk(mask.with_name(strip_suffix(mask.name) + ".tsv"))
     if own.is_file():
         return read_label_table(own)
     if parse_name(mask.name) is None:
         return {}
-    path = mask.resolve()
+    path = resolved(mask)
     root = next((each.parent for each in path.parents if each.name == "derivatives"), None)
     table = _table_of(root, path) if root else None
     return read_label_table(table) if table else {}

@@ -1,6 +1,8 @@
 """A data set into another layout, a scan into another format: the same voxels in the same place."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +20,7 @@ from attnseg.datasets.copies import (
 from attnseg.datasets.found_labels import nnunet_notes, with_labels_found
 from attnseg.datasets.labels import WHITE, white_is_one
 from attnseg.datasets.measures import count_values
-from attnseg.errors import DataError, UsageError
+from attnseg.errors import AttnsegError, DataError, UsageError
 from attnseg.files import write_text
 from attnseg.images import (
     MAX_SHEAR_DEGREES,
@@ -33,8 +35,11 @@ from attnseg.images import (
     read_labels,
     scan_suffix,
 )
-from attnseg.names import WINDOWS_REMEDY, windows_note
+from attnseg.locks import alone_in
+from attnseg.names import WINDOWS_REMEDY, resolved, windows_note
 from attnseg.preprocessing.straighten import straighten as straightened
+
+_COMMAND = "attnseg convert"
 
 
 @dataclass
@@ -82,7 +87,25 @@ def convert_dataset(
         DataError: what the layout has no place for.
         UsageError: files that are there, without `overwrite`, or that are the sources; files of
             something else where the cases go.
+        RunError: another process converts a data set into the folder.
     """
+    with alone_in(folder, "data set", command=_COMMAND):
+        return _convert_dataset(
+            dataset, folder, layout=layout, suffix=suffix, straighten=straighten,
+            overwrite=overwrite, on_case=on_case,
+        )  # fmt: skip
+
+
+def _convert_dataset(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    layout: str,
+    suffix: str,
+    straighten: bool,
+    overwrite: bool,
+    on_case: Callable[[], None],
+) -> Report:
     targets = arrange(dataset, layout=layout, suffix=suffix)
     beside = texts(dataset, targets, layout=layout, version=version("attnseg"))
     new = [path for each in targets for path in (*each.images, each.label)]
@@ -113,7 +136,7 @@ def convert_dataset(
                 report.notes += notes
                 written.append(target)
                 report.done.append(name)
-            except (DataError, OSError) as error:
+            except (AttnsegError, OSError) as error:
                 report.failed[name] = str(error)
         on_case()
     for target in targets:
@@ -144,14 +167,14 @@ def convert_dataset(
 
 def _strangers(targets: Sequence[Path], sources: Sequence[Path]) -> list[Path]:
     """Scans and masks that lie in the folders of the targets and are none of them."""
-    known = {path.resolve() for path in (*targets, *sources)}
+    known = {resolved(path) for path in (*targets, *sources)}
     folders = dict.fromkeys(path.parent for path in targets)
     return [
         path
         for folder in folders
         if folder.is_dir()
         for path in sorted(folder.iterdir())
-        if is_scan(path) and path.resolve() not in known
+        if is_scan(path) and resolved(path) not in known
     ]
 
 
@@ -174,7 +197,24 @@ def convert_scans(
 
     Raises:
         UsageError: files that are there, without `overwrite`, or that are the sources.
+        RunError: another process writes one of the targets.
     """
+    names: dict[Path, list[str]] = defaultdict(list)
+    for target in scans:
+        names[target.parent].append(target.name)
+    with ExitStack() as stack:
+        for folder, each in names.items():
+            stack.enter_context(alone_in(folder, *each, command=_COMMAND))
+        return _convert_scans(scans, straighten=straighten, overwrite=overwrite, on_case=on_case)
+
+
+def _convert_scans(
+    scans: Mapping[Path, tuple[Source, ...]],
+    *,
+    straighten: bool,
+    overwrite: bool,
+    on_case: Callable[[], None],
+) -> Report:
     sources = [location(source) for each in scans.values() for source in each]
     refuse_existing(list(scans), sources, overwrite=overwrite)
     report = Report(notes=_name_notes(target.name for target in scans))
@@ -184,7 +224,7 @@ def convert_scans(
             write_checked_image(target, image)
             report.done.append(target.name)
             report.notes += [f"{target.name}: {note}" for note in image.notes]
-        except (DataError, OSError) as error:
+        except (AttnsegError, OSError) as error:
             report.failed[target.name] = str(error)
         on_case()
     return report
@@ -216,7 +256,7 @@ def _convert_case(
             copy_file(case.label, made[-1])
         else:
             write_checked_labels(made[-1], labels, dataset.label_names)
-    except (DataError, OSError):
+    except (AttnsegError, OSError):
         for path in made:
             path.unlink(missing_ok=True)
         raise

@@ -19,7 +19,7 @@ from attnseg.images import (
     write_image,
     write_labels,
 )
-from attnseg.names import on_disk
+from attnseg.names import on_disk, resolved
 
 # float32 in a header moves a voxel half a metre off the origin by less than this.
 _ROUNDING_MM = 1e-3
@@ -82,8 +82,8 @@ def refuse_existing(targets: Sequence[Path], sources: Sequence[Path], *, overwri
     Raises:
         UsageError: it is there and `overwrite` is not given; it is a source.
     """
-    taken = {source.resolve() for source in sources}
-    if own := [path for path in targets if on_disk(path).resolve() in taken]:
+    taken = {resolved(source) for source in sources}
+    if own := [path for path in targets if resolved(on_disk(path)) in taken]:
         raise UsageError(f"{own[0]}: would be written over its own source; give another target")
     there = [path for path in targets if on_disk(path).exists()]
     if there and not overwrite:

@@ -19,6 +19,7 @@ from attnseg.images import (
     is_picture,
     location,
     mask_name,
+    of_picture,
     on_grid,
     read_image,
     read_labels,
@@ -117,7 +118,7 @@ def convert_mask(
     """
     place, choice = find_source(like, series=series)
     for each in (source, place):
-        if is_picture(each):
+        if is_picture(each) or (isinstance(each, Path) and of_picture(each)):
             raise UsageError(f"--like {like}: pictures have no place; leave it out")
     labels = read_labels(source)
     whole = read_image(place, num_channels=0 if isinstance(place, Path) else None)

@@ -10,6 +10,7 @@ from attnseg.datasets.metadata import Metadata
 from attnseg.datasets.pictures import refuse_mixture
 from attnseg.errors import DataError
 from attnseg.images import (
+    holds_labels,
     is_scan,
     left_out,
     mask_name,
@@ -107,6 +108,7 @@ def nnunet(root: Path, _: Metadata) -> tuple[list[Case], list[Finding]]:
     cases, lone = _pair(
         {name: tuple(files[n] for n in sorted(files)) for name, files in channels.items()},
         scans_of(_required(root / "labelsTr"), masks=True),
+        folder=root / "labelsTr",
     )
     # A wrong number of channels shows when the case is read; a gap in the numbering would not.
     for name, files in channels.items():
@@ -127,15 +129,28 @@ def paired(root: Path, _: Metadata) -> tuple[list[Case], list[Finding]]:
     """Cases of images and labels, equal names, and problems."""
     images = scans_of(_required(root / "images"))
     labels = scans_of(_required(root / "labels"), masks=True)
-    return _pair({name: (path,) for name, path in images.items()}, labels)
+    return _pair({name: (path,) for name, path in images.items()}, labels, folder=root / "labels")
 
 
 def _pair(
-    images: Mapping[str, tuple[Path, ...]], labels: Mapping[str, Path]
+    images: Mapping[str, tuple[Path, ...]], labels: Mapping[str, Path], *, folder: Path
 ) -> tuple[list[Case], list[Finding]]:
     """Cases of images and the labels of the same name; what has no partner becomes a finding."""
     cases = [Case(name, files, labels.get(name)) for name, files in images.items()]
-    return cases, _lone(images, labels)
+    lone = _lone(images, labels)
+    return cases, [_apart(each, folder / each.case) for each in lone]
+
+
+def _apart(finding: Finding, folder: Path) -> Finding:
+    """What is said of an image whose mask is a folder with a file for each label."""
+    if not holds_labels(folder):
+        return finding
+    return Finding(
+        finding.case,
+        "fatal",
+        f"its mask {folder} is a folder with a file for each label",
+        f"make one mask of it: attnseg convert {folder} {folder}.nii.gz",
+    )
 
 
 def _lone(images: Mapping[str, tuple[Path, ...]], labels: Mapping[str, Path]) -> list[Finding]:

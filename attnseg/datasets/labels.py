@@ -1,5 +1,6 @@
 """What `dataset.json` says about labels: names, what to ignore, regions, what was drawn where."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,7 +96,7 @@ def _entries(path: Path, labels: Any) -> list[tuple[str, int | tuple[int, ...]]]
             if isinstance(entry, list):
                 members = tuple(sorted({_integer(member) for member in entry}))
                 entries.append((key, 0 if members == (0,) else members))
-            elif key.lstrip("-").isdigit():
+            elif re.fullmatch(r"-*[0-9]+", key):
                 entries.append((str(entry), _integer(key)))
             else:
                 entries.append((key, _integer(entry)))

@@ -15,12 +15,14 @@ from attnseg.datasets.case_checks import completed
 from attnseg.datasets.cases import Case, Dataset
 from attnseg.datasets.copies import copy_file, write_checked_image, write_checked_labels
 from attnseg.datasets.findings import Finding, Mend
-from attnseg.errors import DataError, UsageError
+from attnseg.errors import AttnsegError, DataError, UsageError
 from attnseg.files import write_text
 from attnseg.images import WRITTEN_SUFFIXES, Geometry, Image, has_suffix, read_case, read_labels
 from attnseg.locks import LOCK_FILE, alone_in
+from attnseg.names import resolved
 from attnseg.preprocessing.orientation import AxisOrder
 from attnseg.preprocessing.straighten import onto_grid, straighten
+from attnseg.whereabouts import all_told
 
 LEFT_OUT = "left_out"
 
@@ -120,7 +122,7 @@ def _mend(
                     for fix in changed.fixes
                 ]
             mended.fixes += fixes
-        except (DataError, OSError) as error:
+        except (AttnsegError, OSError) as error:
             mended.failed[name] = str(error)
         on_case()
     for path in files:
@@ -134,6 +136,7 @@ def _mend(
         "fixes": [asdict(fix) for fix in mended.fixes],
         "not_mended": [{"case": name, "why": why} for name, why in mended.failed.items()],
     }
+    content = all_told(content, folder, [dataset.root])
     write_text(folder / "fixes.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return mended
 
@@ -279,7 +282,7 @@ def _refuse(root: Path, folder: Path) -> None:
     empty = folder.is_dir() and all(each.name == LOCK_FILE for each in folder.iterdir())
     if folder.exists() and not empty:
         raise UsageError(f"--fix {folder}: is there already; give a folder that is new or empty")
-    source, target = root.resolve(), folder.resolve()
+    source, target = resolved(root), resolved(folder)
     if target.is_relative_to(source):
         raise UsageError(f"--fix {folder}: lies in the data set; give a folder beside it")
 
@@ -312,7 +315,7 @@ def _within(path: Path, root: Path) -> Path:
 
 def _below(folder: Path, seen: set[Path]) -> Iterator[Path]:
     """Files of a folder and the folders in it, linked ones too; of a circle each folder once."""
-    if (place := folder.resolve()) in seen:
+    if (place := resolved(folder)) in seen:
         return
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
         if entry.is_dir():

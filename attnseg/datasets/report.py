@@ -12,6 +12,7 @@ from typing import Any
 from attnseg.datasets.facts import CaseFacts
 from attnseg.datasets.findings import SEVERITIES, Finding, count_severities
 from attnseg.files import write_text
+from attnseg.whereabouts import all_told
 
 _PACKAGES = ("attnseg", "numpy", "nibabel")
 
@@ -27,6 +28,7 @@ class Check:
         findings: in any order.
         label_names: label value → name, as far as known.
         pictures: whether the cases are pictures, whose pixels have no known size.
+        places: the same as paths; texts that are written say where they lie in short.
     """
 
     data: str
@@ -35,6 +37,7 @@ class Check:
     findings: tuple[Finding, ...]
     label_names: Mapping[int, str] = field(default_factory=dict)
     pictures: bool = False
+    places: tuple[Path, ...] = ()
 
     @property
     def by_severity(self) -> list[Finding]:
@@ -88,6 +91,7 @@ def save_json(check: Check, path: Path) -> None:
         ],
         "cases": [_case(case) for case in check.facts],
     }
+    content = all_told(content, path.parent, check.places)
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 

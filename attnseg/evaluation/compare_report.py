@@ -11,6 +11,7 @@ from attnseg.evaluation.compare_definitions import DEFINITIONS
 from attnseg.evaluation.comparison import Comparison, Metric, Paired, better
 from attnseg.evaluation.results import plain
 from attnseg.files import write_text
+from attnseg.whereabouts import all_told
 
 FEW_CASES = 10
 _ALPHA = 0.05
@@ -102,7 +103,8 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 def save_json(comparison: Comparison, path: Path) -> None:
     """Write `to_json`, whole or not at all."""
-    text = json.dumps(to_json(comparison), indent=2, ensure_ascii=False, allow_nan=False)
+    content = all_told(to_json(comparison), path.parent)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
 

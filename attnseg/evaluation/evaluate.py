@@ -14,14 +14,14 @@ from attnseg.evaluation.figures import case_figures, empty_figures, label_source
 from attnseg.evaluation.matching import (
     find_label_scheme,
     match_files,
-    not_compared,
     unmatched_references,
 )
 from attnseg.evaluation.metrics import Counts, is_drawn, overlap_counts, region_counts, volume_ml
 from attnseg.evaluation.metrics import label_values as values_in
 from attnseg.evaluation.results import CaseResult, Evaluation, Score, summarise
-from attnseg.images import is_picture, on_common_grid, read_labels
+from attnseg.images import is_picture, of_picture, on_common_grid, read_labels
 from attnseg.inference.manifest import made_together, owners
+from attnseg.inference.written import names_of_masks, not_taken
 from attnseg.spec import Region
 
 Pair = tuple[str, Path, Path]
@@ -41,10 +41,12 @@ def evaluate(
     of the labels, the label to ignore, regions, and which labels were drawn in which case.
 
     Args:
-        prediction: a mask, or a folder of masks.
+        prediction: a mask, be it a file or a folder with a file for each label; or a folder of
+            masks.
         reference: the mask to compare with, or a folder with a mask of the same name for each.
-        label_names: names by label value, in place of those of `dataset.json`; labels without one
-            are called by their value.
+        label_names: names by label value, in place of those of `dataset.json`; where that is not
+            there, those of the manifest above the predictions, or of the files of their labels, are
+            taken. Labels without a name are called by their value.
         full: find all of `FIGURES` beside Dice, and the calibration where files of probabilities
             (`NAME_probabilities.nii.gz`) lie beside the predictions.
         tolerance_mm: up to which surfaces agree, for the NSD; in pictures, pixels.
@@ -64,6 +66,8 @@ def evaluate(
     if scheme.ignore is not None:
         declared.append(scheme.ignore)
     names = {region.value: region.name for region in scheme.regions} or scheme.names
+    if not names and label_names is None:
+        names = names_of_masks(path for _, path, _ in pairs)
     white = (0, 1) if _white_is_one(pairs, declared) else None
     found = compare_files(
         pairs,
@@ -80,7 +84,7 @@ def evaluate(
     return replace(
         found,
         not_predicted=unmatched_references(prediction, reference),
-        not_compared=not_compared(prediction, reference),
+        not_compared=not_taken(prediction, reference),
     )
 
 
@@ -216,7 +220,7 @@ def _compare(
         if regions
         else overlap_counts(a, b, values_in(a) | values_in(b))
     )
-    spacing_mm = None if is_picture(reference) else theirs.geometry.spacing_mm
+    spacing_mm = None if of_picture(reference) else theirs.geometry.spacing_mm
     scores = {value: _score(each, spacing_mm) for value, each in counts.items()}
     if tolerance_mm is None:
         return scores, moved
@@ -252,7 +256,7 @@ def _score(counts: Counts, spacing_mm: tuple[float, float, float] | None) -> Sco
 
 def _absent(reference: Path, full: bool) -> Score:
     """Of a label that neither mask of a case has."""
-    score = _score(Counts(0, 0, 0), None if is_picture(reference) else (1.0, 1.0, 1.0))
+    score = _score(Counts(0, 0, 0), None if of_picture(reference) else (1.0, 1.0, 1.0))
     return replace(score, figures=empty_figures()) if full else score
 
 

@@ -1,42 +1,41 @@
 """Which prediction belongs to which reference, and what the labels are called."""
 
-import re
 from pathlib import Path
 
 from attnseg.datasets.labels import LabelScheme, read_label_scheme
 from attnseg.errors import DataError
-from attnseg.images import is_result, is_scan, left_out, mask_name, shown
-from attnseg.names import composed, how_they_differ
-
-# What `attnseg predict` and `attnseg attention` write beside the mask of the same name.
-_BESIDE = re.compile(r"_(probabilities|attention(_gate\d+)?)$")
+from attnseg.images import holds_labels
+from attnseg.inference.written import bids_case, case_of, is_one_mask, masks_in
+from attnseg.names import composed, resolved
 
 
 def match_files(prediction: Path, reference: Path) -> list[tuple[str, Path, Path]]:
-    """Pair masks: two files, or two folders by case name.
+    """Pair masks: two masks, or two folders by case name.
 
+    A mask is a file, or a folder with a file for each label (`attnseg predict --per-label`).
     The case name is the file name without its suffix (`.nii.gz`, `.png`, …) and without the channel
-    number `_0000`.
+    number `_0000`; which masks a folder holds, `masks_in` says.
     References without a prediction are left out; `unmatched_references` names them.
 
     Returns:
         (case name, prediction, reference) in order of the names.
 
     Raises:
-        DataError: a path that does not exist, a file with a folder, no mask in a folder, one name
-            twice, predictions without a reference.
+        DataError: a path that does not exist, one mask with a folder of masks, no mask in a folder,
+            one name twice, predictions without a reference.
     """
     for path in (prediction, reference):
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; check the path")
-    if prediction.is_file() and reference.is_file():
-        return [(_case_name(prediction), prediction, reference)]
-    if prediction.is_file() or reference.is_file():
+    if _is_pair(prediction, reference):
+        return [(case_of(prediction), prediction, reference)]
+    if is_one_mask(prediction) or is_one_mask(reference):
         raise DataError(
             f"{prediction} and {reference}: one is a file and the other a folder; give two files "
-            "or two folders"
+            "or two folders (a folder with a file for each label is one mask if its manifest lies "
+            "above it, or if it is called as the other mask)"
         )
-    predictions, references = _masks(prediction), _masks(reference)
+    predictions, references = masks_in(prediction), _by_name(reference)
     missing = [name for name in predictions if name not in references]
     if missing:
         raise DataError(
@@ -47,6 +46,22 @@ def match_files(prediction: Path, reference: Path) -> list[tuple[str, Path, Path
     return [(name, path, references[name]) for name, path in predictions.items()]
 
 
+def _is_pair(one: Path, other: Path) -> bool:
+    """Whether both are a single mask. A folder of images that no manifest names is taken for one
+    beside a single mask of the same case name."""
+    known = [path for path in (one, other) if is_one_mask(path)]
+    rest = [path for path in (one, other) if path not in known]
+    return bool(known) and all(
+        holds_labels(path) and case_of(path) == case_of(known[0]) for path in rest
+    )
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """The masks of a folder, by the names that masks of BIDS have too."""
+    masks = masks_in(folder)
+    return {bids_case(name): path for name, path in masks.items()} | masks
+
+
 def match_reference(name: str, reference: Path) -> Path:
     """The mask of one case: `reference` itself, or the file of that name in this folder.
 
@@ -55,9 +70,9 @@ def match_reference(name: str, reference: Path) -> Path:
     """
     if not reference.exists():
         raise DataError(f"{reference}: no such file or folder; check the path")
-    if reference.is_file():
+    if is_one_mask(reference):
         return reference
-    masks = _masks(reference)
+    masks = _by_name(reference)
     case = composed(name).removesuffix("_0000")
     if case not in masks:
         raise DataError(f"{reference}: no mask of {name}; add it, or leave --ref out")
@@ -65,29 +80,12 @@ def match_reference(name: str, reference: Path) -> Path:
 
 
 def unmatched_references(prediction: Path, reference: Path) -> tuple[str, ...]:
-    """Names of the cases in the reference folder that were not predicted; none for two files."""
-    if prediction.is_file():
+    """Names of the cases in the reference folder that were not predicted; none for two masks."""
+    if _is_pair(prediction, reference):
         return ()
-    return tuple(sorted(_masks(reference).keys() - _masks(prediction).keys()))
-
-
-def not_compared(*places: Path) -> tuple[str, ...]:
-    """What lies in folders of masks and is not taken for one, a sentence for each folder.
-
-    Masks of single labels and other files in a folder that `attnseg predict` wrote are none of it.
-    """
-    told = []
-    for folder in dict.fromkeys(place for place in places if place.is_dir()):
-        if is_result(folder):
-            continue
-        rest = left_out(folder)
-        names = [*rest.unread, *rest.dicom, *(path.as_posix() for path in rest.below)]
-        if names:
-            told.append(
-                f"{folder}: {len(names)} file(s) are not compared, in folders within or in formats "
-                f"that are not read ({shown(names)}); convert them, or give their own folder"
-            )
-    return tuple(told)
+    predictions = masks_in(prediction).keys()
+    names = masks_in(reference).keys()
+    return tuple(sorted(name for name in names if not {name, bids_case(name)} & predictions))
 
 
 def find_label_scheme(reference: Path) -> LabelScheme:
@@ -103,7 +101,7 @@ def find_label_scheme(reference: Path) -> LabelScheme:
         DataError: the file cannot be understood.
     """
     folder = reference if reference.is_dir() else reference.parent
-    for place in (folder, folder.resolve().parent):
+    for place in (folder, resolved(folder).parent):
         if any((place / name).is_file() for name in ("dataset.json", "labels_present.json")):
             return read_label_scheme(place)
     return LabelScheme()
@@ -112,31 +110,3 @@ def find_label_scheme(reference: Path) -> LabelScheme:
 def find_label_names(reference: Path) -> dict[int, str]:
     """Names by label value from `find_label_scheme`, background and regions left out."""
     return find_label_scheme(reference).names
-
-
-def _case_name(path: Path) -> str:
-    return mask_name(path.name).removesuffix("_0000")
-
-
-def _masks(folder: Path) -> dict[str, Path]:
-    """Masks of a folder by case name, in order of the names."""
-    masks: dict[str, Path] = {}
-    paths = [path for path in sorted(folder.iterdir()) if is_scan(path)]
-    names = {_case_name(path) for path in paths}
-    for path in paths:
-        name = _case_name(path)
-        if _BESIDE.search(name) and _BESIDE.sub("", name) in names:
-            continue
-        if name in masks:
-            raise DataError(
-                f"{folder}: {masks[name].name} and {path.name} are both case {name}"
-                f"{how_they_differ(masks[name].name, path.name)}; keep one"
-            )
-        masks[name] = path
-    if not masks:
-        others = not_compared(folder)
-        raise DataError(
-            f"{folder}: no mask (.nii.gz, .nrrd, .mha, .png, …) in this folder; "
-            + (others[0].removeprefix(f"{folder}: ") if others else "check the path")
-        )
-    return masks

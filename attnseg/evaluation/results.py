@@ -17,6 +17,7 @@ from attnseg.evaluation.definitions import DEFINITIONS, FULL_DEFINITIONS
 from attnseg.evaluation.metrics import mean
 from attnseg.evaluation.statistics import bootstrap_interval, bootstrap_intervals
 from attnseg.files import write_text
+from attnseg.whereabouts import all_told, recorded
 
 Interval = tuple[float, float]
 
@@ -185,10 +186,20 @@ class Evaluation:
             }
         return found
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything as plain types, with what each number means; NaN becomes null."""
+    def to_json(self, folder: Path | None = None) -> dict[str, Any]:
+        """Everything as plain types, with what each number means; NaN becomes null.
+
+        Args:
+            folder: of a file that is to hold it: paths are relative to it; None: as given.
+        """
         import attnseg
 
+        places = {p.parent for case in self.cases for p in (case.prediction, case.reference)}
+        failed: dict[str, str] = dict(self.failed)
+        not_compared = list(self.not_compared)
+        if folder is not None:
+            failed = all_told(failed, folder, places)
+            not_compared = all_told(not_compared, folder, places)
         definitions = dict(DEFINITIONS)
         extra: dict[str, Any] = {}
         if self.tolerance_mm is not None:
@@ -211,8 +222,8 @@ class Evaluation:
             "cases": [
                 {
                     "name": case.name,
-                    "prediction": str(case.prediction),
-                    "reference": str(case.reference),
+                    "prediction": _place(case.prediction, folder),
+                    "reference": _place(case.reference, folder),
                     "mean_dice": plain(case.mean_dice),
                     "labels": {
                         str(value): plain(_score_row(score)) for value, score in case.scores.items()
@@ -221,14 +232,15 @@ class Evaluation:
                 for case in self.cases
             ],
             "not_predicted": list(self.not_predicted),
-            "failed": dict(self.failed),
+            "failed": failed,
             "placed_on_one_grid": list(self.placed),
-            "not_compared": list(self.not_compared),
+            "not_compared": not_compared,
         }
 
     def save_json(self, path: Path) -> None:
         """Write `to_json` to `path`, whole or not at all."""
-        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        content = self.to_json(path.parent)
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         write_text(path, text + "\n")
 
     def save_csv(self, path: Path) -> None:
@@ -245,6 +257,10 @@ class Evaluation:
         writer.writeheader()
         writer.writerows({key: plain(cell) for key, cell in row.items()} for row in rows)
         write_text(path, stream.getvalue())
+
+
+def _place(path: Path, folder: Path | None) -> str:
+    return str(path) if folder is None else recorded(path, folder)
 
 
 def summarise(value: int, name: str, scores: Sequence[Score]) -> LabelResult:

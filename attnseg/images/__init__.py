@@ -1,8 +1,10 @@
 """One scan in, one mask out: images with their geometry, in the formats that people have."""
 
+from attnseg.images.apart import holds_labels, label_files, of_picture
 from attnseg.images.contents import absence, files_below, leads_up, shown
 from attnseg.images.formats import (
     find_source,
+    names_of_files,
     read_case,
     read_image,
     read_labels,
@@ -68,15 +70,19 @@ __all__ = [
     "half_of_a_pair",
     "has_suffix",
     "holds_dicom",
+    "holds_labels",
     "is_dicom",
     "is_picture",
     "is_result",
     "is_scan",
+    "label_files",
     "leads_up",
     "left_out",
     "location",
     "mask_name",
     "names_dicom",
+    "names_of_files",
+    "of_picture",
     "on_common_grid",
     "on_grid",
     "open_volumes",

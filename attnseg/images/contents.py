@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnseg.errors import DataError
+from attnseg.names import resolved
 
 # As far as a pointer of git-annex or git-lfs tells what it is.
 _POINTER_BYTES = 128
@@ -98,13 +99,13 @@ def files_below(folder: Path) -> Iterator[Path]:
     twice, nor one that holds `folder` itself. A link that leads nowhere counts as a file, and so
     does a folder that may not be opened: reading them says what is wrong.
     """
-    return _below(folder, {_identity(above) for above in folder.resolve().parents})
+    return _below(folder, {_identity(above) for above in resolved(folder).parents})
 
 
 def leads_up(folder: Path) -> bool:
     """Whether a folder is a link to one in which it lies."""
-    place = folder.parent.resolve()
-    return folder.is_symlink() and folder.resolve() in (place, *place.parents)
+    place = resolved(folder.parent)
+    return folder.is_symlink() and resolved(folder) in (place, *place.parents)
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -126,7 +127,8 @@ def _below(folder: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        # A link in a circle is no folder, and `entry.is_dir` would raise.
+        if Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir():
             yield from _below(Path(entry.path), visited)
-        elif entry.is_file() or entry.is_symlink():
+        elif entry.is_symlink() or entry.is_file():
             yield Path(entry.path)

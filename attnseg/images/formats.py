@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 
 from attnseg.errors import DataError, refuse_options
-from attnseg.images import nifti, pictures
+from attnseg.images import apart, nifti, pictures
 from attnseg.images.geometry import MAX_SHEAR_DEGREES, Geometry
 from attnseg.images.image import Image, Outline
 from attnseg.images.paths import (
@@ -92,17 +92,30 @@ def read_labels(source: Source, *, label_values: Collection[int] | None = None) 
     """Read a mask as integers `[1, I, J, K]`.
 
     Args:
-        source: a file of any format but JPEG; DICOM-SEG and RTSTRUCT come in by `attnseg convert`.
+        source: a file of any format but JPEG, or a folder with a file for each label, as
+            `attnseg predict --per-label` writes it; DICOM-SEG and RTSTRUCT come in by `attnseg
+            convert`.
         label_values: the values that masks are to hold, where they are known: a picture of 0 and
             255 alone is then read as 0 and 1 if 1 is among them and 255 is not.
 
     Raises:
-        DataError: a file that cannot be read as a mask.
+        DataError: a file that cannot be read as a mask; a folder whose files are no labels of one.
     """
+    if isinstance(source, Path) and source.is_dir():
+        return apart.read_apart(source, lambda file: read_labels(file, label_values=label_values))
     if is_picture(source):
         return pictures.read_labels(Path(str(source)), label_values=label_values)
     labels: Image = _reader(source).read_labels(source)
     return labels
+
+
+def names_of_files(folder: Path) -> dict[int, str]:
+    """Label value → name of its file, of a folder with a file for each label.
+
+    Raises:
+        DataError: files that are no masks of one label.
+    """
+    return apart.names_apart(folder, read_labels)
 
 
 def files_of(path: Path) -> tuple[Path, ...]:

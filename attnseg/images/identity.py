@@ -14,7 +14,7 @@ from typing import IO, Literal
 from attnseg.errors import DataError
 from attnseg.images.formats import files_of, find_source
 from attnseg.images.paths import Series, Source, location
-from attnseg.names import composed
+from attnseg.names import composed, resolved
 
 Likeness = Literal["same", "changed", "other"]
 
@@ -168,7 +168,7 @@ def _place(path: Path) -> Path:
 
     A link to a file keeps its own name: what it leads to is what is in it.
     """
-    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+    return resolved(path) if path.is_dir() else resolved(path.parent) / path.name
 
 
 def _still_there(known: Identity, source: Source) -> bool:

@@ -30,6 +30,13 @@ from attnseg.images.streams import (
 )
 from attnseg.images.whole import whole_numbers
 
+# What SPM writes where there is no auxiliary file: it names nobody, and masks of such scans stay
+# byte for byte what they were.
+_NO_FILE = b"none"
+# Fields of text, in which scanners and converters may name a patient: no file of ours takes them
+# over, nor the extensions behind the header.
+_TEXTS = frozenset({"data_type", "db_name", "aux_file", "intent_name", "unused_str"})
+
 
 def read_image(path: Path, *, num_channels: int | None = None) -> Image:
     """Read a scan as float32 `[C, I, J, K]`.
@@ -189,6 +196,9 @@ def write_volumes(
     header["cal_min"], header["cal_max"] = 0, 0
     header["magic"] = header.single_magic
     header["vox_offset"] = header.single_vox_offset
+    for text in _TEXTS.intersection(header.keys()):
+        if header[text].item() != _NO_FILE:
+            header[text] = b""
     header["descrip"] = b"attnseg"
     with atomic_path(path) as temporary, ExitStack() as stack:
         stream = stack.enter_context(temporary.open("wb"))

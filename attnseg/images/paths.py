@@ -115,7 +115,7 @@ def mask_name(name: str) -> str:
 
 def split_channel(name: str) -> tuple[str, int] | None:
     """`case_0001` → (`case`, 1), as nnU-Net names the channels of a case; None for other names."""
-    match = re.fullmatch(r"(.+)_(\d{4})", name)
+    match = re.fullmatch(r"(.+)_([0-9]{4})", name)
     return (match[1], int(match[2])) if match else None
 
 
@@ -163,7 +163,7 @@ def names_dicom(name: str) -> bool:
 def plain_suffix(name: str) -> str:
     """The suffix in small letters; "" for none, and for numbers such as those of `MR.1.2.840`."""
     suffix = PurePosixPath(name).suffix.lower()
-    return "" if suffix[1:].isdigit() else suffix
+    return "" if suffix[1:].isdecimal() else suffix
 
 
 def starts_as_dicom(stream: BinaryIO) -> bool:

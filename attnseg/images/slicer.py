@@ -15,7 +15,7 @@ import numpy as np
 from attnseg.errors import DataError
 from attnseg.images.image import smallest_integer_type
 
-_KEY = re.compile(r"Segment(\d+)_(Layer|LabelValue|Name):=(.*)")
+_KEY = re.compile(r"Segment([0-9]{1,9})_(Layer|LabelValue|Name):=(.*)")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def segments_of(lines: Sequence[str]) -> tuple[Segment, ...]:
     segments = []
     for number, each in sorted(fields.items()):
         layer, value = each.get("Layer", "0"), each.get("LabelValue", "1")
-        if re.fullmatch(r"\d{1,9}", layer) and re.fullmatch(r"0*[1-9]\d{0,17}", value):
+        if re.fullmatch(r"[0-9]{1,9}", layer) and re.fullmatch(r"0*[1-9][0-9]{0,17}", value):
             name = each.get("Name") or f"Segment_{number + 1}"
             segments.append(Segment(name, int(layer), int(value)))
     return tuple(segments)

@@ -4,16 +4,23 @@ Scans are planned, predicted and written one behind the other, so that the first
 before the last headers have been read.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from attnseg.inference.known import kept_unrecorded, known_scans, settings_of
+from attnseg.inference.known import (
+    is_done,
+    kept_unrecorded,
+    known_scans,
+    settings_of,
+    written_by_job,
+)
 from attnseg.inference.local_engine import predict_here
-from attnseg.inference.manifest import Manifest, Outcome, append_line, versions
+from attnseg.inference.manifest import Manifest, NewLines, Outcome, append_line, versions
 from attnseg.inference.predictor import Predictor
+from attnseg.inference.sharing import Share
 from attnseg.inference.sources import Scan
 from attnseg.inference.taken import refuse_written_since
 from attnseg.inference.work import Job, Work, plan_cohort
@@ -44,6 +51,9 @@ def predict_cohort(
 ) -> list[Outcome]:
     """Predict scans into `output`, one mask each, and keep the manifest.
 
+    Runs that predict into one folder at the same time share their scans (`inference.sharing`): what
+    another run has done meanwhile is skipped, what it has still in the end is "elsewhere".
+
     A scan is skipped, unless `overwrite`, where the manifest calls it done by the same model with
     the same settings, it is the scan that its line is of, and its mask lies there on its grid, in
     the format asked for; so do the probabilities and α that are asked for.
@@ -66,8 +76,10 @@ def predict_cohort(
 
     Raises:
         UsageError: a mask would overwrite a scan, or what was made of another scan.
+        RunError: another process predicts into the folder with another model or other settings.
     """
     job = job or Job()
+    news = NewLines(output)
     known = known_scans(
         scans, predictor, output, model_id=model_id, job=job, overwrite=overwrite,
         replace_others=replace_others, verify=verify, on_scan=on_known,
@@ -81,7 +93,7 @@ def predict_cohort(
         if left and outcome.state == "failed":
             reason = f"{outcome.reason}; what lies there ({', '.join(left)}) was made of it before"
             outcome = replace(outcome, reason=reason)
-        if outcome.state != "skipped":
+        if outcome.state in ("done", "failed"):
             manifest.add(outcome)
         outcomes.append(outcome)
         on_outcome(outcome)
@@ -92,15 +104,57 @@ def predict_cohort(
         end(Outcome(scan.name, "skipped", mask=job.masks.target(scan), model=model_id))
     if known.unrecorded:
         say(kept_unrecorded(known.unrecorded))
-    if known.todo:
+    if not known.todo:
+        return outcomes
+    if not replace_others:
+        check = partial(refuse_written_since, folder=output, there=known.there)
+        job = replace(job, before_writing=check)
+    settings = settings_of(predictor)
+    base = Outcome("", "failed", model=model_id, settings=settings, versions=versions())
+
+    def written(work: Work) -> list[str]:
+        return [work.scan.name] if work.scan.reason else written_by_job(work.scan, predictor, job)
+
+    def refuse(work: Work) -> None:
+        if not replace_others:  # also what came while it was looked which scans are done
+            before = known.there - news.written
+            refuse_written_since(work.scan, written(work), folder=output, there=before)
+
+    def skip(work: Work) -> None:
+        end(
+            Outcome(
+                work.scan.name, "skipped", mask=job.masks.target(work.scan), model=model_id,
+                reason="done by another run meanwhile",
+            )
+        )  # fmt: skip
+
+    with Share(
+        output,
+        model_id=model_id,
+        settings=settings,
+        written=written,
+        refuse=refuse,
+        is_done=lambda work, lines: is_done(
+            work.scan, predictor, output, model_id=model_id, job=job, lines=lines
+        ),
+        news=news,
+        say=say,
+    ) as share:
         if not replace_others:
-            check = partial(refuse_written_since, folder=output, there=known.there)
-            job = replace(job, before_writing=check)
-        settings = settings_of(predictor)
-        base = Outcome("", "failed", model=model_id, settings=settings, versions=versions())
-        with closing(_told(plan_cohort(known.todo, predictor, job), on_plan)) as work:
-            for outcome in (engine or predict_here)(known.todo, work, predictor, output, base, job):
-                end(outcome)
+            share.refuse_other_models()
+        coming: Iterable[Work] = plan_cohort(known.todo, predictor, job)
+        while True:
+            before = len(outcomes)
+            with closing(_told(share.mine(coming, skip), on_plan)) as work:
+                predicted = (engine or predict_here)(known.todo, work, predictor, output, base, job)
+                for outcome in predicted:
+                    end(outcome)
+                    share.release(outcome.name)
+            if not share.passed or len(outcomes) == before:
+                break
+            coming = share.take_passed()  # time has gone by: they are done, or free, or held still
+    for each, holder in share.passed:
+        end(Outcome(each.scan.name, "elsewhere", reason=f"being done by {holder}"))
     return outcomes
 
 

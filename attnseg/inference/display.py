@@ -67,7 +67,10 @@ class Display:
             self.say("failed:")
             for outcome in failed:
                 self.say(f"  {outcome.name:<{width}}  {outcome.reason}")
-        states = [state for state in ("done", "skipped", "failed") if counts[state]]
+        elsewhere = Counter(each.reason for each in outcomes if each.state == "elsewhere")
+        for reason, count in elsewhere.items():
+            self.say(f"{count} scan(s) elsewhere: {reason}")
+        states = [state for state in ("done", "skipped", "elsewhere", "failed") if counts[state]]
         listed = ", ".join(f"{counts[state]} {state}" for state in states)
         self.say(f"{listed}; {manifest} tells the rest")
 
@@ -145,6 +148,9 @@ def _line(outcome: Outcome) -> str:
     if outcome.state == "failed":
         return f"✗ {outcome.name}: {outcome.reason}"
     if outcome.state == "skipped":
-        return f"– {outcome.name}: done before; --overwrite predicts it again"
+        why = outcome.reason or "done before; --overwrite predicts it again"
+        return f"– {outcome.name}: {why}"
+    if outcome.state == "elsewhere":
+        return f"… {outcome.name}: {outcome.reason}"
     warned = "".join(f"\n  ! {each}" for each in outcome.warnings)
     return f"✓ {outcome.name} {sum(outcome.seconds.values()):.2f} s{warned}"

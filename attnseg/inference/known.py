@@ -14,7 +14,7 @@ from attnseg.inference.predictor import Predictor
 from attnseg.inference.sources import Scan
 from attnseg.inference.taken import Found, Line, find_written, misfit, refuse_taken
 from attnseg.inference.work import Job
-from attnseg.names import composed
+from attnseg.names import composed, resolved
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,38 @@ def known_scans(
     return Known(tuple(done), tuple(todo), tuple(renewed), unrecorded, outdated, there)
 
 
+def is_done(
+    scan: Scan,
+    predictor: Predictor,
+    output: Path,
+    *,
+    model_id: str,
+    job: Job,
+    lines: Mapping[str, Line],
+) -> bool:
+    """Whether a scan is done in `output` by this model in this way, by certain lines alone.
+
+    Args:
+        scan: that was to be predicted.
+        predictor: the loaded model.
+        output: folder of masks and manifests.
+        model_id: what the manifest calls the model.
+        job: what is done with each scan.
+        lines: file → the line that says it was written.
+    """
+    found = find_written(
+        [scan],
+        output,
+        lambda scan: written_by_job(scan, predictor, job),
+        geometry_of=lambda scan: predictor.outline(*scan.paths).geometry,
+        masks=job.masks,
+        lines=lines,
+    ).get(scan.name)
+    wanted = Wanted(output, model_id, settings_of(predictor), job.masks, overwrite=False)
+    written = written_by_job(scan, predictor, job)
+    return found is not None and _why_again(found, written, wanted) is None
+
+
 def written_by_job(scan: Scan, predictor: Predictor, job: Job) -> list[str]:
     """What will be written of a scan, relative to the output folder; its mask first."""
     names = [job.masks.target(scan)]
@@ -199,9 +231,9 @@ def _renewed(found: Found) -> list[Line]:
 def _check_targets(scans: Sequence[Scan], output: Path, masks: MaskFormat) -> None:
     targets = {scan.name: output / masks.target(scan) for scan in scans}
     assert len(targets) == len(scans), "names differ, as find_scans sees to"
-    sources = {location(path).resolve() for scan in scans for path in scan.paths}
+    sources = {resolved(location(path)) for scan in scans for path in scan.paths}
     sources |= {folder for source in sources for folder in source.parents if masks.per_label}
-    clash = [path for path in targets.values() if path.resolve() in sources]
+    clash = [path for path in targets.values() if resolved(path) in sources]
     if clash:
         raise UsageError(
             f"{clash[0]}: this mask would overwrite its scan; give another folder with -o"

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from attnseg.disk import require_room
 from attnseg.files import remove_leftovers
 from attnseg.images import Image, is_picture
 from attnseg.inference.after import volumes_ml
@@ -24,7 +25,7 @@ from attnseg.inference.identity import ScanIdentity, identify_scan, outsides
 from attnseg.inference.known import probabilities_of, written_by_job
 from attnseg.inference.manifest import Outcome
 from attnseg.inference.predictor import Predictor
-from attnseg.inference.probabilities import probability_file
+from attnseg.inference.probabilities import probability_file, row_bytes
 from attnseg.inference.sources import Scan
 from attnseg.inference.work import (
     Job,
@@ -157,6 +158,9 @@ def _segment(
     job.before_writing(scan, written_by_job(scan, predictor, job))
     begin, before = time.perf_counter(), predictor.runner.seconds
     kept = probabilities_of(scan) if job.probabilities else ""
+    if work.gates is not None:  # α comes last: without room the labels would be found in vain
+        rows = row_bytes(ready.grid.source_shape, len(predictor.gates.gates))
+        require_room(output, rows, what=f"the rows of α of {scan.name}")
     with ExitStack() as stack:
         take = None
         if kept:

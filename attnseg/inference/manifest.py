@@ -1,19 +1,23 @@
 """What became of every scan: one JSON line each, appended as it ends, never rewritten."""
 
-import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from attnseg import json_lines
 from attnseg.inference.identity import ScanIdentity, identity_of
-from attnseg.names import composed
+from attnseg.names import alike, composed, resolved
+from attnseg.whereabouts import all_told, recalled, recorded
 
 MANIFEST = "manifest.jsonl"
 # Of the maps that `attnseg attention` writes: they may lie beside masks.
 ATTENTION = "attention.jsonl"
+# So often it is looked whether another run has begun a manifest of its own.
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Outcome:
 
     name: str
     state: str
-    """"done", "failed" or "skipped" (done before by the same model in the same way)."""
+    """"done", "failed", "skipped" (done before by the same model in the same way) or "elsewhere"
+    (another run is predicting it); only the first two are written."""
     time: str = ""
     """When the line was written, in ISO 8601, UTC."""
     scan: ScanIdentity | None = None
@@ -76,16 +81,15 @@ def append_outcome(path: Path, outcome: Outcome) -> None:
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Append one line, with the time at which it was written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = {**line, "time": datetime.now(UTC).isoformat(timespec="microseconds")}
-    with path.open("a+b") as stream:
-        # A kill may have cut the last line short; the next one must not hang on it.
-        if stream.tell() > 0:
-            stream.seek(-1, 2)
-            if stream.read(1) != b"\n":
-                stream.write(b"\n")
-        stream.write((json.dumps(line) + "\n").encode())
+    """Append one line, with the time at which it was written; its paths relative to its folder.
+
+    Raises:
+        DiskFullError: there is no room; the file is as it was.
+    """
+    told = all_told({**line, "scan": None}, path.parent) | {"scan": line.get("scan")}
+    placed = _with_paths(told, lambda text: recorded(text, path.parent))
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    json_lines.append_line(path, {**placed, "time": now})
 
 
 def owners(folder: Path) -> dict[str, dict[str, Any]]:
@@ -134,7 +138,7 @@ def lines_of(masks: Iterable[Path]) -> dict[Path, dict[str, Any]]:
     known: dict[Path, dict[str, dict[str, Any]]] = {}
     found = {}
     for mask in masks:
-        path = mask.resolve()
+        path = resolved(mask)
         # A mask of BIDS lies up to three folders below the manifest, one of a single label one.
         for folder in path.parents[:4]:
             if folder not in known:
@@ -183,15 +187,79 @@ def _all_lines(folder: Path, *patterns: str) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: str(line.get("time") or ""))
 
 
+class NewLines:
+    """What is written to the manifests of a folder from now on, by whatever process.
+
+    Args:
+        folder: of masks; perhaps not there yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # A line that a kill or a full disk cut short is not counted: it may yet be mended.
+        self._read = {path: _whole(path.read_bytes()) for path in _manifests(folder)}
+        self._read.setdefault(folder / MANIFEST, 0)
+        self._looked = time.monotonic()
+        self._owners: dict[str, dict[str, dict[str, Any]]] = {}
+        self.written: set[str] = set()
+        """What new lines say was written, in NFC, as far as they have been read."""
+
+    def of(self, name: str) -> dict[str, dict[str, Any]]:
+        """File → the latest new line that says it was written of the scan of that name."""
+        # To list a folder of 10,000 masks takes some milliseconds, for each of as many scans.
+        if time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._read |= dict.fromkeys(set(_manifests(self._folder)) - self._read.keys(), 0)
+            self._looked = time.monotonic()
+        for path in self._read:
+            self._take(path)
+        return self._owners.get(alike(name), {})
+
+    def _take(self, path: Path) -> None:
+        begin = self._read[path]
+        if not path.exists() or path.stat().st_size <= begin:
+            return
+        with path.open("rb") as stream:
+            stream.seek(begin)
+            content = stream.read()
+        whole = _whole(content)
+        self._read[path] = begin + whole
+        for line in _parsed(content[:whole], path.parent):
+            if line.get("state") == "done":
+                mine = self._owners.setdefault(alike(line["name"]), {})
+                mine |= {composed(written): line for written in written_by(line)}
+                self.written |= mine.keys()
+
+
+def _whole(content: bytes) -> int:
+    """Bytes of whole lines."""
+    return content.rfind(b"\n") + 1
+
+
+def _manifests(folder: Path) -> list[Path]:
+    return [path for pattern in ("manifest*.jsonl", ATTENTION) for path in folder.glob(pattern)]
+
+
 def _age(path: Path) -> float:
     return path.stat().st_mtime
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for text in path.read_bytes().split(b"\n"):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue  # cut short by a kill, or damaged; its scan is simply done again
-        if isinstance(line, dict) and isinstance(line.get("name"), str):
+    yield from _parsed(path.read_bytes(), path.parent)
+
+
+def _parsed(content: bytes, folder: Path) -> Iterator[dict[str, Any]]:
+    # The scan of a line that a kill cut short, or that is damaged, is simply done again.
+    for line in json_lines.parse_lines(content)[0]:
+        if isinstance(line.get("name"), str):
+            line = _with_paths(line, lambda text: str(recalled(text, folder)))
             yield line | {"name": composed(line["name"])}
+
+
+def _with_paths(line: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """The line with the paths of its scan changed; as it is where it names none."""
+    scan = line.get("scan")
+    try:
+        sources = [{**each, "path": change(each["path"])} for each in scan["sources"]]  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        return dict(line)
+    return {**line, "scan": {**scan, "sources": sources}}  # type: ignore[dict-item]

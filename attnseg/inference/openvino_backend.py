@@ -6,7 +6,9 @@ in the user's cache folder, readable by the user alone, under a hash of everythi
 
 import hashlib
 import io
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +16,7 @@ import platformdirs
 import torch
 from torch import Tensor
 
+from attnseg.errors import DiskFullError
 from attnseg.files import write_bytes
 from attnseg.inference.stream import Network
 from attnseg.models import AttentionUNet
@@ -51,14 +54,15 @@ def openvino_network(
     if blob.exists():
         try:
             compiled = core.import_model(io.BytesIO(blob.read_bytes()), "CPU", settings)
-            blob.touch()  # the last use
-        except RuntimeError:
-            compiled = None  # of another build, or damaged: compiled anew
+            os.utime(blob)  # the last use
+        except (RuntimeError, FileNotFoundError):
+            compiled = None  # of another build, damaged, or just removed: compiled anew
     if compiled is None:
         compiled = core.compile_model(
             _converted(openvino, network, channels, window), "CPU", settings
         )
-        _keep(blob, compiled.export_model())
+        with suppress(DiskFullError):  # compiled again the next time
+            _keep(blob, compiled.export_model())
     request = compiled.create_infer_request()
 
     def run(patches: Tensor) -> Tensor:
@@ -109,6 +113,12 @@ def _key(
 def _keep(blob: Path, content: bytes | io.BytesIO) -> None:
     blob.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_bytes(blob, content if isinstance(content, bytes) else content.getvalue())
-    blob.chmod(0o600)
-    for old in sorted(blob.parent.glob("*.blob"), key=lambda path: -path.stat().st_mtime)[_KEPT:]:
+    # Another process may remove what is too much at the same moment.
+    with suppress(FileNotFoundError):
+        blob.chmod(0o600)
+    ages: dict[Path, float] = {}
+    for path in blob.parent.glob("*.blob"):
+        with suppress(FileNotFoundError):
+            ages[path] = path.stat().st_mtime
+    for old in sorted(ages, key=ages.__getitem__, reverse=True)[_KEPT:]:
         old.unlink(missing_ok=True)

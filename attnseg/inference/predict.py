@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Unpack
 
+from attnseg.disk import remedied
 from attnseg.errors import UsageError
 from attnseg.files import write_text
 from attnseg.inference.cohort import predict_cohort
@@ -20,12 +21,17 @@ from attnseg.inference.predictor import Settings
 from attnseg.inference.request import read_request
 from attnseg.inference.sources import Scan, find_models
 from attnseg.inference.work import Job, Work, change_backend, plan_again, plan_cohort
+from attnseg.locks import FolderLock
 from attnseg.models import model_id
 from attnseg.names import WINDOWS_REMEDY, windows_note
 from attnseg.signals import stop_on_signals
 
 STATISTICS = "statistics.csv"
 ENGINES = ("local", "ray")
+_REMEDY = (
+    "free some space or give another folder with -o, then give the same command again: what is "
+    "done is kept"
+)
 
 
 def predict(
@@ -63,6 +69,7 @@ def predict(
 
     Raises:
         UsageError: names that are taken in `output` by other scans; nothing is written then.
+        RunError: another process predicts there with another model or other settings.
         AttnsegError: nothing to predict, or no usable model; a single bad scan does not raise.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; files are left whole.
     """
@@ -70,12 +77,13 @@ def predict(
     display = Display()
     job = job or Job()
     with ExitStack() as stack:
+        stack.enter_context(remedied(_REMEDY))
         ray = None
         if engine == "ray":
             from attnseg.inference.ray_engine import ray_engine
 
             model = find_models(model)
-            # Before the signals, of which Ray takes one for itself.
+            # Before the signals are requests: Ray takes one for itself.
             ray = stack.enter_context(ray_engine(model, settings, workers=workers, say=display.say))
             settings = ray.settings_here
         asked = read_request(
@@ -135,8 +143,13 @@ def predict(
             write_text(output / path, text)
     manifest = Manifest(output, shard=part)
     if job.statistics or (output / STATISTICS).exists():
-        # An older table would hold volumes of masks that have been made anew since.
-        write_text(output / STATISTICS, _statistics(manifest.last_lines().values()))
+        # An older table would hold volumes of masks that have been made anew since. Of two runs
+        # that end at once the later one writes what both have done.
+        with (
+            FolderLock(output, command="attnseg predict") as lock,
+            lock.turn(STATISTICS, seconds=60, on_wait=lambda holder: None),
+        ):
+            write_text(output / STATISTICS, _statistics(manifest.last_lines().values()))
     display.summary(outcomes, manifest.path)
     return outcomes
 

@@ -4,12 +4,14 @@ They arrive row by row and leave class by class, as NIfTI wants them. In between
 beside the result, as 16-bit numbers: memory stays at some rows, later at one class.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from attnseg.disk import allocate
 from attnseg.files import ROWS, temporary_path
 from attnseg.images import Image, write_volumes
 from attnseg.inference.windows import Plane
@@ -41,6 +43,11 @@ class ProbabilityFile:
             yield np.array(np.memmap(self._path, np.uint16, "r", shape=self._shape)[index])
 
 
+def row_bytes(shape: Sequence[int], count: int) -> int:
+    """That the rows of so many volumes take on the disk."""
+    return math.prod(shape) * count * 2
+
+
 @contextmanager
 def row_file(path: Path, grid: Grid, count: int) -> Iterator[ProbabilityFile]:
     """Room for rows beside `path`, on the disk; gone when the block has ended.
@@ -49,11 +56,13 @@ def row_file(path: Path, grid: Grid, count: int) -> Iterator[ProbabilityFile]:
         path: of the result.
         grid: of the scan.
         count: volumes.
+
+    Raises:
+        DiskFullError: the disk has no room for them.
     """
     shape = (count, *grid.source_shape)
     with temporary_path(path.with_name(f"{path.name}{ROWS}")) as rows:
-        with rows.open("wb") as stream:
-            stream.truncate(int(np.prod(shape)) * 2)
+        allocate(rows, row_bytes(grid.source_shape, count))
         yield ProbabilityFile(rows, shape)
 
 

@@ -27,6 +27,7 @@ from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan
 from attnseg.inference.work import Job, Work, change_backend, plan_again
 from attnseg.inference.workers import Node, Place, Worker, deal, uses_gpus
+from attnseg.signals import kept_handlers
 
 # A scan that took down its worker so often is not tried again.
 LOSSES = 3
@@ -75,11 +76,14 @@ def connected(say: Callable[[str], None]) -> Iterator[None]:
     # Ray has no argument for this: what it starts here inherits that nothing is reported home.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        ray.init(address="auto", **quiet)
-    except ConnectionError:
-        say("no Ray cluster runs here; starting one on this machine (`ray start` joins several)")
-        ray.init(**LOCAL_CLUSTER, **quiet)
+    with kept_handlers():  # Ray sets one for SIGTERM
+        try:
+            ray.init(address="auto", **quiet)
+        except ConnectionError:
+            say(
+                "no Ray cluster runs here; starting one on this machine (`ray start` joins several)"
+            )
+            ray.init(**LOCAL_CLUSTER, **quiet)
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ from attnseg.inference.predictor import Predictor, Settings
 from attnseg.inference.sources import Scan, find_models, find_scans, refuse_twice
 from attnseg.inference.taken import refuse_collisions
 from attnseg.inference.work import Job
+from attnseg.inference.written import without_results
 from attnseg.memory import keep_freed_memory
 
 
@@ -86,6 +87,7 @@ def read_request(
             channel_names=names,
             say=Display().say,
         )
+    scans = without_results(scans, say=Display().say)
     # What suits some of the scans fails the others alone; what suits none is a slip.
     refusals = [job.masks.refusal(scan) for scan in scans if not scan.reason]
     if refusals and all(refusals):
@@ -109,7 +111,7 @@ def take_shard(scans: Sequence[Scan], shard: str) -> tuple[list[Scan], str]:
     """
     if not shard:
         return list(scans), ""
-    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", shard)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise UsageError(f"--shard {shard}: must be i/n with i from 1 to n, such as 2/8")
     index, count = int(match[1]), int(match[2])

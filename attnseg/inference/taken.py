@@ -58,6 +58,7 @@ def find_written(
     geometry_of: Callable[[Scan], Geometry],
     masks: MaskFormat | None = None,
     verify: bool = False,
+    lines: Mapping[str, Line] | None = None,
     on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> dict[str, Found]:
     """What lies in a folder of each scan, of those of which something does.
@@ -69,13 +70,14 @@ def find_written(
         geometry_of: a scan's grid, from its headers.
         masks: how the first of `written` is written, where that is a mask.
         verify: look at every byte of every scan.
+        lines: file → the line that says it was written; None: those of the folder's manifests.
         on_scan: called with every scan that was looked at.
 
     Raises:
         UsageError: two scans that would be written to one file.
     """
     refuse_collisions(scans, written)
-    lines = owners(folder)
+    lines = owners(folder) if lines is None else lines
     by_name: dict[str, list[str]] = defaultdict(list)
     for path, line in lines.items():
         by_name[alike(line["name"])].append(path)

@@ -6,9 +6,9 @@ anew, whatever is the same is shared by folds and runs, and a run that was cut s
 content is that of image and mask, voxels in a file beside their header included.
 """
 
-import errno
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +17,22 @@ import numpy as np
 
 from attnseg.datasets import Case
 from attnseg.datasets.case_checks import check_pair, completed
-from attnseg.errors import DataError, RunError
+from attnseg.disk import remedied, require_room
+from attnseg.errors import DataError, DiskFullError
 from attnseg.files import atomic_path
-from attnseg.images import read_case, read_labels
+from attnseg.images import read_case, read_labels, read_outline
 from attnseg.images.identity import Identity, identify, outside
-from attnseg.preprocessing import preprocess, preprocess_labels
+from attnseg.preprocessing import Grid, preprocess, preprocess_labels
 from attnseg.spec import ModelSpec
 
 # Voxels remembered per class: enough for every patch of a run to differ.
 _VOXELS_PER_CLASS = 2000
 # To be raised when the same files and settings would give other arrays.
 _VERSION = 2
+_REMEDY = (
+    "free some space or give another folder with --set data.cache=FOLDER, then --resume: what is "
+    "done is kept"
+)
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,12 @@ def cache_cases(
 
     Raises:
         DataError: a case that cannot be read or used, or whose mask does not lie on its image.
-        RunError: the disk is full. In both cases what is done is kept.
+        DiskFullError: the disk is full. In both cases what is done is kept.
     """
+    if not any(folder.glob("*_foreground.npy")):  # what is there already is not known here
+        with remedied(_REMEDY):
+            needed = sum(_bytes_of(case, spec) for case in cases)
+            require_room(folder, needed, what=f"{len(cases)} preprocessed cases")
     cached: list[CachedCase] = []
     for case in cases:
         sources = tuple(identify(path) for path in sources_of(case))
@@ -89,17 +98,25 @@ def cache_cases(
         if not all(path.exists() for path in (files.image, files.label, files.foreground)):
             try:
                 _preprocess_case(case, spec, files, ignore_label=ignore_label)
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                raise RunError(
-                    f"{folder}: the disk is full after {len(cached)} of {len(cases)} cases; free "
-                    "some space or give another folder with --set data.cache=FOLDER, then "
-                    "--resume: what is done is kept"
+            except DiskFullError as error:
+                raise DiskFullError(
+                    f"{folder}: the disk is full after {len(cached)} of {len(cases)} cases "
+                    f"({error.fault})",
+                    _REMEDY,
                 ) from error
         cached.append(files)
         on_case(case.name)
     return cached
+
+
+def _bytes_of(case: Case, spec: ModelSpec) -> int:
+    """That the preprocessed case takes on the disk, by its header alone."""
+    try:
+        outline = read_outline(case.images, num_channels=spec.architecture.in_channels)
+        shape = Grid.of(outline.geometry, spec.preprocessing).shape
+    except (DataError, OSError):  # reading it says what is wrong
+        return 0
+    return math.prod(shape) * (4 * spec.architecture.in_channels + 2)
 
 
 def sources_of(case: Case) -> tuple[Path, ...]:

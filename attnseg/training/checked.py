@@ -19,6 +19,7 @@ from attnseg.errors import DataError
 from attnseg.files import load_json, write_text
 from attnseg.images.formats import files_of
 from attnseg.training.cache import sources_of
+from attnseg.whereabouts import all_told, recalled, recorded
 
 _VERSION = 1
 # Path, size in bytes and time of change in ns of each file of a case.
@@ -79,7 +80,7 @@ def load_known(path: Path, dataset: Dataset, stamps: Mapping[str, Stamps]) -> di
         return {
             case.name: _FACTS.validate_python(kept[case.name]["facts"])
             for case in dataset.cases
-            if case.name in kept and kept[case.name]["files"] == stamps[case.name]
+            if case.name in kept and _recalled(kept[case.name]["files"], path) == stamps[case.name]
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
@@ -99,9 +100,19 @@ def save_known(
         facts: of all cases, none with a finding that stops training.
         stamps: case → its files as they were before they were read.
     """
-    cases = {case.name: {"files": stamps[case.name], "facts": _plain(case)} for case in facts}
+    cases = {
+        case.name: {
+            "files": [[recorded(file, path.parent), *how] for file, *how in stamps[case.name]],
+            "facts": all_told(_plain(case), path.parent),
+        }
+        for case in facts
+    }
     content = {"version": _VERSION, "read_as": _read_as(dataset), "cases": cases}
     write_text(path, json.dumps(content, default=str) + "\n")
+
+
+def _recalled(stamps: Stamps, path: Path) -> Stamps:
+    return [[str(recalled(file, path.parent)), *how] for file, *how in stamps]
 
 
 def _read_as(dataset: Dataset) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnseg.config import Config, load_config, parse_override
+from attnseg.config import Config, load_experiment, parse_override
 from attnseg.errors import UsageError
 from attnseg.spec import Frozen
 from attnseg.training.plan import load_plan
@@ -50,7 +50,7 @@ def refuse_other_settings(
     """
     set_ = dict(parse_override(text) for text in overrides)
     given = {key: value for key, value in flags.items() if value is not None}
-    wanted = dict(_flat(load_config(config, set_ | given)))
+    wanted = dict(_flat(load_experiment(config, set_ | given)))
     running = dict(_flat(settings, everything=True))
     for key, value in wanted.items():
         told = key not in _MAY_CHANGE or (key in set_ and not lengthened)

@@ -144,13 +144,14 @@ def fit(
                         epoch_done=epoch_done,
                     )
                 )
-            (enough,) = engine.agree([enough])
+            # Where an epoch ends all is saved: a stop that came meanwhile need not wait for a step.
+            enough, stopped = engine.agree([enough, stopped or (epoch_done and stop.requested)])
             begin = time.perf_counter()
         if epoch_done:
             losses.zero_()
             in_epoch, busy = 0, 0.0
         if over or enough or stopped:
-            return not stopped or bool(over)
+            return not stopped  # also after the last step: the model is not written yet
     raise AssertionError("batches must not end")
 
 

@@ -100,6 +100,8 @@ def _fitted(plan: Plan, config: Config, hours: float) -> Plan:
             "train, without --no-probe"
         )
     epoch = plan.probe.seconds_per_step * config.training.steps_per_epoch
+    if not 0 < hours < 10**5:
+        raise UsageError(f"--hours {hours:g}: must be a number of hours above 0, as 12 or 0.5")
     epochs = int(hours * 3600 / epoch)
     if epochs < 1:
         raise UsageError(

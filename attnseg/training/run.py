@@ -2,16 +2,18 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attnseg import json_lines
 from attnseg.config import Config, dump_config, load_config
 from attnseg.errors import RunError
-from attnseg.files import parse_json, read_text, write_text
+from attnseg.files import write_text
 from attnseg.inference import MODEL_NAME
 from attnseg.locks import FolderLock
+from attnseg.whereabouts import all_told, from_here, recalled, recorded
 
 
 @dataclass(frozen=True)
@@ -107,25 +109,19 @@ class Run:
         return [name for name in self.all_folds if name != self.fold_folder.name]
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        """Add one line to `metrics.jsonl`."""
-        self.fold_folder.mkdir(parents=True, exist_ok=True)
-        with self.metrics.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        """Add one line to `metrics.jsonl`, paths in its messages shortened."""
+        json_lines.append_line(self.metrics, all_told(line, self.fold_folder))
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop lines of steps that a resumed run will do again, and a line that was cut short."""
         if not self.metrics.exists():
             return
-        kept = []
-        for text in read_text(self.metrics).splitlines():
-            try:
-                line = parse_json(text)
-            except ValueError:
-                continue
-            at = line.get("step") if isinstance(line, dict) else None
-            if isinstance(at, int) and at <= step:
-                kept.append(text + "\n")
-        write_text(self.metrics, "".join(kept))
+        lines = [
+            json.dumps(line) + "\n"
+            for line in json_lines.read_lines(self.metrics)
+            if isinstance(line.get("step"), int) and line["step"] <= step
+        ]
+        write_text(self.metrics, "".join(lines))
 
 
 def hold(runs: Sequence[Run], lock: FolderLock) -> None:
@@ -153,7 +149,7 @@ def check_startable(run: Run, config: Config, *, overwrite: bool) -> None:
             f"{run.fold_folder}: this run exists; continue it with --resume, replace it with "
             "--overwrite, or give another folder with -o"
         )
-    if run.config.exists() and run.other_folds and load_config(run.config) != config:
+    if run.config.exists() and run.other_folds and not _same(run_config(run), config, run):
         raise RunError(
             f"{run.folder}: {', '.join(run.other_folds)} was trained with another "
             "configuration; give another folder with -o"
@@ -168,12 +164,52 @@ def start(run: Run) -> None:
 
 
 def save_config(run: Run, config: Config) -> None:
-    """Write the resolved configuration."""
-    write_text(run.config, dump_config(config))
+    """Write the resolved configuration, its paths relative to the run folder."""
+    kept = _with_paths(config, lambda path: Path(recorded(path, run.folder)))
+    write_text(run.config, dump_config(kept))
 
 
-def resumed_config(folder: Path, *, epochs: int | None, max_minutes: float | None) -> Config | None:
+def run_config(run: Run) -> Config:
+    """The configuration of a run, its paths as they are found from the current folder.
+
+    A run that was moved together with its data finds them. Older versions wrote paths as they were
+    typed, relative to the folder that they were run in: where nothing lies at a path as seen from
+    the run, it stays as it is.
+
+    Raises:
+        ConfigError: as of `load_config`.
+    """
+
+    def found(path: Path) -> Path:
+        place = recalled(str(path), run.folder)
+        older = not path.is_absolute() and not place.exists() and path.exists()
+        return path if older else from_here(place)
+
+    return _with_paths(load_config(run.config), found)
+
+
+def _same(one: Config, other: Config, run: Run) -> bool:
+    def placed(path: Path) -> Path:
+        return Path(recorded(path, run.folder))
+
+    return _with_paths(one, placed) == _with_paths(other, placed)
+
+
+def _with_paths(config: Config, change: Callable[[Path], Path]) -> Config:
+    paths = {"root": config.data.root, "cache": config.data.cache}
+    changed = {key: change(path) for key, path in paths.items() if path is not None}
+    return config.model_copy(update={"data": config.data.model_copy(update=changed)})
+
+
+def resumed_config(
+    folder: Path, *, epochs: int | None, max_minutes: float | None, root: Path | None = None
+) -> Config | None:
     """The configuration of a run that is continued; only its length may change.
+
+    Args:
+        folder: of the run.
+        epochs, max_minutes: its new length.
+        root: where its data set is now, should nothing lie where it was.
 
     Returns:
         None where no run was started yet.
@@ -181,11 +217,13 @@ def resumed_config(folder: Path, *, epochs: int | None, max_minutes: float | Non
     run = Run(folder, "0")
     if not run.config.exists() or not run.plan.exists():
         return None
-    config = load_config(run.config)
+    config = run_config(run)
     length: dict[str, Any] = {}
     if epochs is not None:
         length = {"epochs": epochs, "max_minutes": None}
     if max_minutes is not None:
         length["max_minutes"] = max_minutes
-    training = config.training.model_copy(update=length)
-    return config.model_copy(update={"training": training})
+    training, data = config.training.model_copy(update=length), config.data
+    if root is not None and (data.root is None or not data.root.exists()):
+        data = data.model_copy(update={"root": root})  # `trained_on` refuses another data set
+    return config.model_copy(update={"training": training, "data": data})

@@ -41,6 +41,13 @@ class TrainingState:
     loss_scale: dict[str, float] = field(default_factory=dict)
     """Of fp16; see `Engine.loss_scale`."""
 
+    @property
+    def stored_bytes(self) -> int:
+        """Of a checkpoint, once the optimiser has its moments."""
+        moments = 1 if isinstance(self.optimizer, torch.optim.SGD) else 2
+        tensors = [*self._modules().values(), *(moments * self._parameters())]
+        return sum(each.numel() * each.element_size() for each in tensors)
+
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all: plain tensors, in safetensors, no pickle."""
         write_bytes(path, save(self._tensors()))

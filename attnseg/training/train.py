@@ -1,6 +1,7 @@
 """`attnseg train`: from a folder of scans and masks to model files."""
 
 import datetime
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 
 from attnseg.config import Config, TrainingConfig
+from attnseg.disk import remedied, require_room
 from attnseg.errors import UsageError
 from attnseg.evaluation import Evaluation
 from attnseg.inference import Predictor
@@ -68,7 +70,7 @@ def train(
         AttnsegError: data, configuration or run folder that cannot be used.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    if fold not in ("all", "none") and not fold.isdigit():
+    if fold not in ("all", "none") and not re.fullmatch(r"0|[1-9][0-9]{0,5}", fold):
         raise UsageError(f"--fold {fold}: must be a number from 0, `all` or `none`")
     settings = config.training
     if settings.deterministic and settings.max_minutes is not None:
@@ -80,7 +82,8 @@ def train(
     engine = Engine(settings, device=device)
     display = Display(quiet=not engine.is_main)
     lock = FolderLock(output, command="attnseg train", say=display.say)
-    with lock if engine.is_main else nullcontext():
+    remedy = f"free some space, then continue with attnseg train --resume -o {output}"
+    with remedied(remedy), lock if engine.is_main else nullcontext():
         prepared = None
         if engine.is_main:
             prepared = prepare(
@@ -130,9 +133,12 @@ def _train_fold(
         if init is not None:
             display.say(f"weights are those of the checkpoint, not of --init {init}")
     if engine.is_main:
+        _ask_for_room(run, state)
         run.forget_metrics_after(state.step)
     folder = config.data.cache or run.cache
     cached = _cached(prepared, training, spec, folder, engine, display)
+    if engine.is_main:  # which the cases may have taken
+        _ask_for_room(run, state)
     if changed := changes(run.cases, cached):
         display.say(changed)
     if engine.is_main and not run.cases.exists():
@@ -150,9 +156,11 @@ def _train_fold(
         device=engine.device,
     )
     board = (
-        Board(run.fold_folder / "tensorboard", first_step=state.step) if engine.is_main else None
+        Board(run.fold_folder / "tensorboard", first_step=state.step, say=display.say)
+        if engine.is_main
+        else None
     )
-    with stop_on_signals() as stop, display.training() as show:
+    with stop_on_signals(patient=True) as stop, display.training() as show:
         on_step = (
             Watch(
                 state, spec, config, run, board, prepared.dataset, held_out, stop,
@@ -173,8 +181,6 @@ def _train_fold(
             on_step=on_step,
         )
     if not finished:
-        if board:
-            board.close()
         display.say(f"stopped after step {state.step}; --resume -o {run.folder} continues it")
         raise KeyboardInterrupt
     evaluation = None
@@ -186,9 +192,26 @@ def _train_fold(
             best, _ = load_model(run.best)
             state.average.load_state_dict(best.state_dict())
         evaluation = _finish(state, spec, config, run, prepared, display, board, engine)
-        board.close()
     engine.wait()
     return evaluation
+
+
+def _ask_for_room(run: Run, state: TrainingState) -> None:
+    """For a checkpoint beside the one it replaces, and for the models.
+
+    Raises:
+        DiskFullError: there is none.
+    """
+    weights = sum(
+        each.numel() * each.element_size() for each in state.average.state_dict().values()
+    )
+    models = [path for path in (run.best, run.model) if not path.exists()]
+    checkpoints = 1 if run.checkpoint.exists() else 2
+    require_room(
+        run.fold_folder,
+        checkpoints * state.stored_bytes + len(models) * weights,
+        what="checkpoints and models",
+    )
 
 
 def _over(state: TrainingState, settings: TrainingConfig) -> bool:

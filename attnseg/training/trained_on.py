@@ -6,7 +6,7 @@ another data set is refused.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from attnseg.datasets import Case
@@ -14,14 +14,20 @@ from attnseg.errors import DataError, RunError
 from attnseg.files import load_json, write_text
 from attnseg.images.identity import Identity, compare
 from attnseg.training.cache import CachedCase, sources_of
+from attnseg.whereabouts import recalled, recorded
 
 # So many cases are named in a message.
 _NAMED = 5
 
 
 def save_cases(path: Path, cached: Sequence[CachedCase]) -> None:
-    """Note what the cases of a fold that begins are."""
-    found = {case.name: [asdict(each) for each in case.sources] for case in cached}
+    """Note what the cases of a fold that begins are; paths relative to the fold's folder."""
+    found = {
+        case.name: [
+            asdict(replace(each, path=recorded(each.path, path.parent))) for each in case.sources
+        ]
+        for case in cached
+    }
     write_text(path, json.dumps(found, indent=1) + "\n")
 
 
@@ -29,7 +35,11 @@ def load_cases(path: Path) -> dict[str, tuple[Identity, ...]]:
     """Case → what its files were; none where nothing was noted, as by older versions."""
     try:
         told = load_json(path)
-        return {name: tuple(Identity(**each) for each in found) for name, found in told.items()}
+        known = {name: tuple(Identity(**each) for each in found) for name, found in told.items()}
+        return {
+            name: tuple(replace(one, path=str(recalled(one.path, path.parent))) for one in found)
+            for name, found in known.items()
+        }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 

@@ -1,6 +1,5 @@
 """Validation through the predictor that users run, on the scans' own grids."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from attnseg.config import Config
 from attnseg.datasets import Case, Dataset
 from attnseg.errors import RunError
 from attnseg.evaluation import Evaluation, compare_files, print_table, table_lines
-from attnseg.files import load_json, write_text
+from attnseg.files import load_json, scratch_folder, write_text
 from attnseg.images import Image, on_grid, read_labels, write_labels
 from attnseg.inference import Predictor, Scan, predict_cohort
 from attnseg.inference.identity import identity_of, is_made_of
@@ -24,6 +23,7 @@ from attnseg.training.prepared import Prepared
 from attnseg.training.run import Run
 from attnseg.training.state import TrainingState
 from attnseg.training.tensorboard import Board
+from attnseg.whereabouts import told
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +54,10 @@ def peek(predictor: Predictor, cases: Sequence[Case], dataset: Dataset) -> Peek:
     """Predict a few cases and score them; the last one that could be is kept as the example."""
     failed: dict[str, str] = {}
     last: tuple[Case, Image, np.ndarray] | None = None
-    with tempfile.TemporaryDirectory(prefix="attnseg-") as folder:
+    with scratch_folder() as folder:
         masks = {}
         for case in cases:
-            mask = Path(folder) / _scan(case).mask_name
+            mask = folder / _scan(case).mask_name
             try:
                 image = predictor.read(*case.images)
                 labels = predictor.predict(image).labels
@@ -103,7 +103,7 @@ def validate_fold(
     """
     scans = [_scan(case) for case in cases]
     outcomes = predict_cohort(scans, predictor, folder, model_id=model_id, replace_others=True)
-    failed = {each.name: each.reason for each in outcomes if each.state == "failed"}
+    failed = {each.name: each.reason for each in outcomes if each.state not in ("done", "skipped")}
     masks = {each.name: folder / each.mask for each in outcomes if each.name not in failed}
     return _compare(cases, masks, predictor.spec, dataset, failed)
 
@@ -125,6 +125,7 @@ def report_fold(
         f"{state.seconds / 60:.1f} min, seed {config.training.seed}"
     )
     text = "\n".join([*plan_lines(plan), "", trained, "", *table_lines(evaluation)]) + "\n"
+    text = told(text, run.fold_folder)
     write_text(run.summary, text)
     board.text("summary", text)
     board.settings(_flat(config.training.model_dump()), {"final/dice": evaluation.mean_dice})

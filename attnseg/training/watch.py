@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from attnseg.config import Config
@@ -32,7 +33,7 @@ class Watch:
         board: where curves and pictures go.
         dataset: tells how masks are to be read.
         held_out: cases of which the first few are predicted now and then.
-        stop: a requested stop is not kept waiting by a validation.
+        stop: a validation is left in its midst when a stop is requested.
         show: the live line.
         say: a line that stays.
         engine: device and loss scale.
@@ -83,7 +84,9 @@ class Watch:
         }
         due = report.epoch % self.settings.validation_every_epochs == 0 or report.progress >= 1
         if self.cases and due and not self.stop.requested:
-            line |= self._validate(report.step)
+            self._save()  # whatever becomes of the validation
+            with suppress(KeyboardInterrupt), self.stop.at_once():
+                line |= self._validate(report.step)
         scalars = {k: v for k, v in line.items() if isinstance(v, float) and v == v}
         self.board.scalars(scalars, step=report.step)
         self.run.append_metrics(line)

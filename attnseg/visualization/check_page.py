@@ -9,10 +9,16 @@ import numpy as np
 from attnseg.datasets.facts import CaseFacts
 from attnseg.datasets.findings import Finding, count_severities
 from attnseg.datasets.report import Check
-from attnseg.files import write_text
 from attnseg.spec import unnamed
 from attnseg.visualization.histogram import histogram_svg
-from attnseg.visualization.page import colour_code, colour_key, html_page, legend, section
+from attnseg.visualization.page import (
+    colour_code,
+    colour_key,
+    html_page,
+    legend,
+    save_page,
+    section,
+)
 from attnseg.visualization.palette import Colour, label_colours
 from attnseg.visualization.thumbnails import Thumbnail, image_html
 
@@ -43,7 +49,7 @@ def check_page(check: Check, thumbnails: Mapping[str, Thumbnail]) -> str:
 
 def save_check_page(check: Check, thumbnails: Mapping[str, Thumbnail], path: Path) -> None:
     """Write `check_page`, whole or not at all."""
-    write_text(path, check_page(check, thumbnails))
+    save_page(path, check_page(check, thumbnails), check.places)
 
 
 def _counts(check: Check) -> str:

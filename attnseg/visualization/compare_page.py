@@ -17,10 +17,17 @@ from attnseg.evaluation.compare_table import (
     signed_interval,
 )
 from attnseg.evaluation.comparison import Comparison, Paired
-from attnseg.files import write_text
 from attnseg.spec import unnamed
 from attnseg.visualization.differences import differences_svg
-from attnseg.visualization.page import colour_code, colour_key, counts, html_page, legend, section
+from attnseg.visualization.page import (
+    colour_code,
+    colour_key,
+    counts,
+    html_page,
+    legend,
+    save_page,
+    section,
+)
 from attnseg.visualization.palette import Colour, label_colours
 from attnseg.visualization.side_by_side import SideBySide, data_uri
 
@@ -76,7 +83,7 @@ def save_compare_page(
     path: Path,
 ) -> None:
     """Write `compare_page`, whole or not at all."""
-    write_text(path, compare_page(comparison, pictures, sources))
+    save_page(path, compare_page(comparison, pictures, sources), map(Path, sources.values()))
 
 
 def _headline(comparison: Comparison) -> Iterator[tuple[str, str]]:

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from attnseg.datasets.copies import fitting_type
 from attnseg.errors import DataError
+from attnseg.files import scratch_folder
 from attnseg.images import Geometry, Image, is_picture, smallest_integer_type, write_volumes
 
 # A browser draws a scan from one 3D texture. 2048 voxels along an axis is what graphics of desktop
@@ -134,7 +134,7 @@ def packed(
 ) -> bytes:
     """A gzipped NIfTI file of volumes `[I, J, K]`, with the affine as its sform."""
     like = Image(np.empty((0, *geometry.shape)), geometry)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "volume.nii.gz"
+    with scratch_folder() as folder:
+        path = folder / "volume.nii.gz"
         write_volumes(path, volumes, count=len(volumes), like=like, dtype=dtype, slope=slope)
         return path.read_bytes()

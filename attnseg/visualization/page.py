@@ -3,8 +3,11 @@
 from collections.abc import Iterable
 from html import escape
 from importlib.metadata import version
+from pathlib import Path
 
+from attnseg.files import write_text
 from attnseg.visualization.palette import Colour
+from attnseg.whereabouts import told
 
 _STYLE = """
 :root { color-scheme: light dark;
@@ -87,6 +90,18 @@ def html_page(title: str, body: str) -> str:
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
         f"<body><main>{body}{footer}</main></body></html>\n"
     )
+
+
+def save_page(path: Path, html: str, places: Iterable[Path] = ()) -> None:
+    """Write a page, whole or not at all: a page is made to be sent, so that it names no folder of
+    the machine but those below and beside it.
+
+    Args:
+        path: of the page.
+        html: of the page.
+        places: files and folders that it may name.
+    """
+    write_text(path, told(html, path.parent, places))
 
 
 def section(title: str, content: str) -> str:

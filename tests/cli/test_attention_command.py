@@ -2,16 +2,18 @@
 
 import csv
 import json
+import os
 import re
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from claiming import claimed, end
 from typer.testing import CliRunner
 
 from attnseg.cli.app import app
-from attnseg.errors import DataError, UsageError
+from attnseg.errors import DataError, RunError, UsageError
 from attnseg.images import Geometry, Image, write_image, write_labels
 from attnseg.inference import Job, predict
 from attnseg.models import AttentionUNet, save_model
@@ -147,4 +149,23 @@ def test_maps_of_another_scan_of_the_name_are_not_overwritten(place):
         predict([other], place / "out", model=place / "model.safetensors", job=Job(attention=True))
     assert call(place, scan, "--replaced", "0").exit_code == 0
     line = json.loads((place / "out" / "attention.jsonl").read_text().splitlines()[-1])
-    assert line["scan"]["sources"][0]["path"] == str(scan)
+    assert line["scan"]["sources"][0]["path"] == os.path.relpath(scan, place / "out")
+
+
+def test_the_second_of_two_in_one_folder_ends_in_one_line(place):
+    with claimed(place / "out", "attention") as other:
+        result = call(place, place / "scans", "--replaced", 0)
+        assert isinstance(result.exception, RunError)
+        assert f"is being written to by process {other.pid} (attnseg test, " in str(
+            result.exception
+        )
+        assert not list((place / "out").glob("*.nii.gz"))
+
+
+def test_maps_that_a_prediction_is_writing_are_left_to_it(place):
+    with claimed(place / "out", "two_attention.nii.gz") as other:
+        result = call(place, place / "scans", "--replaced", 0)
+        end(other)
+    assert result.exit_code == 3
+    assert f"✗ two: its maps are being written by process {other.pid} " in result.output
+    assert {path.name for path in (place / "out").glob("*.nii.gz")} == {"one_attention.nii.gz"}

@@ -123,4 +123,4 @@ def test_check_says_why_a_place_cannot_be_read(attnseg, study: Path) -> None:
     findings = json.loads((study.parent / "check.json").read_text())["findings"]
     fatal = [each for each in findings if each["severity"] == "fatal"]
     assert [each["case"] for each in fatal] == ["p2"]
-    assert fatal[0]["problem"] == reason
+    assert fatal[0]["problem"] == reason.replace(f"{study.parent}/", "")

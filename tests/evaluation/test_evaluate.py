@@ -155,7 +155,10 @@ def test_json_holds_everything_and_says_what_it_means(
     result = evaluate(*folders)
     result.save_json(tmp_path / "out" / "evaluation.json")
     content = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
-    assert content == result.to_json()
+    assert content == result.to_json(tmp_path / "out")
+    case, as_given = content["cases"][0], result.to_json()["cases"][0]
+    assert case["prediction"] == "../ours/a.nii.gz"
+    assert as_given["prediction"] == str(folders[0] / "a.nii.gz")
     assert "2|A∩B|/(|A|+|B|)" in content["definitions"]["dice"]
     assert content["mean_dice"] == 0.375
     assert content["labels"][0]["both_empty"] == 1

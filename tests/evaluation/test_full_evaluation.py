@@ -90,7 +90,7 @@ def test_the_rule_for_empty_masks(found: Evaluation) -> None:
 def test_json_names_and_defines_every_figure(found: Evaluation, tmp_path: Path) -> None:
     found.save_json(tmp_path / "scores.json")
     content = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
-    assert content == found.to_json()
+    assert content == found.to_json(tmp_path)
     named = {word for key in content["definitions"] for word in key.split(", ")}
     assert content["labels"][0].keys() - {"value", "name"} <= named
     assert content["labels"][0]["figures"].keys() == FIGURES.keys() <= named

@@ -74,6 +74,41 @@ def test_place_and_header_are_the_scans_own(
     np.testing.assert_array_equal(again.array[0], labels)
 
 
+TEXTS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_no_text_of_the_scan_comes_along(tmp_path: Path, version: int) -> None:
+    """Scanners and converters name patients there, and behind the header in extensions."""
+    kind = nib.Nifti1Image if version == 1 else nib.Nifti2Image
+    image = kind(scan(), ELSEWHERE)
+    fields = [field for field in TEXTS if field in image.header]
+    for field in fields:
+        image.header[field] = b"Zzyzx"
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Zzyzx" * 9))
+    nib.save(image, tmp_path / "scan.nii")
+    assert (tmp_path / "scan.nii").read_bytes().count(b"Zzyzx") == len(fields) + 9
+
+    like = read_image(tmp_path / "scan.nii")
+    write_labels(tmp_path / "mask.nii", random_labels((0, 1)), like=like, dtype=np.dtype(np.uint8))
+    write_image(tmp_path / "copy.nii", like)
+    for name in ("mask.nii", "copy.nii"):
+        assert b"Zzyzx" not in (tmp_path / name).read_bytes()
+        written = nib.load(tmp_path / name)
+        assert (written.header["descrip"], len(written.header.extensions)) == (b"attnseg", 0)
+        assert not any(written.header[field] for field in fields if field != "descrip")
+        np.testing.assert_array_equal(written.affine, image.affine)
+
+
+def test_the_word_for_no_auxiliary_file_stays(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(scan(), ELSEWHERE)
+    image.header["aux_file"] = b"none"
+    nib.save(image, tmp_path / "scan.nii")
+    like = read_image(tmp_path / "scan.nii")
+    write_labels(tmp_path / "mask.nii", random_labels((0, 1)), like=like, dtype=np.dtype(np.uint8))
+    assert nib.load(tmp_path / "mask.nii").header["aux_file"] == b"none"
+
+
 def points(image: sitk.Image) -> np.ndarray:
     """Physical points (LPS) of the corners and of an inner voxel."""
     indices = [(0, 0, 0), (6, 0, 0), (0, 4, 0), (0, 0, 2), (6, 4, 2), (3, 1, 1)]

@@ -141,8 +141,39 @@ def test_a_scan_that_was_moved_is_the_same(run, make_scan, tmp_path):
     (tmp_path / "archive").mkdir()
     moved = shutil.move(path, tmp_path / "archive" / "ct.nii.gz")
     assert run(moved)[0] == {"ct": "skipped"}
-    assert lines(tmp_path / "out")[-1]["scan"]["sources"][0]["path"] == str(moved)
+    assert lines(tmp_path / "out")[-1]["scan"]["sources"][0]["path"] == "../archive/ct.nii.gz"
     assert run(moved, overlap=0.25)[0] == {"ct": "done"}
+
+
+def test_masks_and_scans_that_are_moved_together_are_not_opened(
+    run, make_scan, tmp_path, monkeypatch
+):
+    path = make_scan("ct")
+    run(path)
+    new = tmp_path / "elsewhere"
+    new.mkdir()
+    for folder in ("scans", "out"):
+        (tmp_path / folder).rename(new / folder)
+    monkeypatch.setattr(
+        "attnseg.images.identity.content_digest", lambda source: pytest.fail("read")
+    )
+    assert run(new / "scans" / "ct.nii.gz", output=new / "out")[0] == {"ct": "skipped"}
+    assert len(lines(new / "out")) == 1
+
+
+def test_absolute_paths_of_older_manifests_are_read_as_before(
+    run, make_scan, tmp_path, monkeypatch
+):
+    path = make_scan("ct")
+    run(path)
+    (line,) = lines(tmp_path / "out")
+    line["scan"]["sources"][0]["path"] = str(path)
+    (tmp_path / "out" / MANIFEST).write_text(json.dumps(line) + "\n")
+    monkeypatch.setattr(
+        "attnseg.images.identity.content_digest", lambda source: pytest.fail("read")
+    )
+    assert run(path)[0] == {"ct": "skipped"}
+    assert len(lines(tmp_path / "out")) == 1
 
 
 def test_a_line_says_which_scan_it_is_of(run, make_scan, tmp_path):
@@ -152,7 +183,7 @@ def test_a_line_says_which_scan_it_is_of(run, make_scan, tmp_path):
     (source,) = line["scan"]["sources"]
     state = path.stat()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert (source["path"], source["size"]) == (str(path), state.st_size)
+    assert (source["path"], source["size"]) == ("../scans/ct.nii.gz", state.st_size)
     assert (source["mtime_ns"], source["sha256"]) == (state.st_mtime_ns, digest)
     assert line["scan"]["shape"] == [13, 17, 9]
     np.testing.assert_array_equal(line["scan"]["affine"], nib.load(path).affine)
@@ -408,7 +439,10 @@ def test_pages_say_where_a_mask_is_of_another_scan(run, two_patients, tmp_path):
         assert [text.partition(", or has")[0] for text in said] == expected
     for scan, expected in ((a, 0), (b, 1)):
         page = report(tmp_path / "out", images=scan.parent).read_text(encoding="utf-8")
-        assert page.count(f"{scan} is not the scan that its mask was made of, {a}") == expected
+        named = [f"../{path.parent.name}/{path.name}" for path in (scan, a)]
+        assert page.count(f"{named[0]} is not the scan that its mask was made of, {named[1]}") == (
+            expected
+        )
 
 
 def test_a_comparison_says_where_masks_are_of_two_scans(run, two_patients, tmp_path, capsys):

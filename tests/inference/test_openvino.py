@@ -1,14 +1,16 @@
 """OpenVINO beside PyTorch: the same logits, nothing told to anyone, compiled once."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from attnseg.errors import UsageError
-from attnseg.inference import Predictor
+from attnseg.inference import Predictor, openvino_backend
 from attnseg.inference.backends import choose_backend, make_backend
 from attnseg.inference.openvino_backend import openvino_network
 from attnseg.models import AttentionUNet, load_model
@@ -73,6 +75,19 @@ def test_a_damaged_blob_is_compiled_anew(tmp_path):
     again = openvino_network(network, channels=1, window=(8, 8, 8), cache=tmp_path)
     assert torch.equal(again(patches), first)
     assert len(blob.read_bytes()) == len(whole)
+
+
+def test_blobs_that_another_process_removes_meanwhile(tmp_path, monkeypatch):
+    """Two predictions at once keep no more than so many, each by itself."""
+    for number in range(20):
+        (tmp_path / f"{number}.blob").write_bytes(b"old")
+        os.utime(tmp_path / f"{number}.blob", (number, number))
+    listed = [*tmp_path.glob("*"), tmp_path / "new.blob", tmp_path / "gone.blob"]
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter(listed))
+    openvino_backend._keep(tmp_path / "new.blob", b"new")
+    monkeypatch.undo()
+    kept = {path.name for path in tmp_path.glob("*.blob")}
+    assert kept == {"new.blob", *(f"{number}.blob" for number in range(5, 20))}
 
 
 def test_labels_of_both_back_ends_agree(make_model, make_scan, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """A name that is taken stays taken: by any path, in capitals, in parts, and in two runs at once."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from attnseg.errors import UsageError
 from attnseg.inference import Job, MaskFormat, Predictor, Scan, predict_cohort
 from attnseg.inference.manifest import MANIFEST
+from attnseg.models import model_id
 
 
 def test_one_path_however_it_is_reached(run, two_patients, tmp_path, monkeypatch):
@@ -16,7 +18,7 @@ def test_one_path_however_it_is_reached(run, two_patients, tmp_path, monkeypatch
     monkeypatch.chdir(a.parent)
     run(f"../{a.parent.name}/ct.nii.gz")
     line = json.loads((tmp_path / "out" / MANIFEST).read_text())
-    assert line["scan"]["sources"][0]["path"] == str(a)
+    assert line["scan"]["sources"][0]["path"] == os.path.relpath(a, tmp_path / "out")
     monkeypatch.chdir(tmp_path)
     link = tmp_path / "current"
     for patient in (a, b):
@@ -78,17 +80,38 @@ def test_two_runs_at_the_same_time(run, make_model, two_patients, tmp_path):
     a, b = two_patients
     model, output, made = make_model(), tmp_path / "out", []
 
-    def first_a(work):
+    def first_a(scan):
         assert not (output / "ct.nii.gz").exists()
         assert run(a, model=model)[0] == {"ct": "done"}
         made.append((output / "ct.nii.gz").read_bytes())
 
     predictor = Predictor.load([model], device="cpu")
-    outcomes = predict_cohort([Scan("ct", (b,))], predictor, output, model_id="m", on_plan=first_a)
+    outcomes = predict_cohort([Scan("ct", (b,))], predictor, output, model_id="m", on_known=first_a)
     assert [each.state for each in outcomes] == ["failed"]
     assert f"another run has made it of {a} meanwhile, and {b} is another" in outcomes[0].reason
     assert [(output / "ct.nii.gz").read_bytes()] == made
     assert run(a, model=model)[0] == {"ct": "skipped"}
+
+
+def test_a_name_that_another_scan_is_about_to_take(run, make_model, two_patients, tmp_path):
+    """The one that is second is told who has it, and afterwards that it is taken."""
+    a, b = two_patients
+    model, told = make_model(), []
+
+    def then_a(work):
+        states, said = run(a, model=model)
+        assert states == {"ct": "elsewhere"}
+        told.append(said)
+
+    predictor = Predictor.load([model], device="cpu")
+    outcomes = predict_cohort(
+        [Scan("ct", (b,))], predictor, tmp_path / "out", model_id=model_id(model), on_plan=then_a
+    )
+    assert [each.state for each in outcomes] == ["done"]
+    assert "… ct: being done by process " in told[0]
+    assert "1 scan(s) elsewhere: being done by process " in told[0]
+    with pytest.raises(UsageError, match=r"ct\.nii\.gz was made of"):
+        run(a, model=model)
 
 
 def test_two_parts_of_a_cohort_never_write_one_file(run, make_scan):

@@ -158,7 +158,12 @@ def test_a_held_out_scan_that_cannot_be_read_is_a_missing_score(toy, tmp_path, m
     assert "warning: validation: case2 has no score: " in told
     assert "failed: case2: " in told
     assert "failed: case2: " in " ".join(run.summary.read_text().split())
-    assert json.loads(run.validation.read_text())["failed"] == dict(scores.failed)
+    folders = f"{image.parent}/"
+    assert scores.failed["case2"].startswith(f"{folders}case2.nii.gz: ")
+    short = {name: why.removeprefix(folders) for name, why in scores.failed.items()}
+    assert json.loads(run.validation.read_text())["failed"] == short
+    for path in (run.metrics, run.summary, *run.fold_folder.glob("tensorboard/*")):
+        assert str(tmp_path).encode() not in path.read_bytes(), path
     (line,) = map(json.loads, run.metrics.read_text().splitlines())
     assert set(line["failed"]) == {"case2"}
     assert line["dice"] == pytest.approx(scores.mean_dice, abs=1e-4), "that of the other scan"

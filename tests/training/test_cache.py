@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from attnseg.datasets import find_dataset, fingerprint, inspect_dataset
-from attnseg.errors import DataError, RunError
+from attnseg.errors import DataError, DiskFullError
 from attnseg.images import read_image, read_labels
 from attnseg.preprocessing import preprocess, preprocess_labels
 from attnseg.training import cache
@@ -105,7 +105,9 @@ def test_a_full_disk_stops_cleanly_and_goes_on_later(planned, tmp_path, monkeypa
         save(path, array, **options)
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(RunError, match=r"disk is full after 1 of 6 cases.*data.cache.*--resume"):
+    with pytest.raises(
+        DiskFullError, match=r"disk is full after 1 of 6 cases.*data.cache.*--resume"
+    ):
         cache_cases(data.cases, spec, tmp_path / "cache")
     monkeypatch.undo()
     left = {path.name for path in (tmp_path / "cache").iterdir()}

@@ -45,7 +45,9 @@ def test_a_run_leaves_what_it_promises(small_config, tmp_path):
     )
     held_out = json.loads((run / "splits.json").read_text())["folds"][0]["validation"]
     assert [case.name for case in scores.cases] == held_out
-    assert json.loads((run / "fold0" / "validation.json").read_text()) == scores.to_json()
+    assert json.loads((run / "fold0" / "validation.json").read_text()) == (
+        scores.to_json(run / "fold0")
+    )
     spec = load_model(run / "fold0" / "model.safetensors")[1]
     assert spec.label_values == (0, 1, 7)
     assert spec.provenance["steps"] == 6

@@ -116,7 +116,7 @@ def test_a_series_that_was_moved_or_packed_is_the_same(run, tmp_path: Path) -> N
             archive.write(path, path.name)
     assert run(tmp_path / "DICOM.zip")[0] == "skipped"
     line = json.loads((tmp_path / "out" / "manifest.jsonl").read_text().splitlines()[-1])
-    assert line["scan"]["sources"][0]["path"] == str(tmp_path / "DICOM.zip")
+    assert line["scan"]["sources"][0]["path"] == "../DICOM.zip"
 
 
 def test_a_file_of_a_series_that_changes_is_seen_without_opening_it(tmp_path: Path) -> None:
