@@ -212,7 +212,7 @@ def _convert_label_folders(
         try:
             labels, names = read_labels(mask), names_of_masks([mask])
             paths = write_drawn([(labels, names)], targets[name], overwrite=overwrite)
-        except (DataError, OSError) as error:
+        except (AttnsegError, OSError) as error:
             report.failed[name] = str(error)
             continue
         report.done += [path.name for path in paths]
