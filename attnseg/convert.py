@@ -11,7 +11,7 @@ from attnseg.datasets.copies import refuse_existing
 from attnseg.datasets.drawn import convert_drawn, convert_mask, write_drawn
 from attnseg.datasets.findings import alike
 from attnseg.datasets.tables import is_table
-from attnseg.errors import DataError, UsageError, refuse_options
+from attnseg.errors import AttnsegError, DataError, UsageError, refuse_options
 from attnseg.files import why_no_file, why_no_folder
 from attnseg.images import (
     MASK_SUFFIXES,
