@@ -236,9 +236,10 @@ class ModelSpec(Frozen):
                 raise ValueError(f"{key} has {found} entries where the architecture needs {needed}")
         if min(self.patch) < 1:
             raise ValueError(f"patch {self.patch} must be 1 or more along every axis")
-        if math.prod(self.patch) > limits.LARGEST_PATCH:
+        if math.prod(self.patch) > limits.LARGEST_PATCH or max(self.patch) > limits.LONGEST_SIDE:
             raise ValueError(
-                f"patch {self.patch} must hold {limits.LARGEST_PATCH:,} voxels or fewer"
+                f"patch {self.patch} must hold {limits.LARGEST_PATCH:,} voxels or fewer, "
+                f"{limits.LONGEST_SIDE:,} along an axis"
             )
         if net.spatial_dims == 2 and 1 not in self.patch:
             raise ValueError(f"patch {self.patch} of a 2D network must be 1 along one axis")
