@@ -18,7 +18,7 @@ _PLAIN = {
 }  # fmt: skip
 _HANDLER = "attnseg.plain"
 # Letters of a message: several lines of a damaged file, and no megabyte of it.
-_LONGEST = 20_000
+_LONGEST_LINE, _MOST_LINES = 1_400, 100
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -146,10 +146,13 @@ def _open_closed() -> None:
 def harmless(text: str) -> str:
     """A message that may quote a file, without what would change colours or move a terminal's
     cursor, and not longer than a screen."""
-    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    lines = text.split("\n")
+    kept = [each if len(each) <= _LONGEST_LINE else f"{each[:_LONGEST_LINE]}…" for each in lines]
+    if len(kept) > _MOST_LINES:
+        kept[_MOST_LINES:] = [f"… and {len(kept) - _MOST_LINES} more lines"]
     return "".join(
         each
         if each.isprintable() or each in "\n\u3000\xa0" or "\ud800" <= each <= "\udfff"
         else each.encode("unicode_escape").decode()
-        for each in text
+        for each in "\n".join(kept)
     )
