@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator  # noq
 from attnseg import limits
 from attnseg.errors import ConfigError
 from attnseg.files import read_text
-from attnseg.spec import Blocks, Count, Frozen, Spacing, validate
+from attnseg.schema import Blocks, Count, Frozen, Spacing, validate
 from attnseg.whereabouts import from_here, recalled
 
 Auto = Literal["auto"]

@@ -15,7 +15,8 @@ from torch import Tensor
 from attnseg.errors import ModelFileError
 from attnseg.files import parse_json, write_bytes
 from attnseg.models.attention_unet import AttentionUNet, build_network
-from attnseg.spec import ModelSpec, validate
+from attnseg.schema import validate
+from attnseg.spec import ModelSpec
 
 _SPEC_KEY = "attnseg"
 _HASH_KEY = "sha256"

@@ -16,7 +16,8 @@ from attnseg.errors import ConfigError, DataError, UsageError
 from attnseg.files import load_json, write_text
 from attnseg.names import readable
 from attnseg.preprocessing import refuse_too_large
-from attnseg.spec import Frozen, Ints, Label, ModelSpec, unnamed, validate
+from attnseg.schema import Frozen, Ints, validate
+from attnseg.spec import Label, ModelSpec, unnamed
 from attnseg.training.decisions import (
     choose_batch,
     choose_network,
