@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, Self
 import yaml  # noqa: TID253
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator  # noqa: TID253
 
+from attnseg import limits
 from attnseg.errors import ConfigError
 from attnseg.files import read_text
-from attnseg.spec import Blocks, Count, Frozen, Spacing, validate
+from attnseg.schema import Blocks, Count, Frozen, Spacing, validate
 from attnseg.whereabouts import from_here, recalled
 
 Auto = Literal["auto"]
@@ -114,7 +115,7 @@ class TrainingConfig(Frozen):
     max_minutes: float | None = Field(default=None, gt=0, le=10**7)
     """Wall-clock budget; the learning-rate schedule is fitted to it instead of `epochs`."""
     steps_per_epoch: int = Field(default=50, ge=1, le=10**6)
-    batch_size: PositiveInt | Auto = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=limits.LARGEST_BATCH)] | Auto = "auto"
     """Patches a step, over all processes together."""
     accumulate: int = Field(default=1, ge=1)
     """Parts that a batch is cut into, one after another, where it does not fit into memory."""

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -206,9 +207,10 @@ def read_text(path: Path) -> str:
     Windows-1252, which has the letters of Latin-1 in the same places.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is a device or a pipe that others wait at.
         ValueError: it is no text.
     """
+    refuse_endless(path)
     content = path.read_bytes()
     encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), None)
     text = content.decode(encoding or _encoding_without_mark(content))
@@ -217,18 +219,48 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
 
 
+def refuse_endless(path: Path) -> None:
+    """Stop before a device, a socket or a named pipe is read: it may never end, or never begin.
+
+    What a shell hands over as /dev/fd/63 or /dev/stdin is read.
+
+    Raises:
+        OSError: it is one of these, or is not there.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):  # whoever opens a folder says that it is one
+        return
+    if not (stat.S_ISFIFO(mode) and path.is_relative_to("/dev")):
+        raise OSError("it is a device, a socket or a named pipe, not a file")
+
+
 def load_json(path: Path) -> Any:
     """What a JSON file holds, its text read by `read_text`.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no JSON, or an object has a key twice; where, and what is wrong.
+        ValueError: as of `parse_json`.
     """
-    text = read_text(path)
+    return parse_json(read_text(path))
+
+
+def parse_json(text: str) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: it is no JSON, an object has a key twice, a number has thousands of digits, it
+            is nested thousands deep; where, and what is wrong.
+    """
     try:
         return json.loads(text, object_pairs_hook=_without_twins)
     except json.JSONDecodeError as error:
         raise ValueError(_json_fault(text, error)) from None
+    except RecursionError:
+        raise ValueError("it is nested thousands deep") from None
+    except ValueError as error:
+        if "integer string conversion" in str(error):  # Python's words for it name its own settings
+            raise ValueError("it holds a number of thousands of digits") from None
+        raise
 
 
 def _encoding_without_mark(content: bytes) -> str:
@@ -255,7 +287,11 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found and found[key] != value:
-            raise ValueError(f"{key!r} is there twice, as {found[key]!r} and as {value!r}")
+            was, now = (
+                each if len(each) < 60 else f"{each[:60]}…"
+                for each in map(repr, (found[key], value))
+            )
+            raise ValueError(f"{key!r:.60} is there twice, as {was} and as {now}")
         found[key] = value
     return found
 

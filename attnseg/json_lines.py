@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attnseg.disk import full_disk_told, opened_to_append, write_at_end
+from attnseg.errors import DataError
 
 _BLOCK = 1 << 16
 # Nobody holds the lock for longer than one line takes.
@@ -24,7 +25,9 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
 
     Raises:
         DiskFullError: there is no room; the file is as it was.
+        DataError: as of `read_bytes`.
     """
+    _refuse_other(path)
     content = (json.dumps(line) + "\n").encode()
     with full_disk_told(path), opened_to_append(path) as stream, _alone(stream) as alone:
         begun = _unfinished(stream)
@@ -44,10 +47,27 @@ def read_lines(
         path: the file.
         on_damage: called with the number of lines that hold no object, where there are any.
     """
-    lines, damaged = parse_lines(path.read_bytes() if path.is_file() else b"")
+    lines, damaged = parse_lines(read_bytes(path) if path.exists() else b"")
     if damaged:
         on_damage(damaged)
     return lines
+
+
+def read_bytes(path: Path) -> bytes:
+    """What such a file holds.
+
+    Raises:
+        DataError: a folder, a pipe or a device lies in its place.
+    """
+    _refuse_other(path)
+    return path.read_bytes()
+
+
+def _refuse_other(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise DataError(
+            f"{path}: a folder, a pipe or a device, where a file of JSON lines is to be; remove it"
+        )
 
 
 def parse_lines(content: bytes) -> tuple[list[dict[str, Any]], int]:

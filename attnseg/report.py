@@ -1,6 +1,5 @@
 """`attnseg report`: a run or a folder of masks as one page, and as a sheet of pictures."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,8 @@ from attnseg.datasets import find_dataset, load_splits
 from attnseg.errors import AttnsegError, DataError, RunError, UsageError
 from attnseg.evaluation import evaluate, find_label_scheme
 from attnseg.evaluation.metrics import as_predicted
+from attnseg.evaluation.scores_file import read_scores
+from attnseg.files import load_json
 from attnseg.images import Image, Source, on_grid, read_case, read_labels
 from attnseg.inference import find_scans
 from attnseg.inference.identity import identity_of, is_made_of
@@ -28,7 +29,6 @@ from attnseg.visualization.prediction_page import PredictionReport, prediction_p
 from attnseg.visualization.report_page import FoldReport, RunReport, learning_curves, run_page
 from attnseg.visualization.report_parts import Scores, Shot, case_caption, mean_caption, worst_cases
 from attnseg.visualization.thumbnails import same_slice
-from attnseg.whereabouts import recalled
 
 _PAGE = "report.html"
 _MAX_MASKS = 60
@@ -110,7 +110,7 @@ def _of_run(
         config=config,
         folds=folds,
         held_out=splits,
-        cross_validation=_scores(shared.cross_validation),
+        cross_validation=read_scores(shared.cross_validation),
     )
     data, unseen, ignored = config.data, "", None
     if images is not None:
@@ -233,7 +233,7 @@ def _fold(run: Run) -> FoldReport:
     return FoldReport(
         name=run.fold_folder.name.replace("fold", "fold ").replace("_", ""),
         metrics=_metrics(run.metrics),
-        scores=_scores(run.validation),
+        scores=read_scores(run.validation),
         model=model,
         attention=_json(run.fold_folder / "attention.json"),
     )
@@ -305,17 +305,6 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
     return [line for line in read_lines(path) if "step" in line]
 
 
-def _scores(path: Path) -> dict[str, Any] | None:
-    """Scores of a run, their paths as they are found from here; None where there are none yet."""
-    found = _json(path)
-    for case in (found or {}).get("cases", ()):
-        for key in ("prediction", "reference"):
-            place = recalled(case[key], path.parent)
-            # Older versions wrote paths relative to the folder that they were run in.
-            case[key] = str(place if place.exists() else case[key])
-    return found
-
-
 def _json(path: Path) -> dict[str, Any] | None:
     """What a file of the run holds; None where it is not there yet.
 
@@ -325,7 +314,7 @@ def _json(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = load_json(path)
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error}); make it again or remove it") from None
     return found if isinstance(found, dict) else None

@@ -4,68 +4,13 @@ This is data, never code: frozen schemas that refuse unknown keys, read from JSO
 """
 
 import math
-import re
-from typing import Annotated, Any, Literal, Self, TypeVar
+from itertools import permutations
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (  # noqa: TID253
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, model_validator  # noqa: TID253
 
-from attnseg.errors import AttnsegError
-
-# Limits that no real model meets: beyond them a file is damaged or means harm, and it is refused
-# before memory is asked for.
-_MOST_CHANNELS = 4096
-_MOST_LEVELS = 16
-_MOST_BLOCKS = 32
-_LARGEST_KERNEL = 31
-_LARGEST_STRIDE = 64
-_LARGEST_PATCH = 512**3
-_LONGEST_NAME = 200
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# Of a value in a message.
-_SHOWN = 60
-
-
-def printable(name: str) -> str:
-    """A name as it may stand in tables, pages and file names.
-
-    Raises:
-        ValueError: it may not.
-    """
-    if len(name) > _LONGEST_NAME:
-        raise ValueError(f"a name of {len(name):,} characters; give it {_LONGEST_NAME} or fewer")
-    if found := _CONTROL.search(name):
-        raise ValueError(f"a name with the control character {found[0]!a}; leave that out")
-    return name
-
-
-Ints = tuple[int, ...]
-Blocks = Annotated[int, Field(ge=1, le=_MOST_BLOCKS)]
-Count = Annotated[int, Field(ge=1, le=_MOST_CHANNELS)]
-Name = Annotated[str, AfterValidator(printable)]
-LabelValue = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-Millimetres = Annotated[float, Field(gt=0)]
-Spacing = tuple[Millimetres, Millimetres, Millimetres]
-_Schema = TypeVar("_Schema", bound=BaseModel)
-
-
-class Frozen(BaseModel):
-    """Base of all schemas: immutable, unknown keys and numbers that are none (NaN, infinity)
-    refused, defaults checked as well."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        validate_default=True,
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-    )
+from attnseg import limits
+from attnseg.schema import Blocks, Count, Frozen, Intensity, Ints, LabelValue, Name, Spacing
 
 
 class Architecture(Frozen):
@@ -74,7 +19,7 @@ class Architecture(Frozen):
     spatial_dims: Literal[2, 3]
     in_channels: Count
     out_channels: Count
-    channels: tuple[Count, ...] = Field(min_length=2, max_length=_MOST_LEVELS)
+    channels: tuple[Count, ...] = Field(min_length=2, max_length=limits.MOST_LEVELS)
     """Feature channels of each level."""
     strides: tuple[Ints, ...]
     """Downsampling per axis between neighbouring levels: one entry fewer than `channels`."""
@@ -100,14 +45,27 @@ class Architecture(Frozen):
         for entry in (*self.strides, *self.kernel_sizes):
             if len(entry) != self.spatial_dims or min(entry) < 1:
                 raise ValueError(f"{entry} needs {self.spatial_dims} positive numbers, one an axis")
-        if max(map(max, self.kernel_sizes)) > _LARGEST_KERNEL:
-            raise ValueError(f"kernel_sizes {self.kernel_sizes} must be {_LARGEST_KERNEL} or less")
-        if max(map(max, self.strides)) > _LARGEST_STRIDE:
-            raise ValueError(f"strides {self.strides} must be {_LARGEST_STRIDE} or less")
+        if max(map(max, self.kernel_sizes)) > limits.LARGEST_KERNEL:
+            raise ValueError(
+                f"kernel_sizes {self.kernel_sizes} must be {limits.LARGEST_KERNEL} or less"
+            )
+        if max(map(max, self.strides), default=1) > limits.LARGEST_STRIDE:
+            raise ValueError(f"strides {self.strides} must be {limits.LARGEST_STRIDE} or less")
         if any(size % 2 == 0 for kernel in self.kernel_sizes for size in kernel):
             raise ValueError(f"kernel_sizes {self.kernel_sizes} must be odd, to keep the grid")
         if min(self.channels) < 2:
             raise ValueError(f"channels {self.channels} must be 2 or more at every level")
+        count = limits.parameters(
+            (self.in_channels, *self.channels),
+            self.kernel_sizes,
+            self.strides,
+            blocks=self.blocks_per_level,
+        )
+        if count > limits.MOST_PARAMETERS:
+            raise ValueError(
+                f"a network of {count:.3g} parameters must have {limits.MOST_PARAMETERS:.0e} or "
+                "fewer; take fewer channels or smaller kernel_sizes"
+            )
         if self.deep_supervision > levels - 2:
             raise ValueError(
                 f"deep_supervision {self.deep_supervision} exceeds the {levels - 2} decoder "
@@ -137,10 +95,20 @@ class ClipZScore(Frozen):
     """
 
     scheme: Literal["ct"] = "ct"
-    low: float
-    high: float
-    mean: float
+    low: Intensity
+    high: Intensity
+    mean: Intensity
     std: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} must not be above high {self.high}")
+        if max(abs(self.low - self.mean), abs(self.high - self.mean)) > (
+            limits.LARGEST_NUMBER * min(self.std, 1)
+        ):
+            raise ValueError(f"std {self.std} is too small to divide intensities by")
+        return self
 
 
 Normalization = Annotated[ZScore | ClipZScore, Field(discriminator="scheme")]
@@ -191,6 +159,9 @@ class AfterProcessing(Frozen):
     """Give the label the background that it encloses."""
 
 
+_MIRRORS = [axes for count in (1, 2, 3) for axes in permutations((0, 1, 2), count)]
+
+
 class ModelSpec(Frozen):
     """The JSON inside a model file."""
 
@@ -198,7 +169,7 @@ class ModelSpec(Frozen):
     architecture: Architecture
     preprocessing: Preprocessing
     channel_names: tuple[Name, ...]
-    labels: tuple[Label, ...]
+    labels: tuple[Label, ...] = Field(min_length=1, max_length=limits.MOST_LABELS)
     """Classes of the training masks; the first is the background, value 0. Without regions, in the
     order of the network's output channels."""
     regions: tuple[Region, ...] = ()
@@ -210,9 +181,9 @@ class ModelSpec(Frozen):
     """Axes (0 R, 1 A, 2 S) along which training mirrored: prediction may do so too."""
     after_processing: tuple[AfterProcessing, ...] = ()
     """What is done to finished masks, at most one entry a label."""
-    fingerprint: dict[str, Any] = {}
+    fingerprint: dict[str, Any] = Field(default_factory=dict)
     """What the training set looked like."""
-    provenance: dict[str, Any] = {}
+    provenance: dict[str, Any] = Field(default_factory=dict)
     """Versions, data set, seed, steps and scores."""
 
     @model_validator(mode="after")
@@ -231,12 +202,24 @@ class ModelSpec(Frozen):
                 raise ValueError(f"{key} has {found} entries where the architecture needs {needed}")
         if min(self.patch) < 1:
             raise ValueError(f"patch {self.patch} must be 1 or more along every axis")
-        if math.prod(self.patch) > _LARGEST_PATCH:
-            raise ValueError(f"patch {self.patch} must hold {_LARGEST_PATCH:,} voxels or fewer")
+        if math.prod(self.patch) > limits.LARGEST_PATCH or max(self.patch) > limits.LONGEST_SIDE:
+            raise ValueError(
+                f"patch {self.patch} must hold {limits.LARGEST_PATCH:,} voxels or fewer, "
+                f"{limits.LONGEST_SIDE:,} along an axis"
+            )
         if net.spatial_dims == 2 and 1 not in self.patch:
             raise ValueError(f"patch {self.patch} of a 2D network must be 1 along one axis")
-        if not set(self.mirror_axes) <= {0, 1, 2}:
-            raise ValueError(f"mirror_axes {self.mirror_axes} must be among 0, 1, 2")
+        window = [n for axis, n in enumerate(self.patch) if axis != self.slice_axis]
+        features = limits.most_features(window, net.channels, net.strides, outputs=net.out_channels)
+        if features > limits.MOST_FEATURES:
+            raise ValueError(
+                f"patch {self.patch}: the features of one window would be {features:.3g} numbers, "
+                f"and {limits.MOST_FEATURES:.2g} are the most; take a smaller patch"
+            )
+        if self.mirror_axes not in {(), *_MIRRORS}:
+            raise ValueError(
+                f"mirror_axes {self.mirror_axes!s:.60} must be among 0, 1, 2, each once"
+            )
         known = {label.value for label in self.labels}
         for region in self.regions:
             if not region.members or not set(region.members) <= known:
@@ -281,36 +264,3 @@ class ModelSpec(Frozen):
     def slice_axis(self) -> int | None:
         """The axis across which a 2D network takes slices; None for a 3D network."""
         return self.patch.index(1) if self.architecture.spatial_dims == 2 else None
-
-
-def validate(schema: type[_Schema], raw: Any, *, source: str, error: type[AttnsegError]) -> _Schema:
-    """Build `schema` from plain data; each problem becomes `source: dotted.path: message`."""
-    try:
-        return schema.model_validate(raw)
-    except ValidationError as problem:
-        raise error("\n".join(_explain(problem, source))) from None
-
-
-def _explain(problem: ValidationError, source: str) -> list[str]:
-    lines = []
-    for item in problem.errors():
-        parts = [str(part) for part in item["loc"]]
-        if any(part.startswith("literal[") for part in parts):
-            continue  # the other half of a `… | "auto"`; the first half says what is wrong
-        path = ".".join(part for part in parts if "[" not in part)
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            message = "unknown key; remove it or correct its spelling"
-        elif item["type"] != "missing" and not isinstance(item["input"], dict | BaseModel):
-            message = f"{message}, got {_shortened(item['input'])}"
-        lines.append(f"{source}: {path}: {message}" if path else f"{source}: {message}")
-    return lines
-
-
-def _shortened(value: object) -> str:
-    """A value as a message shows it: a lie of a megabyte is still one line."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no number of more than 4,300 digits
-        return "a number of thousands of digits"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

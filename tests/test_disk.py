@@ -3,33 +3,17 @@
 import errno
 import os
 import pickle
-import resource
 import shutil
-import signal
-from collections import namedtuple
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_disk import Usage, largest_file
 
 from attnseg import disk
 from attnseg.disk import allocate, append, free_bytes, full_disk_told, is_full, remedied
 from attnseg.errors import AttnsegError, DataError, DiskFullError
 from attnseg.files import atomic_folder, atomic_path
-
-Usage = namedtuple("Usage", "total used free")
-
-
-@pytest.fixture
-def small_files() -> Iterator[int]:
-    """No file of this process may be larger than this."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield 4096
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, former)
 
 
 def test_free_bytes_are_those_of_the_folder_that_is_there(tmp_path: Path) -> None:
@@ -76,8 +60,9 @@ def test_allocation_without_fallocate(tmp_path, monkeypatch) -> None:
     assert (tmp_path / "rows").read_bytes() == bytes(12345)
 
 
-def test_an_allocation_beyond_the_limit_is_told(tmp_path, small_files) -> None:
+def test_an_allocation_beyond_the_limit_is_told(tmp_path) -> None:
     with (
+        largest_file(4096),
         pytest.raises(DiskFullError, match=r"a\.rows: larger than a file may be here.*4\.1 kB"),
         atomic_path(tmp_path / "a.rows") as rows,
     ):
@@ -135,22 +120,25 @@ def test_the_inner_file_is_the_one_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_numpy_file_beyond_the_limit(tmp_path, small_files) -> None:
+def test_a_numpy_file_beyond_the_limit(tmp_path) -> None:
     def write() -> None:
         with atomic_path(tmp_path / "a.npy") as temporary:
             np.save(temporary, np.zeros(10_000))
 
-    with pytest.raises(DiskFullError, match=r"a\.npy: larger than a file may be here"):
+    full = pytest.raises(DiskFullError, match=r"a\.npy: larger than a file may be here")
+    with largest_file(4096), full:
         write()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_append_that_fails_leaves_the_file_as_it_was(tmp_path, small_files) -> None:
+def test_an_append_that_fails_leaves_the_file_as_it_was(tmp_path) -> None:
+    full = pytest.raises(DiskFullError, match="events: larger than a file may be here")
     append(tmp_path / "events", b"x" * 4000)
-    with pytest.raises(DiskFullError, match="events: larger than a file may be here"):
+    with largest_file(4096), full:
         append(tmp_path / "events", b"y" * 1000)
     assert (tmp_path / "events").read_bytes() == b"x" * 4000
-    append(tmp_path / "events", b"z" * 96)
+    with largest_file(4096):
+        append(tmp_path / "events", b"z" * 96)
     assert (tmp_path / "events").stat().st_size == 4096
 
 

@@ -2,12 +2,13 @@
 
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
 
 from attnseg import disk
-from attnseg.errors import DiskFullError
+from attnseg.errors import DataError, DiskFullError
 from attnseg.json_lines import append_line, parse_lines, read_lines
 
 
@@ -87,3 +88,15 @@ def test_several_processes_append_whole_lines(tmp_path: Path) -> None:
     assert len(lines) == 400
     for who in range(4):
         assert [line["number"] for line in lines if line["who"] == who] == list(range(100))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_is_neither_read_nor_written(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "manifest.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    for call in (lambda: read_lines(path), lambda: append_line(path, {"a": 1})):
+        with pytest.raises(DataError, match=r"manifest\.jsonl: a folder, a pipe or a device"):
+            call()

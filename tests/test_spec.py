@@ -7,6 +7,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from attnseg.errors import ModelFileError
+from attnseg.schema import validate
 from attnseg.spec import (
     Architecture,
     ClipZScore,
@@ -15,7 +16,6 @@ from attnseg.spec import (
     Normalization,
     Preprocessing,
     ZScore,
-    validate,
 )
 
 ARCHITECTURE: dict[str, Any] = {

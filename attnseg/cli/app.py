@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from attnseg.cli.arguments import plain, refuse_unusable
+from attnseg.cli.arguments import refuse_unusable
 from attnseg.cli.attention import attention
 from attnseg.cli.check import check
 from attnseg.cli.compare import compare
@@ -15,7 +15,7 @@ from attnseg.cli.demo import demo
 from attnseg.cli.doctor import doctor
 from attnseg.cli.evaluate import evaluate
 from attnseg.cli.model import model_app
-from attnseg.cli.output import guard_output
+from attnseg.cli.output import guard_output, harmless
 from attnseg.cli.plan import plan
 from attnseg.cli.predict import predict
 from attnseg.cli.report import report
@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def _tell(text: str) -> None:
-    typer.echo(f"attnseg: {plain(text)}", err=True)
+    typer.echo(f"attnseg: {harmless(text)}", err=True)
 
 
 def run() -> None:

@@ -55,11 +55,6 @@ def folder_to_write(parameter: typer.CallbackParam, value: Path | None) -> Path 
     return _writable(parameter, value, why_no_folder(value) if value is not None else "")
 
 
-def plain(message: str) -> str:
-    """A message whose names of files hold no signs that a terminal obeys: these are escaped."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], message)
-
-
 def _writable(parameter: typer.CallbackParam, value: Path | None, why: str) -> Path | None:
     if why:
         raise UsageError(f"{_name_of(parameter)} {_cut(str(value))}: {why}")

@@ -1,11 +1,13 @@
 """`attnseg model show|verify`."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 model_app = typer.Typer(help="Look into model files.", no_args_is_help=True, rich_markup_mode=None)
+_OBEYED = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _File = Annotated[Path, typer.Argument(help="A .safetensors model file.")]
 
 
@@ -16,7 +18,9 @@ def show(file: _File) -> None:
 
     from attnseg.models import describe_model
 
-    typer.echo(json.dumps(describe_model(file), indent=2, ensure_ascii=False))
+    text = json.dumps(describe_model(file), indent=2, ensure_ascii=False)
+    # Signs that a terminal obeys, or that turn the direction of the text: escaped, as JSON may be.
+    typer.echo(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 @model_app.command()

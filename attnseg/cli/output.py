@@ -17,6 +17,8 @@ _PLAIN = {
     "─": "-", "━": "-", "╸": "-", "╺": "-", "│": "|", "•": "*",
 }  # fmt: skip
 _HANDLER = "attnseg.plain"
+# Letters of a message: several lines of a damaged file, and no megabyte of it.
+_LONGEST_LINE, _MOST_LINES = 1_400, 100
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -139,3 +141,18 @@ def _open_closed() -> None:
             if null != descriptor:
                 os.dup2(null, descriptor)
                 os.close(null)
+
+
+def harmless(text: str) -> str:
+    """A message that may quote a file, without what would change colours or move a terminal's
+    cursor, and not longer than a screen."""
+    lines = text.split("\n")
+    kept = [each if len(each) <= _LONGEST_LINE else f"{each[:_LONGEST_LINE]}…" for each in lines]
+    if len(kept) > _MOST_LINES:
+        kept[_MOST_LINES:] = [f"… and {len(kept) - _MOST_LINES} more lines"]
+    return "".join(
+        each
+        if each.isprintable() or each in "\n\u3000\xa0" or "\ud800" <= each <= "\udfff"
+        else each.encode("unicode_escape").decode()
+        for each in "\n".join(kept)
+    )

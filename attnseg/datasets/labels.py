@@ -8,8 +8,9 @@ from typing import Any
 
 from attnseg.errors import DataError
 from attnseg.files import load_json
+from attnseg.limits import printable
 from attnseg.names import composed
-from attnseg.spec import Region, printable, unnamed
+from attnseg.spec import Region, unnamed
 
 IGNORE = "ignore"
 PRESENT = "labels_present"

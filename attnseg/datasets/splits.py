@@ -115,9 +115,7 @@ def load_splits(path: Path) -> Splits:
     try:
         content = load_json(Path(path))
         version = content["version"]
-        splits: Splits = [
-            [composed(str(name)) for name in fold["validation"]] for fold in content["folds"]
-        ]
+        splits: Splits = [_names(fold["validation"]) for fold in content["folds"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: no readable splits ({type(error).__name__}: {error}); restore the file or "
@@ -130,6 +128,12 @@ def load_splits(path: Path) -> Splits:
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path}: case {twice!r} is listed twice; let it validate one fold only")
     return splits
+
+
+def _names(found: object) -> list[str]:
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise TypeError(f"a fold's cases are {found!r:.60}, and must be a list of names")
+    return [composed(name) for name in found]
 
 
 def _patients(

@@ -1,5 +1,6 @@
 """What became of every scan: one JSON line each, appended as it ends, never rewritten."""
 
+import json
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -7,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from attnseg import json_lines
 from attnseg.inference.identity import ScanIdentity, identity_of
@@ -53,6 +56,9 @@ class Outcome:
     labels: dict[int, str] = field(default_factory=dict)
     """Value in the mask → name."""
     versions: dict[str, str] = field(default_factory=dict)
+
+
+_OUTCOME = TypeAdapter(Outcome)
 
 
 class Manifest:
@@ -197,7 +203,7 @@ class NewLines:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         # A line that a kill or a full disk cut short is not counted: it may yet be mended.
-        self._read = {path: _whole(path.read_bytes()) for path in _manifests(folder)}
+        self._read = {path: _whole(json_lines.read_bytes(path)) for path in _manifests(folder)}
         self._read.setdefault(folder / MANIFEST, 0)
         self._looked = time.monotonic()
         self._owners: dict[str, dict[str, dict[str, Any]]] = {}
@@ -244,15 +250,24 @@ def _age(path: Path) -> float:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    yield from _parsed(path.read_bytes(), path.parent)
+    yield from _parsed(json_lines.read_bytes(path), path.parent)
 
 
 def _parsed(content: bytes, folder: Path) -> Iterator[dict[str, Any]]:
     # The scan of a line that a kill cut short, or that is damaged, is simply done again.
     for line in json_lines.parse_lines(content)[0]:
-        if isinstance(line.get("name"), str):
+        if _is_sound(line):
             line = _with_paths(line, lambda text: str(recalled(text, folder)))
             yield line | {"name": composed(line["name"])}
+
+
+def _is_sound(line: Mapping[str, Any]) -> bool:
+    """Whether a line is one of ours; what it says of its scan is looked at by `identity_of`."""
+    try:
+        _OUTCOME.validate_json(json.dumps({**line, "scan": None}), strict=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _with_paths(line: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Nothing in it can run: tensors, and text checked against a schema.
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,17 @@ from safetensors.torch import save
 from torch import Tensor
 
 from attnseg.errors import ModelFileError
-from attnseg.files import write_bytes
+from attnseg.files import parse_json, write_bytes
 from attnseg.models.attention_unet import AttentionUNet, build_network
-from attnseg.spec import ModelSpec, validate
+from attnseg.schema import validate
+from attnseg.spec import ModelSpec
 
 _SPEC_KEY = "attnseg"
 _HASH_KEY = "sha256"
+# Of the spec's text; files that were written before it was kept have none.
+_SPEC_HASH_KEY = "spec_sha256"
+# Names, places and spec of the largest models are some hundred kilobytes.
+_LONGEST_HEADER = 2**24
 
 
 def save_model(path: Path, network: AttentionUNet, spec: ModelSpec) -> None:
@@ -28,9 +32,18 @@ def save_model(path: Path, network: AttentionUNet, spec: ModelSpec) -> None:
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
-    metadata = {_SPEC_KEY: spec.model_dump_json(), _HASH_KEY: _content_hash(tensors)}
+    metadata = {**sign(spec.model_dump_json()), _HASH_KEY: content_hash(tensors)}
     # Not `save_file`, which makes a file that only its owner may read, whatever the umask.
     write_bytes(path, save(tensors, metadata))
+
+
+def sign(spec: str) -> dict[str, str]:
+    """Entries of a file's metadata: the spec as JSON, and its SHA-256."""
+    return {_SPEC_KEY: spec, _SPEC_HASH_KEY: _digest(spec)}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_spec(path: Path) -> ModelSpec:
@@ -98,13 +111,20 @@ def describe_model(path: Path) -> dict[str, Any]:
 def _read(path: Path, *, with_tensors: bool) -> tuple[ModelSpec, dict[str, Tensor], dict[str, str]]:
     path = Path(path)
     if not path.is_file():
-        raise ModelFileError(f"{path}: no such model file; check -m")
+        there = "not a file" if path.exists() else "no such model file"
+        raise ModelFileError(f"{path}: {there}; check -m")
     with path.open("rb") as stream:
-        start = stream.read(2)
-    if start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        start = stream.read(8)
+    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise ModelFileError(
             f"{path}: this is a pickle (a PyTorch checkpoint), which can run code when opened; "
             "attnseg reads .safetensors model files only"
+        )
+    length = int.from_bytes(start, "little")
+    if _LONGEST_HEADER < length <= path.stat().st_size:
+        raise ModelFileError(
+            f"{path}: a header of {length:,} bytes, where {_LONGEST_HEADER:,} are the most; copy "
+            "the file again from its source"
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -113,17 +133,26 @@ def _read(path: Path, *, with_tensors: bool) -> tuple[ModelSpec, dict[str, Tenso
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise ModelFileError(
-            f"{path}: not a whole safetensors file ({error}); copy it again from its source"
+            f"{path}: not a whole safetensors file ({str(error)[:200]}); copy it "
+            "again from its source"
         ) from None
     if _SPEC_KEY not in metadata:
         raise ModelFileError(
             f"{path}: holds tensors but no attnseg spec; give a model written by attnseg train"
         )
+    said = metadata[_SPEC_KEY]
+    if metadata.get(_SPEC_HASH_KEY, digest := _digest(said)) != digest:
+        raise ModelFileError(
+            f"{path}: its spec does not match the SHA-256 in the file; copy it again"
+        )
     try:
-        raw = json.loads(metadata[_SPEC_KEY])
-    except (ValueError, RecursionError):  # no JSON, numbers of thousands of digits, endless nesting
-        raise ModelFileError(f"{path}: its spec is not valid JSON; copy the file again") from None
-    return validate(ModelSpec, raw, source=str(path), error=ModelFileError), tensors, metadata
+        raw = parse_json(said)
+    except ValueError as error:
+        raise ModelFileError(
+            f"{path}: its spec is not valid JSON ({error}); copy the file again"
+        ) from None
+    spec = validate(ModelSpec, raw, source=str(path), error=ModelFileError, exact=True)
+    return spec, tensors, metadata
 
 
 def _checked_network(
@@ -138,10 +167,16 @@ def _checked_network(
     with torch.device("meta"):
         network = build_network(spec.architecture)
     _check_weights(path, network, tensors)
+    types = {name: value.dtype for name, value in network.state_dict().items()}
     for name, tensor in tensors.items():
+        if tensor.dtype != (wanted := types[name]):
+            raise ModelFileError(
+                f"{path}: tensor {name} holds {tensor.dtype}, where weights are {wanted}; the file "
+                "does not belong to its own spec"
+            )
         if not torch.isfinite(tensor).all():
             raise ModelFileError(f"{path}: tensor {name} holds NaN or infinity; train again")
-    if metadata.get(_HASH_KEY) != _content_hash(tensors):
+    if metadata.get(_HASH_KEY) != content_hash(tensors):
         raise ModelFileError(
             f"{path}: the weights do not match the SHA-256 in the file; copy it again"
         )
@@ -159,7 +194,8 @@ def _check_weights(path: Path, network: AttentionUNet, tensors: dict[str, Tensor
             )
 
 
-def _content_hash(tensors: dict[str, Tensor]) -> str:
+def content_hash(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values of all tensors."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]

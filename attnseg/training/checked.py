@@ -16,7 +16,7 @@ import attnseg
 from attnseg.datasets import Case, CaseFacts, Dataset
 from attnseg.datasets.labels import WHITE
 from attnseg.errors import DataError
-from attnseg.files import write_text
+from attnseg.files import load_json, write_text
 from attnseg.images.formats import files_of
 from attnseg.training.cache import sources_of
 from attnseg.whereabouts import all_told, recalled, recorded
@@ -73,7 +73,7 @@ def load_known(path: Path, dataset: Dataset, stamps: Mapping[str, Stamps]) -> di
         stamps: case → its files as they are now.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
         if content["version"] != _VERSION or content["read_as"] != _read_as(dataset):
             return {}
         kept = content["cases"]

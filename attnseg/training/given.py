@@ -8,7 +8,7 @@ from typing import Any
 
 from attnseg.config import Config, load_experiment, parse_override
 from attnseg.errors import UsageError
-from attnseg.spec import Frozen
+from attnseg.schema import Frozen
 from attnseg.training.plan import load_plan
 
 # A run may be lengthened, and prepared by another number of processes: key → how.

@@ -9,13 +9,15 @@ from typing import Any
 
 from pydantic import Field
 
+from attnseg import limits
 from attnseg.config import Config
 from attnseg.datasets import Dataset, Fingerprint
 from attnseg.errors import ConfigError, DataError, UsageError
 from attnseg.files import load_json, write_text
 from attnseg.names import readable
 from attnseg.preprocessing import refuse_too_large
-from attnseg.spec import Frozen, Ints, Label, ModelSpec, unnamed, validate
+from attnseg.schema import Frozen, Ints, validate
+from attnseg.spec import Label, ModelSpec, unnamed
 from attnseg.training.decisions import (
     choose_batch,
     choose_network,
@@ -39,7 +41,7 @@ class Plan(Frozen):
 
     version: int = Field(default=1, ge=1, le=1)
     spec: ModelSpec
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=limits.LARGEST_BATCH)
     """Samples a step, over all processes together."""
     epochs: int | None = Field(default=None, ge=1)
     """What fits into the hours asked for; None: the configuration decides."""
@@ -146,7 +148,7 @@ def load_plan(path: Path) -> Plan:
         raise DataError(
             f"{path}: cannot be read as a plan ({error}); make one with `attnseg plan DATA`"
         ) from None
-    return validate(Plan, raw, source=str(path), error=DataError)
+    return validate(Plan, raw, source=str(path), error=DataError, exact=True)
 
 
 def check_plan(

@@ -19,6 +19,10 @@ from attnseg.models import AttentionUNet
 # minutes on hippocampus one gate of two was constant.
 GATE_PACE = 0.25
 _COUNTERS = {"step", "seconds", "best", "stale"}
+# Of AdamW, for each parameter.
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+# No run takes more, and no sampler counts further.
+_MOST_STEPS = 2**40
 
 
 @dataclass
@@ -54,35 +58,38 @@ class TrainingState:
         Raises:
             RunError: missing, damaged, or of another network.
         """
-        if not path.exists():
-            raise RunError(f"{path}: no checkpoint to resume; start with --overwrite")
-        try:
-            tensors = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise RunError(
-                f"{path}: unusable checkpoint ({error}); start again with --overwrite"
-            ) from None
-        wanted = {name: value.shape for name, value in self._modules().items()}
-        found = {name: value.shape for name, value in tensors.items() if name in wanted}
-        if found != wanted or not tensors.keys() >= _COUNTERS:
+        tensors = _read(path)
+        wanted = {name: (value.shape, value.dtype) for name, value in self._modules().items()}
+        found = {
+            name: (tensors[name].shape, tensors[name].dtype) for name in tensors if name in wanted
+        }
+        parameters = self._parameters()
+        moments = [_of_optimizer(tensors, index) for index in range(len(parameters))]
+        if (
+            found != wanted
+            or not tensors.keys() >= _COUNTERS
+            or any(tensors[name].numel() != 1 for name in _COUNTERS)
+            or not _fit(moments, parameters, self.optimizer)
+        ):
             raise RunError(f"{path}: a checkpoint of another network; start again with --overwrite")
+        step, stale = (_whole(path, name, tensors[name]) for name in ("step", "stale"))
+        if float(tensors["seconds"]) < 0:
+            raise RunError(f"{path}: seconds is negative; start again with --overwrite")
         for name, value in self._modules().items():
             value.copy_(tensors[name])
-        for index, parameter in enumerate(self._parameters()):
-            prefix = f"optimizer.{index}."
-            mine = {name: value for name, value in tensors.items() if name.startswith(prefix)}
+        for parameter, mine in zip(parameters, moments, strict=True):
             self.optimizer.state[parameter] = {
-                name.removeprefix(prefix): (
-                    value if value.ndim == 0 else torch.empty_like(parameter.detach()).copy_(value)
-                )
+                name: value
+                if value.ndim == 0
+                else torch.empty_like(parameter.detach()).copy_(value)
                 for name, value in mine.items()
             }
-        self.step, self.seconds = int(tensors["step"]), float(tensors["seconds"])
-        self.best, self.stale = float(tensors["best"]), int(tensors["stale"])
+        self.step, self.seconds = step, float(tensors["seconds"])
+        self.best, self.stale = float(tensors["best"]), stale
         self.loss_scale = {
             name.removeprefix("loss_scale."): float(value)
             for name, value in tensors.items()
-            if name.startswith("loss_scale.")
+            if name.startswith("loss_scale.") and value.numel() == 1
         }
 
     def _modules(self) -> dict[str, Tensor]:
@@ -111,6 +118,57 @@ class TrainingState:
         scale = {f"loss_scale.{k}": torch.tensor(v) for k, v in self.loss_scale.items()}
         everything = self._modules() | optimizer | counters | scale
         return {name: value.detach().contiguous() for name, value in everything.items()}
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint, known to be numbers."""
+    if not path.is_file():
+        raise RunError(f"{path}: no checkpoint to resume; start with --overwrite")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise RunError(
+            f"{path}: unusable checkpoint ({str(error)[:200]}); start again with --overwrite"
+        ) from None
+    for name, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise RunError(
+                f"{path}: {name} holds NaN or infinity; start again with --overwrite, perhaps at a "
+                "lower training.learning_rate"
+            )
+    return tensors
+
+
+def _of_optimizer(tensors: dict[str, Tensor], index: int) -> dict[str, Tensor]:
+    prefix = f"optimizer.{index}."
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _fit(
+    moments: list[dict[str, Tensor]], parameters: list[Tensor], optimizer: torch.optim.Optimizer
+) -> bool:
+    """Whether what an optimiser kept is of its kind and of these parameters."""
+    kept = {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else set(_MOMENTS)
+    return all(
+        set(mine) in (set(), kept)
+        and all(
+            value.shape == (torch.Size() if name == "step" else parameter.shape)
+            and value.dtype == torch.float32
+            for name, value in mine.items()
+        )
+        for mine, parameter in zip(moments, parameters, strict=True)
+    )
+
+
+def _whole(path: Path, name: str, value: Tensor) -> int:
+    count = int(value)
+    if not 0 <= count < _MOST_STEPS:
+        raise RunError(f"{path}: {name} is {count}; start again with --overwrite")
+    return count
 
 
 def new_state(network: AttentionUNet, settings: TrainingConfig) -> TrainingState:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from math import prod
 
-from attnseg.spec import Architecture, Ints
+from attnseg.schema import Ints
+from attnseg.spec import Architecture
 
 _MIN_LEVELS, _MAX_LEVELS = 2, 6
 _MIN_FEATURES = 4

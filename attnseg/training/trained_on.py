@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attnseg.datasets import Case
 from attnseg.errors import DataError, RunError
-from attnseg.files import write_text
+from attnseg.files import load_json, write_text
 from attnseg.images.identity import Identity, compare
 from attnseg.training.cache import CachedCase, sources_of
 from attnseg.whereabouts import recalled, recorded
@@ -34,7 +34,7 @@ def save_cases(path: Path, cached: Sequence[CachedCase]) -> None:
 def load_cases(path: Path) -> dict[str, tuple[Identity, ...]]:
     """Case → what its files were; none where nothing was noted, as by older versions."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = load_json(path)
         known = {name: tuple(Identity(**each) for each in found) for name, found in told.items()}
         return {
             name: tuple(replace(one, path=str(recalled(one.path, path.parent))) for one in found)

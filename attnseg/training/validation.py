@@ -1,6 +1,5 @@
 """Validation through the predictor that users run, on the scans' own grids."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +8,9 @@ import numpy as np
 
 from attnseg.config import Config
 from attnseg.datasets import Case, Dataset
+from attnseg.errors import RunError
 from attnseg.evaluation import Evaluation, compare_files, print_table, table_lines
-from attnseg.files import scratch_folder, write_text
+from attnseg.files import load_json, scratch_folder, write_text
 from attnseg.images import Image, on_grid, read_labels, write_labels
 from attnseg.inference import Predictor, Scan, predict_cohort
 from attnseg.inference.identity import identity_of, is_made_of
@@ -139,7 +139,7 @@ def report_folds(runs: Sequence[Run], prepared: Prepared, display: Display) -> E
     for run in runs:
         _, held_out = prepared.cases(run.fold)
         cases += held_out
-        failed |= json.loads(run.validation.read_text(encoding="utf-8")).get("failed", {})
+        failed |= _failed_of(run)
         masks |= {case.name: run.predictions / _scan(case).mask_name for case in held_out}
     cases.sort(key=lambda case: case.name)
     if outdated := outdated_cases(runs, cases):
@@ -153,6 +153,22 @@ def report_folds(runs: Sequence[Run], prepared: Prepared, display: Display) -> E
     display.say(f"all folds, every case by the model that has not seen it ({len(cases)} cases)")
     print_table(evaluation, display.console)
     return evaluation
+
+
+def _failed_of(run: Run) -> dict[str, str]:
+    """Cases of a fold that have no scores, and why.
+
+    Raises:
+        RunError: its scores are damaged.
+    """
+    try:
+        failed = load_json(run.validation).get("failed", {})
+        return {str(name): str(reason) for name, reason in failed.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"{run.validation}: no scores of a fold ({error}); remove it and go on with --resume, "
+            "which scores the fold again"
+        ) from None
 
 
 def outdated_cases(runs: Sequence[Run], cases: Sequence[Case]) -> list[str]:

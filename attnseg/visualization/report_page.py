@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from attnseg.config import Config
+from attnseg.figures import sound
 from attnseg.spec import ModelSpec
 from attnseg.visualization.curves import Curve, curves_svg
 from attnseg.visualization.page import colour_code, counts, html_page, legend, section
@@ -172,7 +173,7 @@ def _headline(run: RunReport) -> Iterator[tuple[str, str]]:
 
 
 def _data(run: RunReport) -> Iterator[tuple[str, str]]:
-    spec, seen = run.spec, run.spec.fingerprint
+    spec, seen = run.spec, sound(run.spec.fingerprint)
     yield "data set", str(run.config.data.root or "")
     yield "layout", str(spec.provenance.get("layout", ""))
     yield "cases", str(seen.get("num_cases", ""))

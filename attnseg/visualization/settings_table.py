@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from attnseg.config import AugmentationConfig, Config, TrainingConfig
+from attnseg.figures import sound
 from attnseg.spec import Architecture, ClipZScore, ModelSpec, Normalization
 from attnseg.visualization.report_parts import facts
 
@@ -61,8 +62,9 @@ def training_table(config: Config) -> str:
 
 def is_flat(spec: ModelSpec) -> bool:
     """Whether the data are pictures, whose pixels have no known size: one voxel deep, 1 × 1 × 1."""
-    shape = spec.fingerprint.get("median_shape", (0, 0, 0))
-    spacing = spec.fingerprint.get("median_spacing_mm", (0, 0, 0))
+    seen = sound(spec.fingerprint)
+    shape = seen.get("median_shape", (0, 0, 0))
+    spacing = seen.get("median_spacing_mm", (0, 0, 0))
     return shape[-1] == 1 and set(spacing) == {1.0}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from attnseg.cli.app import app
-from attnseg.cli.output import Output, guard_output
+from attnseg.cli.output import Output, guard_output, harmless
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
 ENCODINGS = ("ascii", "latin-1", "cp1252")
@@ -202,3 +202,8 @@ def test_a_file_takes_no_closed_descriptors_place(dataset):
     done = shell(f"attnseg evaluate {labels} {labels} --json {dataset}/s.json >&- 2>&-")
     assert done.returncode == 0
     assert json.loads((dataset / "s.json").read_text("utf-8"))["mean_dice"] == 1
+
+
+def test_what_a_message_quotes_moves_no_cursor():
+    assert harmless("a\x1b[2Jb\x9bc\nü 漢\u202e") == "a\\x1b[2Jb\\x9bc\nü 漢\\u202e"
+    assert len(harmless("x" * 10**6)) < 30_000

@@ -1,8 +1,5 @@
 """Written masks: the scan's place bit for bit, as nibabel and SimpleITK see it, whole or not."""
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from small_disk import largest_file
 
+from attnseg.errors import DiskFullError
 from attnseg.images import (
     Geometry,
     Image,
@@ -258,17 +257,6 @@ def test_mask_of_an_image_made_in_memory(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask.affine, ELSEWHERE)
 
 
-@contextmanager
-def full_disk(max_bytes: int) -> Iterator[None]:
-    """Files of this process may not grow beyond `max_bytes`."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("name", ["mask.nii", "mask.nii.gz"])
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, nifti: Any, name: str
@@ -279,7 +267,7 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(
     folder.mkdir()
     (folder / name).write_bytes(b"old")
     labels = np.random.default_rng(0).integers(0, 256, shape)
-    with full_disk(5000), pytest.raises(OSError, match="File too large"):
+    with largest_file(5000), pytest.raises(DiskFullError, match=f"{name}: larger than a file may"):
         write_labels(folder / name, labels, like=read_image(source), dtype=np.dtype(np.uint8))
     assert [path.name for path in folder.iterdir()] == [name]
     assert (folder / name).read_bytes() == b"old"

@@ -10,7 +10,13 @@ import pytest
 
 from attnseg.errors import UsageError
 from attnseg.inference import Job, Predictor, Scan, find_scans, predict_cohort
-from attnseg.inference.manifest import Manifest, Outcome, names_in_manifest
+from attnseg.inference.manifest import (
+    Manifest,
+    Outcome,
+    append_outcome,
+    names_in_manifest,
+    owners,
+)
 from attnseg.inference.masks import MaskFormat
 from attnseg.inference.predict import dry_run, models_id, predict
 from attnseg.models import model_id
@@ -311,3 +317,23 @@ def test_channels_and_neighbours_under_a_tight_bound(make_model, make_scan, tmp_
     for scan in scans:
         one, two = ((tmp_path / name / scan.mask_name).read_bytes() for name in ("free", "tight"))
         assert one == two
+
+
+@pytest.mark.parametrize(
+    ("change", "sound"),
+    [
+        ({}, True),
+        ({"a_later_version": [1]}, True),
+        ({"scan": 3}, True),
+        ({"seconds": "\0"}, False),
+        ({"windows": "3"}, False),
+        ({"attention": [1]}, False),
+        ({"labels": {"1": None}}, False),
+        ({"mask": None}, False),
+    ],
+)
+def test_a_line_of_other_types_is_a_damaged_one(tmp_path, change, sound):
+    append_outcome(tmp_path / "manifest.jsonl", Outcome("a", "done", mask="a.nii.gz"))
+    (line,) = map(json.loads, (tmp_path / "manifest.jsonl").read_text().splitlines())
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(line | change) + "\n")
+    assert set(owners(tmp_path)) == ({"a.nii.gz"} if sound else set())

@@ -1,6 +1,7 @@
 """The model file: exact round trip, and every way a file can be wrong."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from attnseg.errors import ModelFileError
+from attnseg.figures import sound
 from attnseg.models import (
     AttentionUNet,
     describe_model,
@@ -17,6 +19,7 @@ from attnseg.models import (
     save_model,
     verify_model,
 )
+from attnseg.models.model_file import content_hash, sign
 from attnseg.spec import ModelSpec
 
 
@@ -153,7 +156,7 @@ def rewritten(path, *, spec_change=None, tensor_change=None):
     if spec_change:
         raw = json.loads(metadata["attnseg"])
         spec_change(raw)
-        metadata["attnseg"] = json.dumps(raw)
+        metadata |= sign(json.dumps(raw))
     if tensor_change:
         tensor_change(tensors)
     save_file(tensors, path, metadata)
@@ -250,3 +253,83 @@ def test_weights_that_are_not_those_that_were_saved_predict_nothing(path, damage
     message = "holds NaN" if damage == "NaN" else "do not match the SHA-256 in the file"
     with pytest.raises(ModelFileError, match=message):
         load_model(path)
+
+
+def test_a_spec_that_is_not_the_one_that_was_saved(path):
+    content = path.read_bytes()
+    assert content.count(b"Herz") == 1
+    path.write_bytes(content.replace(b"Herz", b"Harz"))
+    with pytest.raises(ModelFileError, match="spec does not match the SHA-256"):
+        load_spec(path)
+
+
+def test_a_file_from_before_specs_were_signed(path, spec):
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    del metadata["spec_sha256"]
+    save_file(load_file(path), path, metadata)
+    assert load_model(path)[1] == spec
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        (("format",), "1", "format"),
+        (("architecture", "in_channels"), True, "valid integer"),
+        (("architecture", "out_channels"), "2", "valid integer"),
+        (("patch",), ["8", 8, 8], "valid integer"),
+        (("patch",), [8.0, 8, 8], "valid integer"),
+        (("mirror_axes",), [0, 0], "each once"),
+        (("mirror_axes",), [0] * 50_000, "each once"),
+        (("architecture", "channels"), [4096, 4096], "parameters must have"),
+        (("preprocessing", "spacing_mm"), [1e-300, 1, 1], "a spacing must lie between"),
+    ],
+)
+def test_what_is_nearly_right_is_not_taken_for_it(path, where, value, message):
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load_model(rewritten(path, spec_change=lambda spec: _set(spec, value, *where)))
+    assert all(len(line) < 400 for line in str(caught.value).splitlines())
+
+
+def test_a_key_that_stands_twice_in_the_spec(path):
+    metadata = sign('{"format": 1, "format": 2}')
+    save_file(load_file(path), path, metadata)
+    with pytest.raises(ModelFileError, match="'format' is there twice"):
+        load_spec(path)
+
+
+@pytest.mark.parametrize("kind", ["half", "double"])
+def test_weights_of_another_type(path, kind):
+    tensors = {name: getattr(value, kind)() for name, value in load_file(path).items()}
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file(tensors, path, metadata | {"sha256": content_hash(tensors)})
+    with pytest.raises(ModelFileError, match="where weights are torch"):
+        load_model(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for place in (pipe, folder):
+        with pytest.raises(ModelFileError, match="not a file"):
+            load_spec(place)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("median_shape", "<script>"),
+        ("min_spacing_mm", [1, 2]),
+        ("label_volumes_mm3", ["1"]),
+        ("orientations", {"RAS": "many"}),
+        ("intensity", [{"mean": "high"}]),
+        ("label_volumes_mm3", None),
+    ],
+)
+def test_figures_that_cannot_be_shown_are_left_out(key, value):
+    right = {"median_spacing_mm": [1.0, 1, 2], "scanner": "ours"}
+    assert sound(right | {key: value}) == right
+    assert sound(right) == right

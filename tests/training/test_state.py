@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from attnseg.config import TrainingConfig
 from attnseg.errors import RunError
@@ -100,3 +101,37 @@ def test_a_checkpoint_that_cannot_be_used(tmp_path, damage):
     with pytest.raises(RunError, match="--overwrite") as caught:
         state.load(path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("step", torch.tensor(-1)),
+        ("step", torch.tensor(2**62)),
+        ("step", torch.tensor([1, 2])),
+        ("seconds", torch.tensor(torch.nan)),
+        ("seconds", torch.tensor(-1.0)),
+        ("stale", torch.tensor(torch.inf)),
+        ("network.heads.0.bias", torch.full((2,), torch.nan)),
+        ("network.heads.0.bias", torch.zeros(2, dtype=torch.float64)),
+        ("optimizer.0.exp_avg", torch.zeros(7)),
+        ("optimizer.0.exp_avg", None),
+    ],
+)
+def test_a_checkpoint_that_lies(tmp_path, name, value):
+    path = tmp_path / "last.ckpt"
+    state = new_state(small(), TrainingConfig())
+    train_a_step(state)
+    state.save(path)
+    tensors = load_file(path)
+    assert name in tensors
+    if value is None:
+        del tensors[name]
+    else:
+        tensors[name] = value
+    save_file(tensors, path)
+    before = {key: each.clone() for key, each in state.network.state_dict().items()}
+    with pytest.raises(RunError, match="--overwrite") as caught:
+        state.load(path)
+    assert len(str(caught.value).splitlines()) == 1
+    assert all(torch.equal(before[key], each) for key, each in state.network.state_dict().items())

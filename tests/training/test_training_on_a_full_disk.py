@@ -1,14 +1,10 @@
 """A training on a full disk: one line, the last checkpoint kept, and on from there later."""
 
 import json
-import resource
-import signal
-from collections import namedtuple
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from small_disk import Usage, largest_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from attnseg import disk
@@ -17,21 +13,6 @@ from attnseg.training import train
 from attnseg.training.cache import cache_cases
 from attnseg.training.prepare import find
 from attnseg.training.tensorboard import Board
-
-Usage = namedtuple("Usage", "total used free")
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond so many bytes meanwhile."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, former)
 
 
 def files(folder: Path) -> dict[str, bytes]:
