@@ -41,8 +41,8 @@ start()
 """
 
 
-def stopped(toy, folder: Path, kind: str, workers: int, send, *, saved: bool = True) -> None:
-    """Train until step 3 is done or nearly, then `send` signals to the process."""
+def struck(toy, folder: Path, kind: str, workers: int, send) -> tuple[int, str]:
+    """Train until step 3 is done or nearly, then `send` signals: exit code, and what was said."""
     marks = folder / kind
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, marks, "train", toy, "-o", folder / "run", "--epochs", "1",
@@ -59,9 +59,15 @@ def stopped(toy, folder: Path, kind: str, workers: int, send, *, saved: bool = T
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == 130, said
     assert "Traceback" not in said
     assert not leftovers(folder)
+    return process.returncode, said
+
+
+def stopped(toy, folder: Path, kind: str, workers: int, send, *, saved: bool = True) -> None:
+    """The signals end it, and all is saved."""
+    code, said = struck(toy, folder, kind, workers, send)
+    assert code == 130, said
     if not saved:
         return
     step = re.search(r"stopped after step (\d+); --resume", said)
@@ -98,3 +104,16 @@ def test_a_batch_that_does_not_come_is_not_waited_for(toy, tmp_path, workers):
         toy, tmp_path, "wait", workers, lambda process: os.kill(process, signal.SIGTERM),
         saved=bool(workers),
     )  # fmt: skip
+
+
+def kill_worker(process: int) -> None:
+    (child,) = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_worker_that_is_killed_during_a_step_is_told_in_one_line(toy, tmp_path):
+    code, said = struck(toy, tmp_path, "long", 1, kill_worker)
+    assert code == 1
+    assert said.splitlines()[-1].startswith("attnseg: a loader process ended (")
