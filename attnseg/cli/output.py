@@ -4,6 +4,7 @@ import codecs
 import errno
 import io
 import os
+import re
 import sys
 from typing import TextIO
 
@@ -17,6 +18,10 @@ _PLAIN = {
     "─": "-", "━": "-", "╸": "-", "╺": "-", "│": "|", "•": "*",
 }  # fmt: skip
 _HANDLER = "attnseg.plain"
+# What a terminal obeys, or what turns the direction of text. Bars and colours are written by
+# sequences that begin with ESC [, which none but a terminal is given.
+_OBEYED = r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\x1b"
+_FOR_FILES, _FOR_TERMINALS = re.compile(_OBEYED), re.compile(rf"{_OBEYED}(?!\[)")
 # Letters of a message: several lines of a damaged file, and no megabyte of it.
 _LONGEST_LINE, _MOST_LINES = 1_400, 100
 
@@ -62,12 +67,15 @@ class Output(io.TextIOBase):
         return self._stream.errors
 
     def write(self, text: str) -> int:
-        """Write `text` if it can be written."""
+        """Write `text` if it can be written; what moves a terminal's cursor is escaped."""
         if not isinstance(text, str):
             raise TypeError(f"text is needed, not {type(text).__name__}")
         if self.failure is None:
+            obeyed = _FOR_TERMINALS if self._stream.isatty() else _FOR_FILES
             try:
-                self._stream.write(text)
+                self._stream.write(
+                    obeyed.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+                )
             except OSError as error:
                 self._give_up(error)
         return len(text)

@@ -207,3 +207,22 @@ def test_a_file_takes_no_closed_descriptors_place(dataset):
 def test_what_a_message_quotes_moves_no_cursor():
     assert harmless("a\x1b[2Jb\x9bc\nü 漢\u202e") == "a\\x1b[2Jb\\x9bc\nü 漢\\u202e"
     assert len(harmless("x" * 10**6)) < 30_000
+
+
+@pytest.mark.parametrize(
+    ("terminal", "shown"),
+    [
+        (False, "a\\x1b[31mb\\x9bc\\x1b]0;d\\x07e\\u202ef\t\n\r"),
+        (True, "a\x1b[31mb\\x9bc\\x1b]0;d\\x07e\\u202ef\t\n\r"),
+    ],
+)
+def test_what_is_printed_holds_nothing_that_a_terminal_obeys(terminal, shown):
+    """But colours and bars, which are for terminals alone."""
+
+    class Stream(io.StringIO):
+        def isatty(self):
+            return terminal
+
+    stream = Stream(newline="")
+    Output(stream).write("a\x1b[31mb\x9bc\x1b]0;d\x07e\u202ef\t\n\r")
+    assert stream.getvalue() == shown
