@@ -38,6 +38,7 @@ import torch
 import yaml
 
 from attnseg.cli.app import main as attnseg
+from attnseg.cli.output import guard_output
 from attnseg.datasets import make_phantoms
 from attnseg.files import load_json
 from attnseg.images import read_labels
@@ -125,6 +126,7 @@ def _child(arguments: list[str], folder: Path, out: Path, err: Path, modules: Pa
             for number in range(3)
         )
         sys.argv = ["attnseg", *arguments]
+        guard_output()
         attnseg()
         code = 0
     except SystemExit as stop:
