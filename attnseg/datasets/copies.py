@@ -36,6 +36,15 @@ def fitting_type(array: np.ndarray) -> np.dtype:
     return np.dtype(np.float32)
 
 
+def more_bytes(source: Source, target: Path) -> int:
+    """That the disk of `target` has less once it is a copy of a file; none of one out of reach."""
+    try:
+        size = location(source).stat().st_size
+    except OSError:  # reading it says what is wrong
+        return 0
+    return size - (target.stat().st_size if target.is_file() else 0)
+
+
 def copy_file(source: Source, target: Path) -> None:
     """Copy the bytes of a file, under a temporary name first."""
     with atomic_path(target) as temporary:

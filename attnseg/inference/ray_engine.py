@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,7 +152,7 @@ class RayEngine:
         output: Path,
         base: Outcome,
         job: Job,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome]:
         """What becomes of each scan, as it ends.
 
         Raises:
