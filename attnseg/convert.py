@@ -11,7 +11,7 @@ from attnseg.datasets.copies import alone_with, refuse_existing
 from attnseg.datasets.drawn import convert_drawn, convert_mask, files_of_drawn, write_drawn
 from attnseg.datasets.findings import alike
 from attnseg.datasets.tables import is_table
-from attnseg.errors import AttnsegError, DataError, UsageError, refuse_options
+from attnseg.errors import AttnsegError, DataError, DiskFullError, UsageError, refuse_options
 from attnseg.files import why_no_file, why_no_folder
 from attnseg.images import (
     MASK_SUFFIXES,
@@ -214,6 +214,8 @@ def _convert_label_folders(
             try:
                 labels, names = read_labels(mask), names_of_masks([mask])
                 paths = write_drawn([(labels, names)], targets[name], overwrite=overwrite)
+            except DiskFullError:
+                raise
             except (AttnsegError, OSError) as error:
                 report.failed[name] = str(error)
                 continue

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from attnseg.errors import FREE_SPACE, DiskFullError
+from attnseg.errors import AGAIN, FREE_SPACE, DiskFullError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # File systems without `fallocate`, and sizes that it does not take.
@@ -23,8 +23,12 @@ _IN_WORDS = re.compile(
     r"|No space left on device|Disk quota exceeded|File too large"
 )
 _PIECE = 1 << 20
+_RAISE = "raise the limit (`ulimit -f unlimited`)"
+_ELSEWHERE = "write to another disk"
 # How temporary names begin; see `attnseg.files`.
 PARTIAL = ".partial-"
+# Of a file beside another, in which its rows wait until it is written.
+ROWS = ".rows"
 _TEMPORARY = re.compile(rf"{re.escape(PARTIAL)}[0-9a-f]+-")
 
 
@@ -134,18 +138,24 @@ def full_disk_told(path: Path, *, needed: int | None = None) -> Iterator[None]:
     except Exception as error:
         if not is_full(error):
             raise
-        raise DiskFullError(_fault(path, error, needed)) from error
+        raise DiskFullError(*_told(path, error, needed)) from error
 
 
 @contextmanager
-def remedied(remedy: str) -> Iterator[None]:
-    """Give errors of a full disk that have no remedy of their own the one of the command."""
+def remedied(further: str, *, relief: str = FREE_SPACE) -> Iterator[None]:
+    """Give errors of a full disk that have no remedy of their own the one of the command.
+
+    Args:
+        further: what to do once there is room, such as "then give the same command again".
+        relief: what makes room on a full disk; a limit on the size of files has its own.
+    """
     try:
         yield
     except DiskFullError as error:
-        if error.remedy != FREE_SPACE:
+        if error.further != AGAIN:
             raise
-        raise DiskFullError(error.fault, remedy) from error
+        own = relief if error.relief == FREE_SPACE else error.relief
+        raise DiskFullError(error.fault, own, further) from error
 
 
 def is_full(error: BaseException | None) -> bool:
@@ -171,23 +181,31 @@ def in_words(size: float) -> str:
     return f"{size:.0f} bytes"
 
 
-def _fault(path: Path, error: BaseException, needed: int | None) -> str:
+def _told(path: Path, error: BaseException, needed: int | None) -> tuple[str, str]:
+    """What is wrong with the file, and what makes room for it."""
     number = getattr(error, "errno", None)
     told = str(error)
-    folder, path = path.parent, Path(_TEMPORARY.sub("", str(path)))
+    folder, path = path.parent, _known(path)
     limit = _size_limit()
     wanted = f", {in_words(needed)} needed" if needed else ""
     if number == errno.EFBIG or (number is None and limit is not None and "No space" not in told):
-        of_system = " (this file system takes no larger ones)"
-        allowed = of_system if limit is None else f" (raise `ulimit -f`, now {in_words(limit)})"
-        return f"{path}: larger than a file may be here{allowed}{wanted}"
+        larger = f"{path}: larger than a file may be here"
+        if limit is None:
+            return f"{larger} (this file system takes no larger ones){wanted}", _ELSEWHERE
+        return f"{larger} (`ulimit -f` is {in_words(limit)}){wanted}", _RAISE
     free = free_bytes(folder)
     if number == errno.EDQUOT or "quota" in told:
-        return f"{path}: your quota on the disk of this folder is used up{wanted}"
+        return f"{path}: your quota on the disk of this folder is used up{wanted}", FREE_SPACE
     if _no_more_files(folder):
-        return f"{path}: the disk takes no further files (it has no inodes left)"
+        return f"{path}: the disk takes no further files (it has no inodes left)", FREE_SPACE
     left = "" if free is None else f" ({in_words(free)} free{wanted})"
-    return f"{path}: no space left on the disk{left}"
+    return f"{path}: no space left on the disk{left}", FREE_SPACE
+
+
+def _known(path: Path) -> Path:
+    """The file as the user knows it: neither its temporary name nor that of its rows."""
+    known = Path(_TEMPORARY.sub("", str(path)))
+    return known.with_name(known.name.removesuffix(ROWS)) if known.name != ROWS else known
 
 
 def _size_limit() -> int | None:

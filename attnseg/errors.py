@@ -31,7 +31,8 @@ class RunError(AttnsegError):
     """A run folder that cannot be started, resumed or found."""
 
 
-FREE_SPACE = "free some space or write to another disk, then give the same command again"
+FREE_SPACE = "free some space or write to another disk"
+AGAIN = "then give the same command again"
 
 
 class DiskFullError(AttnsegError):
@@ -39,15 +40,16 @@ class DiskFullError(AttnsegError):
 
     Args:
         fault: which file or folder, and what is missing.
-        remedy: what to do.
+        relief: what makes room.
+        further: what to do then.
     """
 
-    def __init__(self, fault: str, remedy: str = FREE_SPACE) -> None:
-        super().__init__(fault, remedy)
-        self.fault, self.remedy = fault, remedy
+    def __init__(self, fault: str, relief: str = FREE_SPACE, further: str = AGAIN) -> None:
+        super().__init__(fault, relief, further)
+        self.fault, self.relief, self.further = fault, relief, further
 
     def __str__(self) -> str:
-        return "; ".join(self.args)
+        return f"{self.fault}; {self.relief}, {self.further}"
 
 
 def refuse_options(given: Mapping[str, object], why: str) -> None:

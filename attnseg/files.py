@@ -13,10 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from attnseg.disk import PARTIAL, full_disk_told
+from attnseg.disk import PARTIAL, ROWS, full_disk_told
 
-# Of a file beside another, in which its rows wait until it is written.
-ROWS = ".rows"
 # UTF-32 goes first: its mark begins as that of UTF-16 does.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",

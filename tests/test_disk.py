@@ -63,7 +63,7 @@ def test_allocation_without_fallocate(tmp_path, monkeypatch) -> None:
 def test_an_allocation_beyond_the_limit_is_told(tmp_path) -> None:
     with (
         largest_file(4096),
-        pytest.raises(DiskFullError, match=r"a\.rows: larger than a file may be here.*4\.1 kB"),
+        pytest.raises(DiskFullError, match=r"a: larger than a file may be here.*4\.1 kB.*; raise"),
         atomic_path(tmp_path / "a.rows") as rows,
     ):
         allocate(rows, 10_000)
@@ -143,14 +143,19 @@ def test_an_append_that_fails_leaves_the_file_as_it_was(tmp_path) -> None:
 
 
 def test_remedies() -> None:
-    with pytest.raises(DiskFullError, match=r"^a: full; go on$"), remedied("go on"):
-        raise DiskFullError("a: full")
-    with pytest.raises(DiskFullError, match=r"^a: full; its own$"), remedied("go on"):
-        raise DiskFullError("a: full", "its own")
+    with pytest.raises(DiskFullError, match=r"^a: full; wait, go on$"):  # noqa: SIM117
+        with remedied("go on", relief="wait"):
+            raise DiskFullError("a: full")
+    # What makes room, as a higher limit does, is the error's own.
+    with pytest.raises(DiskFullError, match=r"^a: large; raise it, go on$"), remedied("go on"):
+        raise DiskFullError("a: large", "raise it")
+    with pytest.raises(DiskFullError, match=r"^a: full; wait, its own$"), remedied("go on"):
+        raise DiskFullError("a: full", "wait", "its own")
 
 
 def test_it_comes_whole_from_another_process() -> None:
-    error = pickle.loads(pickle.dumps(DiskFullError("a: full", "go on")))
-    assert (str(error), error.fault, error.remedy) == ("a: full; go on", "a: full", "go on")
+    error = pickle.loads(pickle.dumps(DiskFullError("a: full", "wait", "go on")))
+    assert str(error) == "a: full; wait, go on"
+    assert (error.fault, error.relief, error.further) == ("a: full", "wait", "go on")
     assert isinstance(error, AttnsegError)
     assert error.exit_code == 1

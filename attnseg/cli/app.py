@@ -22,7 +22,7 @@ from attnseg.cli.report import report
 from attnseg.cli.train import train
 from attnseg.cli.view import view
 from attnseg.disk import is_full
-from attnseg.errors import FREE_SPACE, AttnsegError
+from attnseg.errors import AGAIN, FREE_SPACE, AttnsegError
 from attnseg.signals import STOPPED, end_on_signals, end_stopped, nothing_left, stop_asked
 
 app = typer.Typer(
@@ -84,14 +84,14 @@ def main() -> None:
         if debug:
             raise
         full = isinstance(error, OSError) and is_full(error)
-        _tell(f"{error}{f'; {FREE_SPACE}' if full else ''}")
+        _tell(f"{error}{f'; {FREE_SPACE}, {AGAIN}' if full else ''}")
         sys.exit(error.exit_code if isinstance(error, AttnsegError) else 1)
     except KeyboardInterrupt:
         sys.exit(STOPPED)
     except Exception as error:  # of a library, which has its own words for a full disk
         if debug or not is_full(error):
             raise
-        _tell(f"no space left on a disk ({' '.join(str(error).split())}); {FREE_SPACE}")
+        _tell(f"no space left on a disk ({' '.join(str(error).split())}); {FREE_SPACE}, {AGAIN}")
         sys.exit(1)
 
 

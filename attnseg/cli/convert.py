@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from attnseg.cli.options import Images, Labels, Overwrite, Series
+from attnseg.disk import remedied
+from attnseg.errors import AGAIN
 
 
 def convert(
@@ -40,19 +42,22 @@ def convert(
     from attnseg.convert import convert as run_conversion
     from attnseg.convert import notes_once
 
-    report = run_conversion(
-        source,
-        target,
-        layout=layout,
-        format=format,
-        images=images or (),
-        labels=labels,
-        series=series,
-        like=like,
-        straighten=straighten,
-        overwrite=overwrite,
-        say=typer.echo,
-    )
+    # Files that were written are in the way of the same command, unless it may replace them.
+    further = AGAIN if overwrite else f"{AGAIN} and --overwrite"
+    with remedied(further):
+        report = run_conversion(
+            source,
+            target,
+            layout=layout,
+            format=format,
+            images=images or (),
+            labels=labels,
+            series=series,
+            like=like,
+            straighten=straighten,
+            overwrite=overwrite,
+            say=typer.echo,
+        )
     for note in notes_once(report.notes):
         typer.echo(f"note: {note}")
     for name, reason in report.failed.items():

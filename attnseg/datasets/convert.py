@@ -13,6 +13,7 @@ from attnseg.datasets.copies import (
     CONVERT,
     alone_with,
     copy_file,
+    more_bytes,
     refuse_existing,
     write_checked_image,
     write_checked_labels,
@@ -20,7 +21,8 @@ from attnseg.datasets.copies import (
 from attnseg.datasets.found_labels import nnunet_notes, with_labels_found
 from attnseg.datasets.labels import WHITE, white_is_one
 from attnseg.datasets.measures import count_values
-from attnseg.errors import AttnsegError, DataError, UsageError
+from attnseg.disk import require_room
+from attnseg.errors import AttnsegError, DataError, DiskFullError, UsageError
 from attnseg.files import write_text
 from attnseg.images import (
     MAX_SHEAR_DEGREES,
@@ -83,6 +85,7 @@ def convert_dataset(
 
     Raises:
         DataError: what the layout has no place for.
+        DiskFullError: there is no room; cases that were written stay.
         UsageError: files that are there, without `overwrite`, or that are the sources; files of
             something else where the cases go.
         RunError: another process converts a data set into the folder.
@@ -115,6 +118,8 @@ def _convert_dataset(
             f"{strangers[0]}: lies where the new data set goes, and would become part of it "
             f"({len(strangers)} such file(s)); give an empty folder"
         )
+    if not straighten:
+        _ask_for_room(dataset, targets, folder)
     report = Report(notes=_name_notes(new))
     if strangers:
         report.notes.append(
@@ -134,6 +139,8 @@ def _convert_dataset(
                 report.notes += notes
                 written.append(target)
                 report.done.append(name)
+            except DiskFullError:  # the others would fail in the same way
+                raise
             except (AttnsegError, OSError) as error:
                 report.failed[name] = str(error)
         on_case()
@@ -161,6 +168,20 @@ def _convert_dataset(
             "which scans are of one patient is not kept; set data.patient_pattern to train"
         )
     return report
+
+
+def _ask_for_room(dataset: Dataset, targets: Sequence[Target], folder: Path) -> None:
+    """For the images that are copied as they are; what is written anew may be smaller.
+
+    Raises:
+        DiskFullError: there is none.
+    """
+    needed = 0
+    for target in targets:
+        if len(target.images) == len(target.case.images):
+            pairs = zip(target.case.images, (folder / each for each in target.images), strict=True)
+            needed += sum(more_bytes(*pair) for pair in pairs if _same_format(*pair))
+    require_room(folder, needed, what=f"the images of {len(targets)} cases")
 
 
 def _strangers(targets: Sequence[Path], sources: Sequence[Path]) -> list[Path]:
@@ -217,6 +238,8 @@ def _convert_scans(
             write_checked_image(target, image)
             report.done.append(target.name)
             report.notes += [f"{target.name}: {note}" for note in image.notes]
+        except DiskFullError:  # the others would fail in the same way
+            raise
         except (AttnsegError, OSError) as error:
             report.failed[target.name] = str(error)
         on_case()

@@ -57,6 +57,15 @@ def alone_with(paths: Iterable[Path]) -> Iterator[None]:
         yield
 
 
+def more_bytes(source: Source, target: Path) -> int:
+    """That the disk of `target` has less once it is a copy of a file; none of one out of reach."""
+    try:
+        size = location(source).stat().st_size
+    except OSError:  # reading it says what is wrong
+        return 0
+    return size - (target.stat().st_size if target.is_file() else 0)
+
+
 def copy_file(source: Source, target: Path) -> None:
     """Copy the bytes of a file, under a temporary name first."""
     with atomic_path(target) as temporary:

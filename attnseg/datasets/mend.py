@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,9 +14,10 @@ import numpy as np
 
 from attnseg.datasets.case_checks import completed
 from attnseg.datasets.cases import Case, Dataset
-from attnseg.datasets.copies import copy_file, write_checked_image, write_checked_labels
+from attnseg.datasets.copies import copy_file, more_bytes, write_checked_image, write_checked_labels
 from attnseg.datasets.findings import Finding, Mend
-from attnseg.errors import AttnsegError, DataError, UsageError
+from attnseg.disk import require_room
+from attnseg.errors import AttnsegError, DataError, DiskFullError, UsageError
 from attnseg.files import write_text
 from attnseg.images import WRITTEN_SUFFIXES, Geometry, Image, has_suffix, read_case, read_labels
 from attnseg.locks import LOCK_FILE, alone_in
@@ -80,6 +82,7 @@ def mend_dataset(
 
     Raises:
         UsageError: the folder is not empty, or lies in the data set.
+        DiskFullError: there is no room; the folder is left empty, for the same command again.
         RunError: another process writes to it.
         DataError: files of a table that lie beside its folder.
     """
@@ -88,7 +91,20 @@ def mend_dataset(
     _refuse(root, folder)
     with alone_in(folder, LEFT_OUT, command="attnseg check --fix"):
         _refuse(root, folder)  # what another process has written since
-        return _mend(dataset, findings, root, folder, on_case)
+        try:
+            return _mend(dataset, findings, root, folder, on_case)
+        except DiskFullError:  # half a copy would be in the way of the same command
+            _empty(folder)
+            raise
+
+
+def _empty(folder: Path) -> None:
+    """Remove all that lies in a folder, which was empty before, but for its lock."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK_FILE:
+            path.unlink(missing_ok=True)
 
 
 def _mend(
@@ -102,6 +118,14 @@ def _mend(
     mended = Mended()
     cases = {case.name: case for case in dataset.cases}
     written: set[Path] = set()
+    with_finding = {
+        path
+        for each in findings
+        if each.mend and (case := cases.get(each.case))
+        for path in (*case.images, case.label)
+    }
+    needed = sum(more_bytes(path, folder) for path in files if path not in with_finding)
+    require_room(folder, needed, what="the files that are copied as they are")
     for name, of_case in _by_case(findings).items():
         case = cases.get(name)
         try:
@@ -122,6 +146,8 @@ def _mend(
                     for fix in changed.fixes
                 ]
             mended.fixes += fixes
+        except DiskFullError:
+            raise
         except (AttnsegError, OSError) as error:
             mended.failed[name] = str(error)
         on_case()

@@ -29,7 +29,7 @@ from attnseg.signals import stop_asked
 # Who predicts scans, each planned when it is asked for: gives what becomes of each as it ends. The
 # outcome it is given holds what all of them share.
 Engine = Callable[
-    [Sequence[Scan], Iterator[Work], Predictor, Path, Outcome, Job], Iterator[Outcome]
+    [Sequence[Scan], Iterator[Work], Predictor, Path, Outcome, Job], Generator[Outcome]
 ]
 
 
@@ -150,9 +150,11 @@ def predict_cohort(
             before = len(outcomes)
             with closing(_told(share.mine(coming, skip), on_plan)) as work:
                 predicted = (engine or predict_here)(known.todo, work, predictor, output, base, job)
-                for outcome in predicted:
-                    end(outcome)
-                    share.release(outcome.name)
+                # Closed at once where a line cannot be written: masks are still being written.
+                with closing(predicted):
+                    for outcome in predicted:
+                        end(outcome)
+                        share.release(outcome.name)
             if not share.passed or len(outcomes) == before:
                 break
             coming = share.take_passed()  # time has gone by: they are done, or free, or held still

@@ -5,7 +5,7 @@ mask of the one before is written in another, as long as all of it stays within 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -58,7 +58,7 @@ def predict_here(
     output: Path,
     base: Outcome,
     job: Job,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """What becomes of each scan, in order.
 
     Planning and reading are one scan ahead, writing is one behind.

@@ -6,9 +6,11 @@ in the user's cache folder, readable by the user alone, under a hash of everythi
 
 import hashlib
 import io
+import logging
 import os
 import sys
 from contextlib import suppress
+from functools import cache as once
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +23,7 @@ from attnseg.files import write_bytes
 from attnseg.inference.stream import Network
 from attnseg.models import AttentionUNet
 
+_log = logging.getLogger(__name__)
 # Compiled networks kept in the cache; of more the ones longest unused go.
 _KEPT = 16
 
@@ -61,8 +64,10 @@ def openvino_network(
         compiled = core.compile_model(
             _converted(openvino, network, channels, window), "CPU", settings
         )
-        with suppress(DiskFullError):  # compiled again the next time
+        try:
             _keep(blob, compiled.export_model())
+        except DiskFullError as error:
+            _tell_once(f"{error.fault}; the compiled network is not kept, and is compiled again")
     request = compiled.create_infer_request()
 
     def run(patches: Tensor) -> Tensor:
@@ -70,6 +75,11 @@ def openvino_network(
         return torch.from_numpy(request.get_output_tensor(0).data)
 
     return run
+
+
+@once
+def _tell_once(text: str) -> None:
+    _log.warning("warning: %s", text)
 
 
 def _openvino() -> ModuleType:

@@ -28,10 +28,8 @@ from attnseg.signals import stop_on_signals
 
 STATISTICS = "statistics.csv"
 ENGINES = ("local", "ray")
-_REMEDY = (
-    "free some space or give another folder with -o, then give the same command again: what is "
-    "done is kept"
-)
+_RELIEF = "free some space or give another folder with -o"
+_FURTHER = "then give the same command again: what is done is kept"
 
 
 def predict(
@@ -77,7 +75,7 @@ def predict(
     display = Display()
     job = job or Job()
     with ExitStack() as stack:
-        stack.enter_context(remedied(_REMEDY))
+        stack.enter_context(remedied(_FURTHER, relief=_RELIEF))
         ray = None
         if engine == "ray":
             from attnseg.inference.ray_engine import ray_engine

@@ -8,7 +8,7 @@ travels through Ray, so model, scans and output lie on a file system that all no
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -149,7 +149,7 @@ class RayEngine:
         output: Path,
         base: Outcome,
         job: Job,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome]:
         """What becomes of each scan, as it ends.
 
         Raises:

@@ -18,7 +18,7 @@ import numpy as np
 from attnseg.datasets import Case
 from attnseg.datasets.case_checks import check_pair, completed
 from attnseg.disk import remedied, require_room
-from attnseg.errors import DataError, DiskFullError
+from attnseg.errors import FREE_SPACE, DataError, DiskFullError
 from attnseg.files import atomic_path, remove_leftovers
 from attnseg.images import read_case, read_labels, read_outline
 from attnseg.images.identity import Identity, identify, outside
@@ -32,10 +32,8 @@ _VOXELS_PER_CLASS = 2000
 _VERSION = 2
 # A case that another training makes is waited for so long.
 _PATIENCE_SECONDS = 1800.0
-_REMEDY = (
-    "free some space or give another folder with --set data.cache=FOLDER, then --resume: what is "
-    "done is kept"
-)
+_RELIEF = "free some space or give another folder with --set data.cache=FOLDER"
+_FURTHER = "then --resume: what is done is kept"
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def cache_cases(
         DiskFullError: the disk is full. In both cases what is done is kept.
     """
     if not any(folder.glob("*_foreground.npy")):  # what is there already is not known here
-        with remedied(_REMEDY):
+        with remedied(_FURTHER, relief=_RELIEF):
             needed = sum(_bytes_of(case, spec) for case in cases)
             require_room(folder, needed, what=f"{len(cases)} preprocessed cases")
     found: dict[str, CachedCase] = {}
@@ -105,7 +103,8 @@ def cache_cases(
                 raise DiskFullError(
                     f"{folder}: the disk is full after {done} of {len(cases)} cases "
                     f"({error.fault})",
-                    _REMEDY,
+                    _RELIEF if error.relief == FREE_SPACE else error.relief,
+                    _FURTHER,
                 ) from error
         on_case(case.name)
 

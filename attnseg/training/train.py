@@ -83,8 +83,8 @@ def train(
     engine = Engine(settings, device=device)
     display = Display(quiet=not engine.is_main)
     lock = FolderLock(output, command="attnseg train", say=display.say)
-    remedy = f"free some space, then continue with attnseg train --resume -o {output}"
-    with remedied(remedy), lock if engine.is_main else nullcontext():
+    further = f"then continue with attnseg train --resume -o {output}"
+    with remedied(further, relief="free some space"), lock if engine.is_main else nullcontext():
         prepared = None
         if engine.is_main:
             prepared = prepare(

@@ -24,7 +24,7 @@ def test_rows_without_room_fail_the_scan_and_a_rerun_mends_it(run, make_scan, tm
     with largest_file(12_000):
         states, said = run(scan, job=job, backend="torch")
     assert states == {"scan": "failed"}
-    assert "rows: larger than a file may be here" in " ".join(said.split())
+    assert ".nii.gz: larger than a file may be here" in " ".join(said.split())
     assert names(tmp_path / "out") == {"manifest.jsonl"}
     states, _ = run(scan, job=job, backend="torch")
     assert states == {"scan": "done"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_disk import largest_file
 
 from attnseg.errors import UsageError
 from attnseg.inference import Predictor, openvino_backend
@@ -158,3 +159,14 @@ openvino_network(network, channels=1, window=(8, 8, 8))(torch.zeros(1, 1, 8, 8, 
     assert [(file.parts[:3], file.suffix) for file in files] == [
         ((".cache", "attnseg", "openvino"), ".blob")
     ]
+
+
+def test_a_cache_without_room_is_told_once(tmp_path, caplog):
+    network = AttentionUNet(3, 1, 2, channels=(4, 6), strides=(2,)).eval()
+    with largest_file(1000):
+        for _ in range(2):
+            openvino_network(network, channels=1, window=(8, 8, 8), cache=tmp_path)
+    assert len(caplog.messages) == 1
+    assert ".blob: larger than a file may be here" in caplog.text
+    assert caplog.messages[0].endswith("the compiled network is not kept, and is compiled again")
+    assert not list(tmp_path.iterdir())
