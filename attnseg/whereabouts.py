@@ -19,7 +19,9 @@ _BEFORE = r"(?<![\w/.+=])"
 # an address, a fraction, an element of HTML.
 _POSIX = re.compile(r"(?<![\w:/.~+=,<-])/(?:[^\s/:;,'\"<>()&]+/)+(?=[^\s/])")
 # At the head of a message, before the colon, blanks are part of the path too.
-_LEADING = re.compile(r"^(?:/|[A-Za-z]:[\\/])[^:\n<>]*[\\/](?=[^\\/:\n]+:)", re.MULTILINE)
+_LEADING = re.compile(r"^(?:/|\\\\|[A-Za-z]:[\\/])[^:\n<>]*[\\/](?=[^\\/:\n]+:)", re.MULTILINE)
+# A folder that a server shares: `\\server\share\…`.
+_SHARED = re.compile(r"(?<![\w\\])\\\\(?:[^\s\\/:;,'\"<>()&]+\\)+(?=[^\s\\])")
 _WINDOWS = re.compile(r"(?<![\w/])[A-Za-z]:[\\/](?:[^\s\\/:;,'\"<>()&]+[\\/])+(?=[^\s\\/])")
 
 
@@ -29,6 +31,8 @@ def recorded(path: Path | str, folder: Path) -> str:
     Absolute where no relative path leads there: on another drive of Windows.
     """
     absolute = Path(path).absolute()
+    if ".." in absolute.parts:  # behind a link it leads up from where the link leads to
+        absolute = absolute.parent.resolve() / absolute.name
     try:
         return Path(os.path.relpath(absolute, folder.resolve())).as_posix()
     except ValueError:
@@ -93,7 +97,7 @@ def told(text: str, folder: Path, places: Iterable[Path] = ()) -> str:
     for number in range(0, len(pieces), 2):
         piece = places_in.sub(lambda found: known[found[0]], pieces[number])
         # What lies in the current folder goes by the name that it has there.
-        for pattern in (here, _LEADING, _POSIX, _WINDOWS):
+        for pattern in (here, _LEADING, _POSIX, _SHARED, _WINDOWS):
             piece = pattern.sub("", piece)
         pieces[number] = piece
     return "".join(pieces)

@@ -28,6 +28,17 @@ def test_a_folder_that_is_a_link_records_the_same(tmp_path: Path) -> None:
     assert recalled(recorded(scan, tmp_path / "run"), tmp_path / "run") == scan
 
 
+def test_up_from_a_link_is_up_from_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er" / "data").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    scan = tmp_path / "deep" / "er" / "ct.nii.gz"
+    scan.touch()
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "er" / "data")
+    text = recorded(tmp_path / "link" / ".." / "ct.nii.gz", tmp_path / "run")
+    assert text == "../deep/er/ct.nii.gz"
+    assert recalled(text, tmp_path / "run") == scan
+
+
 def test_absolute_paths_of_older_files_stay(tmp_path: Path) -> None:
     assert recalled("/data/ct.nii.gz", tmp_path) == Path("/data/ct.nii.gz")
 
@@ -63,6 +74,9 @@ def test_what_a_page_names(tmp_path: Path, path: str, named: str) -> None:
         ("/srv/Jane Doe/x y/a b.nii: cut short", "a b.nii: cut short"),
         (r"C:\Users\me\a.nii: cut short", "a.nii: cut short"),
         ("<td>/srv/x/a.nii</td><br/><p>1/2 mm/px</p>", "<td>a.nii</td><br/><p>1/2 mm/px</p>"),
+        (r"\\server\Jane Doe\a b.nii: cut short", "a b.nii: cut short"),
+        (r"made of \\server\x\a.nii", "made of a.nii"),
+        ("2024/01/02, 3/4, left/right kidney", "2024/01/02, 3/4, left/right kidney"),
         ("see https://example.org/a/b/c", "see https://example.org/a/b/c"),
         ("data:image/png;base64,/9j/4A+/ab/cd=", "data:image/png;base64,/9j/4A+/ab/cd="),
         ("scans/a.nii and ../b/c.nii", "scans/a.nii and ../b/c.nii"),
