@@ -14,10 +14,10 @@ from typing import Any
 
 # Pictures within a page: no text, and most of it.
 _DATA = re.compile(r"(base64,[A-Za-z0-9+/=]+)")
-_BEFORE = r"(?<![\w/.+=])"
+_BEFORE = r"(?<![\w/.+])"
 # An absolute path in a text: folders, then a name. Behind these signs a slash is none of a path: of
 # an address, a fraction, an element of HTML.
-_POSIX = re.compile(r"(?<![\w:/.~+=,<-])/(?:[^\s/:;,'\"<>()&]+/)+(?=[^\s/])")
+_POSIX = re.compile(r"(?:file://|(?<![\w:/.~+<-]))/(?:[^\s/:;,'\"<>()&]+/)+(?=[^\s/])")
 # At the head of a message, before the colon, blanks are part of the path too.
 _LEADING = re.compile(r"^(?:/|\\\\|[A-Za-z]:[\\/])[^:\n<>]*[\\/](?=[^\\/:\n]+:)", re.MULTILINE)
 # A folder that a server shares: `\\server\share\…`.

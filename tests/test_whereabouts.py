@@ -77,6 +77,8 @@ def test_what_a_page_names(tmp_path: Path, path: str, named: str) -> None:
         (r"\\server\Jane Doe\a b.nii: cut short", "a b.nii: cut short"),
         (r"made of \\server\x\a.nii", "made of a.nii"),
         ("2024/01/02, 3/4, left/right kidney", "2024/01/02, 3/4, left/right kidney"),
+        ("--ref=/srv/x/a.nii, b=1,/srv/y/b.nii", "--ref=a.nii, b=1,b.nii"),
+        ("file:///srv/x/a.nii is gone", "a.nii is gone"),
         ("see https://example.org/a/b/c", "see https://example.org/a/b/c"),
         ("data:image/png;base64,/9j/4A+/ab/cd=", "data:image/png;base64,/9j/4A+/ab/cd="),
         ("scans/a.nii and ../b/c.nii", "scans/a.nii and ../b/c.nii"),

@@ -15,8 +15,8 @@ from attnseg.config import load_config
 from attnseg.datasets import make_phantoms
 from attnseg.errors import RunError, UsageError
 from attnseg.inference import predict
-from attnseg.report import _shot
 from attnseg.training import train
+from attnseg.visualization.shots import shot_of
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +149,9 @@ def test_where_nobody_drew_nothing_is_right_or_wrong(tmp_path):
     for name, array in (("predicted", predicted), ("drawn", drawn)):
         nib.save(nib.Nifti1Image(array, np.diag([1.0, 1, 2, 1])), tmp_path / f"{name}.nii.gz")
     mask, reference = tmp_path / "predicted.nii.gz", tmp_path / "drawn.nii.gz"
-    shown = _shot("a", mask, reference, {}, (), caption="", ignored=9)
+    shown = shot_of("a", mask, reference, {}, (), caption="", ignored=9)
     assert (shown.predicted.labels == 1).all()
     assert (shown.reference.labels == 0).sum() == 5 * 20
     assert (shown.reference.labels == 1).sum() == 15 * 20
-    seen = _shot("a", mask, reference, {}, (), caption="")
+    seen = shot_of("a", mask, reference, {}, (), caption="")
     assert (seen.reference.labels == 9).all()

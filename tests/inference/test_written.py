@@ -6,8 +6,9 @@ import pytest
 from predicted import IMAGE, LABELS, NAMES, predicted
 
 from attnseg.errors import DataError
+from attnseg.evaluation import evaluate
 from attnseg.images import write_labels
-from attnseg.inference import MaskFormat, Outcome
+from attnseg.inference import Job, MaskFormat, Outcome, predict
 from attnseg.inference.manifest import Manifest
 from attnseg.inference.written import bids_case, is_one_mask, masks_in, names_of_masks
 
@@ -81,3 +82,38 @@ def test_a_folder_of_labels_is_one_mask_where_a_manifest_names_it(tmp_path: Path
     assert is_one_mask(tmp_path / "a")
     assert is_one_mask(tmp_path / "a/left_lung.nii.gz")
     assert not is_one_mask(tmp_path)
+
+
+@pytest.mark.parametrize("masks", [MaskFormat(per_label=True), MaskFormat(bids=True)])
+@pytest.mark.parametrize("with_regions", [False, True])
+def test_predicted_masks_score_the_same_however_they_are_written(
+    make_model, make_scan, tmp_path, masks, with_regions
+):
+    """Of a model of regions too: its masks hold the last region of each voxel."""
+    regions = (
+        [
+            {"name": "whole", "members": [1, 2], "value": 1},
+            {"name": "core", "members": [2], "value": 2},
+        ]
+        if with_regions
+        else ()
+    )
+    model = make_model(regions=regions)
+    for name in ("sub-01_T1w", "sub-02_T1w"):
+        make_scan(name)
+    predict([tmp_path / "scans"], tmp_path / "flat", model=model)
+    predict([tmp_path / "scans"], tmp_path / "other", model=make_model(name="b", seed=1))
+    predict([tmp_path / "scans"], tmp_path / "written", model=model, job=Job(masks=masks))
+
+    def figures(folder):
+        cases = evaluate(tmp_path / folder, tmp_path / "other").cases
+        return [
+            {
+                value: (score.dice, score.predicted_voxels, score.reference_voxels)
+                for value, score in case.scores.items()
+            }
+            for case in cases
+        ]
+
+    assert len(figures("flat")) == 2
+    assert figures("written") == figures("flat")
