@@ -1,8 +1,6 @@
 """`attnseg train`: from a folder of scans and masks to model files."""
 
-import datetime
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,17 +12,16 @@ from attnseg.disk import remedied, require_room
 from attnseg.errors import UsageError
 from attnseg.evaluation import Evaluation
 from attnseg.files import remove_leftovers_in
-from attnseg.inference import Predictor
 from attnseg.locks import FolderLock
 from attnseg.memory import keep_freed_memory
-from attnseg.models import build_network, load_model, model_id, save_model
+from attnseg.models import build_network, load_model, model_id
 from attnseg.signals import stop_on_signals
 from attnseg.spec import ModelSpec
 from attnseg.training.adapt import adapt_weights, summary
-from attnseg.training.after import choose_rules, in_words
 from attnseg.training.cache import CachedCase, cache_cases
 from attnseg.training.console import Display
 from attnseg.training.engine import Engine
+from attnseg.training.finish import finish_fold, with_provenance
 from attnseg.training.loop import fit
 from attnseg.training.losses import make_loss
 from attnseg.training.pipeline import make_loader
@@ -35,7 +32,7 @@ from attnseg.training.schedule import Clock
 from attnseg.training.state import TrainingState, new_state
 from attnseg.training.tensorboard import Board
 from attnseg.training.trained_on import changes, changes_since, save_cases
-from attnseg.training.validation import report_fold, report_folds, validate_fold
+from attnseg.training.validation import report_folds
 from attnseg.training.watch import Watch
 
 
@@ -146,7 +143,7 @@ def _train_fold(
     if engine.is_main and not run.cases.exists():
         save_cases(run.cases, cached)
     if init is not None:
-        spec = _with_provenance(spec, init=model_id(init))
+        spec = with_provenance(spec, init=model_id(init))
     loader = make_loader(
         cached,
         spec,
@@ -193,7 +190,7 @@ def _train_fold(
             )
             best, _ = load_model(run.best)
             state.average.load_state_dict(best.state_dict())
-        evaluation = _finish(state, spec, config, run, prepared, display, board, engine)
+        evaluation = finish_fold(state, spec, config, run, prepared, display, board, engine)
     engine.wait()
     return evaluation
 
@@ -262,67 +259,6 @@ def _new_state(
         for line in summary(adapt_weights(network, spec, source, source_spec)):
             display.say(line)
     return new_state(network.to(engine.device), config.training)
-
-
-def _finish(
-    state: TrainingState,
-    spec: ModelSpec,
-    config: Config,
-    run: Run,
-    prepared: Prepared,
-    display: Display,
-    board: Board,
-    engine: Engine,
-) -> Evaluation | None:
-    """Write the model of the averaged weights, score it on every held-out case, and write it again
-    where after-processing helped there; the scores are those without.
-    """
-    import attnseg
-
-    spec = _with_provenance(
-        spec,
-        attnseg=attnseg.__version__,
-        torch=torch.__version__,
-        python=".".join(map(str, sys.version_info[:3])),
-        fold=run.fold,
-        steps=state.step,
-        minutes=round(state.seconds / 60, 2),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    )
-    save_model(run.model, state.average, spec)
-    display.say(f"model: {run.model}")
-    _, held_out = prepared.cases(run.fold)
-    if not held_out:
-        return None
-    predictor = Predictor(
-        state.average,
-        spec,
-        device=str(engine.device),
-        overlap=config.inference.overlap,
-        backend="torch",  # the same masks wherever the same weights are scored
-    )
-    evaluation = validate_fold(
-        predictor, held_out, run.predictions, prepared.dataset, model_id=model_id(run.model)
-    )
-    # Rules that the plan came with were at work in these very scores, and stay.
-    choose = config.training.after_processing and not spec.regions and not spec.after_processing
-    if choose:
-        choices = choose_rules(evaluation.cases, spec, ignore_label=prepared.dataset.ignore_label)
-        told = in_words(choices, spec.output_names, scans=len(evaluation.cases))
-        if choices:
-            # Before the scores are written: a fold that has its scores counts as finished.
-            rules = tuple(choice.rule for choice in choices)
-            spec = _with_provenance(spec, after_processing=told)
-            spec = spec.model_copy(update={"after_processing": rules})
-            save_model(run.model, state.average, spec)
-    report_fold(evaluation, run, prepared.plan, config, state, board, display)
-    if choose:
-        display.say(f"{told}; the scores above are without" if choices else told)
-    return evaluation
-
-
-def _with_provenance(spec: ModelSpec, **entries: object) -> ModelSpec:
-    return spec.model_copy(update={"provenance": {**spec.provenance, **entries}})
 
 
 @contextmanager
