@@ -6,6 +6,7 @@ that hears of a signal at once (`end_on_signals`). It gives the orderly way a se
 what has a temporary name and ends the process. All output has one until it is whole.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -150,6 +151,9 @@ def end_on_signals() -> None:
     for kind in _heard():
         signal.signal(kind, _interrupt)
     threading.Thread(target=_watch, args=(hear,), name="signals", daemon=True).start()
+    # Runs last of its kind: behind it Python takes itself apart and gives signals their defaults
+    # back, one of which would then be the exit code of a command that is done.
+    atexit.register(_ignore)
 
 
 @contextmanager
@@ -184,6 +188,11 @@ def end_stopped() -> NoReturn:
         pass  # nobody is there to read it
     remove_temporaries()  # of threads that went on meanwhile
     os._exit(STOPPED)
+
+
+def _ignore() -> None:
+    for kind in _heard():
+        signal.signal(kind, signal.SIG_IGN)
 
 
 def _heard() -> list[signal.Signals]:

@@ -21,7 +21,7 @@ from attnseg.training.after import (
     in_words,
 )
 
-TRAIN = importlib.import_module("attnseg.training.train")
+FINISH = importlib.import_module("attnseg.training.finish")
 SPACING = (1.0, 2.0, 2.5)
 GEOMETRY = Geometry((24, 20, 12), np.diag([*SPACING, 1.0]))
 PLAIN = AfterProcessing(value=1)
@@ -273,7 +273,7 @@ def test_chosen_rules_go_into_the_model_and_not_into_the_scores(
         seen.append(([case.name for case in results], settings))
         return [Choice(rule, gain)]
 
-    monkeypatch.setattr(TRAIN, "choose_rules", chosen)
+    monkeypatch.setattr(FINISH, "choose_rules", chosen)
     evaluation = train(config, tmp_path / "run")
     run = Run(tmp_path / "run", "0")
     assert seen == [([case.name for case in evaluation.cases], {"ignore_label": None})]
@@ -310,7 +310,7 @@ def test_rules_of_the_plan_stay(small_config, tmp_path, monkeypatch):
     raw["spec"]["after_processing"] = [rule]
     edited = tmp_path / "plan.json"
     edited.write_text(json.dumps(raw))
-    monkeypatch.setattr(TRAIN, "choose_rules", lambda *args, **settings: pytest.fail("chosen"))
+    monkeypatch.setattr(FINISH, "choose_rules", lambda *args, **settings: pytest.fail("chosen"))
     train(config, tmp_path / "second", plan=edited)
     model = tmp_path / "second" / "fold0" / "model.safetensors"
     assert [each.model_dump() for each in load_spec(model).after_processing] == [rule]

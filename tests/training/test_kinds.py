@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from boxes import LEARNING
 
-from attnseg.config import load_config
 from attnseg.evaluation import evaluate
 from attnseg.inference import Predictor
 from attnseg.models import load_model
-from attnseg.training import train
+from attnseg.training import Run, train
+from attnseg.training.run import run_config
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_patience_ends_a_run_with_its_best_weights(small_config, tmp_path):
     assert [line["dice"] for line in lines].index(best) == len(lines) - 3
     ours, theirs = (load_model(fold / f"{name}.safetensors")[0] for name in ("model", "best"))
     assert all((a == b).all() for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
-    train(load_config(tmp_path / "run" / "config.yaml"), tmp_path / "run", resume=True)
+    train(run_config(Run(tmp_path / "run", "0")), tmp_path / "run", resume=True)
     assert len((fold / "metrics.jsonl").read_text().splitlines()) == len(lines), "it stays ended"
 
 

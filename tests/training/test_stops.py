@@ -43,8 +43,8 @@ def test_a_validation_is_left_with_the_last_step_saved(toy, tmp_path, kind):
     [
         "attnseg.images.nifti:_read",  # checking
         "attnseg.training.cache:_preprocess_case",
-        "attnseg.training.train:validate_fold",
-        "attnseg.training.train:save_model",
+        "attnseg.training.finish:validate_fold",
+        "attnseg.training.finish:save_model",
     ],
 )
 def test_around_the_steps_it_stops_where_it_stands(toy, tmp_path, where):
