@@ -261,6 +261,20 @@ def _parsed(content: bytes, folder: Path) -> Iterator[dict[str, Any]]:
             yield line | {"name": composed(line["name"])}
 
 
+def damage_told(folder: Path) -> list[str]:
+    """What is to be said of lines in a folder that are none of ours, a sentence a file."""
+    told = []
+    for path in _manifests(folder):
+        lines, damaged = json_lines.parse_lines(json_lines.read_bytes(path))
+        damaged += sum(not _is_sound(line) for line in lines)
+        if damaged:
+            told.append(
+                f"{path}: {damaged} line(s) that were cut short or are damaged are left out; scans "
+                "that no other line calls done are done again"
+            )
+    return told
+
+
 def _is_sound(line: Mapping[str, Any]) -> bool:
     """Whether a line is one of ours; what it says of its scan is looked at by `identity_of`."""
     try:

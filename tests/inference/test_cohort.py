@@ -337,3 +337,19 @@ def test_a_line_of_other_types_is_a_damaged_one(tmp_path, change, sound):
     (line,) = map(json.loads, (tmp_path / "manifest.jsonl").read_text().splitlines())
     (tmp_path / "manifest.jsonl").write_text(json.dumps(line | change) + "\n")
     assert set(owners(tmp_path)) == ({"a.nii.gz"} if sound else set())
+
+
+def test_damaged_lines_are_told_and_their_scans_done_again(make_model, make_scan, tmp_path, capsys):
+    model, output = make_model(), tmp_path / "out"
+    for name in ("a", "b"):
+        make_scan(name)
+    predict([tmp_path / "scans"], output, model=model)
+    assert "cut short" not in capsys.readouterr().err
+    manifest = output / "manifest.jsonl"
+    first, second = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(first + second[:40])
+    outcomes = predict([tmp_path / "scans"], output, model=model)
+    assert sorted(outcome.state for outcome in outcomes) == ["done", "skipped"]
+    assert f"{manifest}: 1 line(s) that were cut short or are damaged" in capsys.readouterr().err
+    predict([tmp_path / "scans"], output, model=model)
+    assert "cut short" not in capsys.readouterr().err, "the half line is gone"
