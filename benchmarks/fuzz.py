@@ -280,7 +280,7 @@ def choose(rng: random.Random, bed: Path) -> tuple[str, Mutate, list[str]]:
     if kind == "config":
         commands = [
             resume, ["report", "run"],
-            ["train", "--fold", "1", "--config", "run/config.yaml", "-o", "run"],
+            ["train", "--fold", "1", "--config", "run/config.yaml", "-o", "run", "--epochs", "1"],
             ["plan", "data", "--config", "run/config.yaml", "-o", "new/plan.json"],
         ]  # fmt: skip
         return (
