@@ -302,6 +302,8 @@ def test_the_default_file_holds_every_key_with_its_default() -> None:
         ("training: {learning_rate: .inf}\n", "learning_rate: Input should be a finite number"),
         ("[" * 5000 + "]" * 5000, "nested too deeply"),
         ("training: {seed: " + "9" * 5000 + "}", "not valid YAML"),
+        ("training: {max_minutes: 1:30:00}", "max_minutes: .*got '1:30:00'"),
+        ("training: {epochs: 1:30}", "epochs: .*got '1:30'"),
         ("model: {blocks_per_level: 1000000000}", "less than or equal to 32, got 1000000000"),
         ("model: {channels: [8, 100000000]}", "less than or equal to 4096, got 100000000"),
     ],
