@@ -18,7 +18,14 @@ from attnseg.inference.known import (
     written_by_job,
 )
 from attnseg.inference.local_engine import predict_here
-from attnseg.inference.manifest import Manifest, NewLines, Outcome, append_line, versions
+from attnseg.inference.manifest import (
+    Manifest,
+    NewLines,
+    Outcome,
+    append_line,
+    owners,
+    versions,
+)
 from attnseg.inference.predictor import Predictor
 from attnseg.inference.sharing import Share
 from attnseg.inference.sources import Scan
@@ -83,7 +90,8 @@ def predict_cohort(
     news = NewLines(output)
     known = known_scans(
         scans, predictor, output, model_id=model_id, job=job, overwrite=overwrite,
-        replace_others=replace_others, verify=verify, on_scan=on_known,
+        replace_others=replace_others, verify=verify, lines=owners(output, say=say),
+        on_scan=on_known,
     )  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(output, shard=shard)

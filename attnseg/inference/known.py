@@ -67,6 +67,7 @@ def known_scans(
     overwrite: bool = False,
     replace_others: bool = False,
     verify: bool = False,
+    lines: Mapping[str, Line] | None = None,
     on_scan: Callable[[Scan], None] = lambda scan: None,
 ) -> Known:
     """Which of the scans are done in `output` by this model in this way.
@@ -80,6 +81,7 @@ def known_scans(
         overwrite: none counts as done.
         replace_others: let what was made of other scans be replaced.
         verify: look at every byte of every scan.
+        lines: file → the line that says it was written; None: those of the folder's manifests.
         on_scan: called with every scan that was compared with what lies there.
 
     Raises:
@@ -95,6 +97,7 @@ def known_scans(
         geometry_of=lambda scan: predictor.outline(*scan.paths).geometry,
         masks=job.masks,
         verify=verify,
+        lines=lines,
         on_scan=on_scan,
     )
     if not replace_others:

@@ -1,15 +1,12 @@
 """What became of every scan: one JSON line each, appended as it ends, never rewritten."""
 
-import json
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from attnseg import json_lines
 from attnseg.inference.identity import ScanIdentity, identity_of
@@ -58,7 +55,24 @@ class Outcome:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-_OUTCOME = TypeAdapter(Outcome)
+# What the keys of a line hold as JSON: a type, and of lists and objects that of what is in them.
+_NUMBER = (int, float)
+_SHAPES: dict[str, tuple[type | tuple[type, ...], type | tuple[type, ...]]] = {
+    **dict.fromkeys(
+        ("name", "state", "time", "reason", "mask", "probabilities", "model", "backend"),
+        (str, object),
+    ),
+    "attention": (list, str),
+    "settings": (dict, object),
+    "windows": (int, object),
+    "tiles": (list, int),
+    "seconds": (dict, _NUMBER),
+    "peak_ram_mb": (_NUMBER, object),
+    "warnings": (list, str),
+    "volumes_ml": (dict, _NUMBER),
+    "labels": (dict, str),
+    "versions": (dict, str),
+}
 
 
 class Manifest:
@@ -98,15 +112,21 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
     json_lines.append_line(path, {**placed, "time": now})
 
 
-def owners(folder: Path) -> dict[str, dict[str, Any]]:
+def owners(
+    folder: Path, *, say: Callable[[str], None] = lambda text: None
+) -> dict[str, dict[str, Any]]:
     """What lies in an output folder, its name in NFC → the latest line that says it was written.
 
     Of masks, probabilities and α, relative to the folder; of a folder with a file for each label
     the folder. They may have been removed since.
+
+    Args:
+        folder: of masks and manifests; perhaps not there yet.
+        say: called with a sentence for each file with lines that are none of ours.
     """
     return {
         composed(written): line
-        for line in _all_lines(folder, "manifest*.jsonl", ATTENTION)
+        for line in _all_lines(folder, "manifest*.jsonl", ATTENTION, say=say)
         if line.get("state") == "done"
         for written in written_by(line)
     }
@@ -185,10 +205,20 @@ def versions() -> dict[str, str]:
     }
 
 
-def _all_lines(folder: Path, *patterns: str) -> list[dict[str, Any]]:
+def _all_lines(
+    folder: Path, *patterns: str, say: Callable[[str], None] = lambda text: None
+) -> list[dict[str, Any]]:
     """The lines of all files, in the order in which they were written."""
     paths = [path for pattern in patterns for path in folder.glob(pattern)]
-    lines = [line for path in sorted(paths, key=_age) for line in _lines(path)]
+    lines: list[dict[str, Any]] = []
+    for path in sorted(paths, key=_age):
+        found, damaged = _parsed(json_lines.read_bytes(path), path.parent)
+        lines += found
+        if damaged:
+            say(
+                f"note: {path}: {damaged} line(s) that were cut short or are damaged are left out; "
+                "scans that no other line calls done are done again"
+            )
     # Those of older versions have no time, and were written before the others.
     return sorted(lines, key=lambda line: str(line.get("time") or ""))
 
@@ -229,7 +259,7 @@ class NewLines:
             content = stream.read()
         whole = _whole(content)
         self._read[path] = begin + whole
-        for line in _parsed(content[:whole], path.parent):
+        for line in _parsed(content[:whole], path.parent)[0]:
             if line.get("state") == "done":
                 mine = self._owners.setdefault(alike(line["name"]), {})
                 mine |= {composed(written): line for written in written_by(line)}
@@ -249,39 +279,40 @@ def _age(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    yield from _parsed(json_lines.read_bytes(path), path.parent)
-
-
-def _parsed(content: bytes, folder: Path) -> Iterator[dict[str, Any]]:
-    # The scan of a line that a kill cut short, or that is damaged, is simply done again.
-    for line in json_lines.parse_lines(content)[0]:
-        if _is_sound(line):
-            line = _with_paths(line, lambda text: str(recalled(text, folder)))
-            yield line | {"name": composed(line["name"])}
-
-
-def damage_told(folder: Path) -> list[str]:
-    """What is to be said of lines in a folder that are none of ours, a sentence a file."""
-    told = []
-    for path in _manifests(folder):
-        lines, damaged = json_lines.parse_lines(json_lines.read_bytes(path))
-        damaged += sum(not _is_sound(line) for line in lines)
-        if damaged:
-            told.append(
-                f"{path}: {damaged} line(s) that were cut short or are damaged are left out; scans "
-                "that no other line calls done are done again"
-            )
-    return told
+def _parsed(content: bytes, folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """Lines of ours, and how many others there are: the scan of one that a kill cut short, or that
+    is damaged, is simply done again."""
+    lines, damaged = json_lines.parse_lines(content)
+    sound = [
+        placed | {"name": composed(placed["name"])}
+        for line in lines
+        if _is_sound(line)
+        for placed in [_with_paths(line, lambda text: str(recalled(text, folder)))]
+    ]
+    return sound, damaged + len(lines) - len(sound)
 
 
 def _is_sound(line: Mapping[str, Any]) -> bool:
-    """Whether a line is one of ours; what it says of its scan is looked at by `identity_of`."""
-    try:
-        _OUTCOME.validate_json(json.dumps({**line, "scan": None}), strict=True)
-    except ValueError:
+    """Whether a line is one of ours; what it says of its scan is looked at by `identity_of`.
+
+    By hand, for pydantic takes no text with the bytes of a name that is no UTF-8.
+    """
+    held = {key: line[key] for key in _SHAPES if key in line}
+    return (
+        {"name", "state"} <= held.keys()
+        and all(_fits(value, *_SHAPES[key]) for key, value in held.items())
+        and all(value.lstrip("-").isdecimal() for value in held.get("labels", ()))
+    )
+
+
+def _fits(value: Any, kind: type | tuple[type, ...], within: type | tuple[type, ...]) -> bool:
+    if not isinstance(value, kind) or isinstance(value, bool):
         return False
-    return True
+    held = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(
+        isinstance(each, within) and (within is object or not isinstance(each, bool))
+        for each in held
+    )
 
 
 def _with_paths(line: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from attnseg.files import remove_leftovers, write_text
 from attnseg.inference.cohort import predict_cohort
 from attnseg.inference.display import Display, named
 from attnseg.inference.known import kept_unrecorded, known_scans
-from attnseg.inference.manifest import Manifest, Outcome, damage_told
+from attnseg.inference.manifest import Manifest, Outcome
 from attnseg.inference.predictor import Settings
 from attnseg.inference.request import read_request
 from attnseg.inference.sources import Scan, find_models
@@ -107,8 +107,6 @@ def predict(
             on_wait()
             bars.window(scan)
 
-        for sentence in damage_told(output):
-            display.say(f"note: {sentence}")
         if verify:
             display.say("looking at every byte of the scans that are done (--verify)")
         backends: set[str] = set()

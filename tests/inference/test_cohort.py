@@ -325,6 +325,10 @@ def test_channels_and_neighbours_under_a_tight_bound(make_model, make_scan, tmp_
         ({}, True),
         ({"a_later_version": [1]}, True),
         ({"scan": 3}, True),
+        ({"name": "a\udcfc", "reason": "\udcfc"}, True),  # of a file's name that is no UTF-8
+        ({"windows": True}, False),
+        ({"seconds": {"reading": "1"}}, False),
+        ({"labels": {"one": "liver"}}, False),
         ({"seconds": "\0"}, False),
         ({"windows": "3"}, False),
         ({"attention": [1]}, False),
