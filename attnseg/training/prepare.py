@@ -1,6 +1,7 @@
 """Before the first step: what the data is, what is wrong with it, what to do with it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -122,6 +123,27 @@ def settle_splits(config: Config, dataset: Dataset, former: Splits | None = None
     )
 
 
+@contextmanager
+def in_turn(folder: Path, fold: str, *, lock: FolderLock, display: Display) -> Iterator[None]:
+    """Prepare in the block: runs of other folds that begin at the same moment come one after
+    another, so that all have the same plan.
+
+    Raises:
+        RunError: another process trains the fold.
+    """
+
+    def on_wait(holder: Holder) -> None:
+        display.say(f"waiting for {holder}, which prepares {folder}")
+
+    if fold != "all":  # it need not wait to be refused
+        hold([Run(folder, fold)], lock)
+    shared = Run(folder, fold)
+    with lock.turn("preparation", seconds=_PATIENCE_SECONDS, on_wait=on_wait):
+        for path in (shared.config, shared.plan, shared.splits):  # written in turn alone
+            remove_leftovers(path)
+        yield
+
+
 def prepare(
     config: Config,
     folder: Path,
@@ -136,46 +158,16 @@ def prepare(
     init: Path | None = None,
     plan_file: Path | None = None,
 ) -> Prepared:
-    """Check data and run folder, settle splits and plan, and write them; one process does it.
+    """Check data and run folder, settle splits and plan, and write them; one process does it, when
+    it is its turn.
 
     Nothing is written before everything has been checked. The folds are held by `lock` from then
-    on; runs of other folds that begin at the same moment are prepared one after another, so that
-    all have the same plan. `parts` is what a batch is cut into.
+    on. `parts` is what a batch is cut into.
 
     Raises:
         RunError: another process trains one of the folds.
         AttnsegError: data, configuration, plan, model or run folder that cannot be used.
     """
-
-    def on_wait(holder: Holder) -> None:
-        display.say(f"waiting for {holder}, which prepares {folder}")
-
-    if fold != "all":  # it need not wait to be refused
-        hold([Run(folder, fold)], lock)
-    shared = Run(folder, fold)
-    with lock.turn("preparation", seconds=_PATIENCE_SECONDS, on_wait=on_wait):
-        for path in (shared.config, shared.plan, shared.splits):  # written in turn alone
-            remove_leftovers(path)
-        return _prepare(
-            config, folder, fold, resume=resume, overwrite=overwrite, device=device,
-            display=display, lock=lock, parts=parts, init=init, plan_file=plan_file,
-        )  # fmt: skip
-
-
-def _prepare(
-    config: Config,
-    folder: Path,
-    fold: str,
-    *,
-    resume: bool,
-    overwrite: bool,
-    device: torch.device,
-    display: Display,
-    lock: FolderLock,
-    parts: int,
-    init: Path | None,
-    plan_file: Path | None,
-) -> Prepared:
     shared = Run(folder, "0")
     dataset = find(config, display)
     former = load_splits(shared.splits) if shared.splits.exists() else None

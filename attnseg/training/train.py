@@ -25,7 +25,7 @@ from attnseg.training.finish import finish_fold, with_provenance
 from attnseg.training.loop import fit
 from attnseg.training.losses import make_loss
 from attnseg.training.pipeline import make_loader
-from attnseg.training.prepare import check_again, prepare
+from attnseg.training.prepare import check_again, in_turn, prepare
 from attnseg.training.prepared import Prepared, folds_of, load_prepared
 from attnseg.training.run import Run
 from attnseg.training.schedule import Clock
@@ -84,11 +84,12 @@ def train(
     with remedied(further, relief="free some space"), lock if engine.is_main else nullcontext():
         prepared = None
         if engine.is_main:
-            prepared = prepare(
-                config, output, fold, resume=resume, overwrite=overwrite, device=engine.device,
-                display=display, lock=lock, parts=engine.processes * settings.accumulate,
-                init=init, plan_file=plan,
-            )  # fmt: skip
+            with in_turn(output, fold, lock=lock, display=display):
+                prepared = prepare(
+                    config, output, fold, resume=resume, overwrite=overwrite, device=engine.device,
+                    display=display, lock=lock, parts=engine.processes * settings.accumulate,
+                    init=init, plan_file=plan,
+                )  # fmt: skip
         engine.wait()
         prepared = prepared or load_prepared(config, output)
         runs = [Run(output, each) for each in folds_of(fold, prepared.splits)]
